@@ -1,0 +1,55 @@
+# `make run` and `make test` are all a newcomer needs; `make help` lists the rest.
+PYTHON ?= python3.11
+BIN := .venv/bin
+# dvc starts the stages with `python`: the environment's comes first on PATH.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+.PHONY: help env run test study back calibrate bench lint format lock clean-cache
+
+help:           ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+env: $(BIN)/.installed  ## the environment with the pinned dependencies
+$(BIN)/.installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+run: env        ## the whole study as params.yaml describes it, then the results table
+	@python study.py check
+	dvc repro
+	@python study.py results
+
+test: env       ## all tests, each skipped one listed with its reason
+	python -m pytest
+
+study: env      ## a preset as a DVC experiment: make study PRESET=paper SET="folder.path=/my/videos"
+	@python study.py run "$(PRESET)" $(SET)
+
+back: env       ## after `make study`: main's parameters, data and results again
+	@python study.py back
+
+calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv
+	python calibrate.py
+
+bench: env      ## the measured figures that the documents quote
+	@for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
+
+lint: env       ## what .ci/run checks before the tests
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: env     ## put the code into its form
+	ruff check --fix .
+	ruff format .
+
+lock: env       ## requirements.in -> requirements.txt, pinned with hashes
+	$(BIN)/pip install --quiet uv
+	uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate requirements.in -o requirements.txt
+
+clean-cache:    ## empty the work cache (finished videos, frames, faces)
+	rm -rf .cache

@@ -1,0 +1,1 @@
+"""Measured comparisons, run by hand; the library does not need them."""

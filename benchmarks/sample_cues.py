@@ -1,0 +1,124 @@
+"""What the sample gives away, how well MTCNN sees its faces, and how fast it is drawn.
+
+    python -m benchmarks.sample_cues [--people N] [--seed S] [--artefact A] [--frames F]
+
+Renders the sample of params.yaml into a temporary folder and prints the figures that docs/sample.md
+and the README quote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from facestudy import cues, faces, sample
+from facestudy.parallel import ComputeSettings, map_items
+from facestudy.regions import LANDMARKS, Box
+from facestudy.sample import Clip, SampleSettings
+from facestudy.settings import check
+from facestudy.video import read_video
+from stages.stage import read_params, section
+
+
+def timed_render(clip: Clip, settings: SampleSettings, regions: dict[str, Box], folder: Path) -> float:
+    """CPU seconds that rendering a clip took."""
+    start = time.process_time()
+    sample.render(clip, settings, regions, folder)
+    return time.process_time() - start
+
+
+def background_error(clip: Clip, settings: SampleSettings, regions: dict[str, Box], folder: Path) -> float:
+    """Root mean square error of the decoded clip against its source, away from the face, grey levels.
+
+    "Away" is where neither twin's mask reaches, 16 pixels wide (a macroblock) around it left out.
+    """
+    fake = next(c for c in sample.clips(settings) if c.identity == clip.identity and c.label == "fake")
+    with np.load(folder / f"{fake.video_id}.npz") as truth:
+        altered = truth["mask"].any(axis=0)
+    rows, columns = np.flatnonzero(altered.any(axis=1)), np.flatnonzero(altered.any(axis=0))
+    away = np.ones(altered.shape, bool)
+    if len(rows):
+        away[max(0, rows[0] - 16) : rows[-1] + 17, max(0, columns[0] - 16) : columns[-1] + 17] = False
+    decoded = read_video(folder / f"{clip.video_id}.mp4", range(settings.frames))
+    squares = [
+        np.mean((frame.picture[away].astype(float) - source.picture[away]) ** 2)
+        for frame, source in zip(decoded, sample.draw(clip, settings, regions), strict=True)
+    ]
+    return float(np.sqrt(np.mean(squares)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--people", type=int)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--artefact")
+    parser.add_argument("--frames", type=int, default=4, help="frames of each clip that are looked at")
+    options = parser.parse_args()
+    params = read_params()
+    changes = {key: getattr(options, key) for key in ("people", "seed", "artefact")}
+    values = {**params["sample"], **{key: value for key, value in changes.items() if value is not None}}
+    settings = check(SampleSettings, values, "sample")
+    regions = section(params, "regions", dict[str, Box])
+    face_settings = section(params, "faces", faces.FaceSettings)
+    with tempfile.TemporaryDirectory() as name:
+        report(settings, regions, face_settings, section(params, "compute", ComputeSettings), Path(name), options.frames)
+
+
+def report(
+    settings: SampleSettings,
+    regions: dict[str, Box],
+    face_settings: faces.FaceSettings,
+    compute: ComputeSettings,
+    folder: Path,
+    looked_at: int,
+) -> None:
+    clips = sample.clips(settings)
+    work = functools.partial(timed_render, settings=settings, regions=regions, folder=folder)
+    seconds = sum(map_items(work, clips, compute, "render"))
+    size = sum((folder / f"{clip.video_id}.mp4").stat().st_size for clip in clips)
+    frames = len(clips) * settings.frames
+    print(f"sample: {len(clips)} clips, {frames} frames {settings.width}x{settings.height}, seed {settings.seed}, {settings.artefact}")
+    print(f"rendering: {1000 * seconds / frames:.1f} ms of CPU a frame, {size / 2**20:.1f} MiB of video")
+
+    numbers = np.linspace(0, settings.frames - 1, looked_at).round().astype(int).tolist()
+    table, offsets, scales = [], [], []
+    found = dict.fromkeys(("real", "fake"), 0)
+    for clip in clips:
+        path = folder / f"{clip.video_id}.mp4"
+        pictures = [frame.picture for frame in read_video(path, numbers)]
+        chosen = [
+            faces.select(seen, picture.shape, face_settings)[0]
+            for seen, picture in zip(faces.detect(pictures, face_settings), pictures, strict=True)
+        ]
+        table.append(cues.clip_cues(path.stat().st_size, pictures, chosen))
+        with np.load(folder / f"{clip.video_id}.npz") as truth:
+            for number, face in zip(numbers, chosen, strict=True):
+                if face is not None:
+                    found[clip.label] += 1
+                    points = truth["landmarks"][number].astype(float)
+                    offsets.append((face.landmarks - points) / np.hypot(*(points[1] - points[0])))
+                    scales.append(face.w)
+    for label, count in found.items():
+        share = count / (settings.people * len(numbers))
+        print(f"MTCNN: a face above confidence {face_settings.min_confidence} in {share:.1%} of the {label} frames")
+    error = np.hypot(*np.moveaxis(np.array(offsets), -1, 0))
+    print(f"landmarks: mean error {error.mean():.3f}, 95th percentile {np.quantile(error, 0.95):.3f} of the eyes' distance")
+    for landmark, (x, y), e in zip(LANDMARKS, np.mean(offsets, axis=0), error.mean(axis=0), strict=True):
+        print(f"  {landmark}: mean offset {x:+.3f}, {y:+.3f}; mean error {e:.3f}")
+    print(f"box: {np.mean(scales):.0f} pixels wide on average, {np.quantile(scales, 0.05):.0f} to {np.quantile(scales, 0.95):.0f}")
+
+    errors = [[background_error(clip, settings, regions, folder) for clip in clips[k : k + 2]] for k in range(0, 40, 2)]
+    real, fake = np.mean(errors, axis=0)
+    print(f"background error: {real:.3f} real, {fake:.3f} fake grey levels ({fake / real - 1:+.2%}), first 20 people")
+    fakes, people = [clip.label == "fake" for clip in clips], [clip.person for clip in clips]
+    for group, names in cues.CUE_GROUPS.items():
+        print(f"AUC of a logistic regression on {group}: {cues.cue_auc(np.array(table), fakes, people, names):.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Deepfake detectors on whole and cropped faces: the library behind the stages."""

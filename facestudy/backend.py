@@ -1,0 +1,91 @@
+"""Everything that speaks to the library under Keras: choice, threads, seeds, determinism.
+
+Import `keras` from here, never directly: which backend it uses is decided when it is first
+imported, and so is what TensorFlow logs.
+
+>>> from facestudy.backend import keras
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from facestudy.errors import StudyError
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow leaves oneDNN off on CPUs without AVX-512; there a step takes 1.4 (ResNet-50) to 2.7
+# (Meso4) times as long without it.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """TensorFlow logs about missing GPUs before its log level counts: nothing a user can act on."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+with _silent():
+    import keras
+
+__all__ = ["keras", "make_deterministic", "name", "use_threads"]
+
+
+def name() -> str:
+    """The backend in use: tensorflow, jax or torch."""
+    return str(keras.backend.backend())
+
+
+def make_deterministic(seed: int) -> None:
+    """Same seed, same weights: seeds every generator Keras draws from and picks repeatable kernels.
+
+    Affects the whole process. JAX needs no more than the seed on a CPU; on a GPU set
+    XLA_FLAGS=--xla_gpu_deterministic_ops=true as well.
+    """
+    keras.utils.set_random_seed(seed)
+    if name() == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.experimental.enable_op_determinism()
+    elif name() == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(True)
+
+
+def use_threads(threads: int) -> None:
+    """Use so many threads for one operation; 0 leaves the backend's choice, one per core.
+
+    Must come before the first operation. JAX takes its number from the cores the process may use
+    (`taskset`), so only 0 is accepted there.
+
+    Raises StudyError when the number cannot be set (any more).
+    """
+    if threads == 0:
+        return
+    if name() == "tensorflow":
+        import tensorflow
+
+        try:
+            tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+            tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+        except RuntimeError:
+            raise StudyError(f"train.threads = {threads}: TensorFlow has already started its threads.") from None
+    elif name() == "torch":
+        import torch
+
+        torch.set_num_threads(threads)
+    else:
+        raise StudyError(f"train.threads = {threads}: {name()} takes its threads from the cores it may use; set 0.")

@@ -1,0 +1,109 @@
+"""Which frames of a clip to look at, and storing them as pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cv2
+from pydantic import Field, model_validator
+
+from facestudy import video
+from facestudy.settings import Section
+from facestudy.video import Frame, MediaError, Picture
+
+
+class FrameSettings(Section):
+    """Section `frames` of params.yaml."""
+
+    per_video: Annotated[int, Field(ge=1)] | None
+    every: Annotated[int, Field(ge=1)] | None
+    max_per_video: Annotated[int, Field(ge=1)]
+    format: Literal["png", "jpg"]
+    jpg_quality: Annotated[int, Field(ge=1, le=100)]
+    max_side: Annotated[int, Field(ge=32)] | None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> FrameSettings:
+        if (self.per_video is None) == (self.every is None):
+            raise ValueError("set one of per_video and every, and the other to null")
+        return self
+
+
+def choose(count: int, settings: FrameSettings) -> list[int]:
+    """The numbers of the frames to take from a clip of `count` frames, ascending.
+
+    `per_video` n: the frames in the middle of n equal parts of the clip, fewer when the clip has
+    fewer. `every` n: frames 0, n, 2n, …, thinned evenly to `max_per_video`.
+
+    >>> choose(100, FrameSettings(per_video=4, every=None, max_per_video=9, format="png",
+    ...                           jpg_quality=95, max_side=None))
+    [12, 37, 62, 87]
+    """
+    if settings.per_video is not None:
+        return _spread(count, settings.per_video)
+    numbers = list(range(0, count, settings.every or 1))
+    return [numbers[i] for i in _spread(len(numbers), settings.max_per_video)]
+
+
+def _spread(count: int, parts: int) -> list[int]:
+    if count <= parts:
+        return list(range(count))
+    return [(2 * part + 1) * count // (2 * parts) for part in range(parts)]
+
+
+def reduce(picture: Picture, max_side: int | None) -> Picture:
+    """The picture with its longer side at most max_side pixels, by area averaging."""
+    height, width = picture.shape[:2]
+    if max_side is None or max(height, width) <= max_side:
+        return picture
+    scale = max_side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def write_picture(path: Path, picture: Picture, quality: int = 95) -> None:
+    """Write RGB as PNG (lossless) or JPEG, by the name's ending."""
+    options = (
+        [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    )
+    ok, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    if not ok:
+        raise OSError(f"{path.name} cannot be encoded")
+    path.write_bytes(data.tobytes())
+
+
+def extract(source: Path, settings: FrameSettings, max_pixels: int, folder: Path) -> None:
+    """Write the chosen frames of a file into folder, and frames.json about them.
+
+    frames.json: {"frames": [{"frame_number", "time_s", "width", "height", "path"}], "dropped":
+    reason or ""}. A file that cannot be decoded gives no frames and a reason.
+    """
+    rows: list[dict[str, object]] = []
+    reason = ""
+    try:
+        if video.is_picture(source):
+            wanted = [0]
+            decoded = iter([Frame(0, 0.0, video.read_picture(source, max_pixels))])
+        else:
+            wanted = choose(len(video.frame_times(source)), settings)
+            decoded = video.read_video(source, wanted)
+        for frame in decoded:
+            picture = reduce(frame.picture, settings.max_side)
+            name = f"{frame.number:06d}.{settings.format}"
+            write_picture(folder / name, picture, settings.jpg_quality)
+            rows.append(
+                {
+                    "frame_number": frame.number,
+                    "time_s": round(frame.time_s, 3),
+                    "width": picture.shape[1],
+                    "height": picture.shape[0],
+                    "path": name,
+                }
+            )
+        if len(rows) < len(wanted):
+            reason = f"{len(wanted) - len(rows)} of {len(wanted)} frames cannot be decoded"
+    except MediaError as error:
+        reason = str(error)
+    (folder / "frames.json").write_text(json.dumps({"frames": rows, "dropped": reason}, indent=0))

@@ -1,0 +1,40 @@
+"""The detectors, by name. Each takes uint8 RGB of any size and gives p_fake.
+
+>>> model = build(ModelSettings(network="meso4", input_size=64, epochs=1, learning_rate=1e-3))
+>>> model.output_names, model.count_params()
+(['p_fake'], 13017)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from facestudy.backend import keras
+from facestudy.model_settings import ModelSettings
+from facestudy.models.mesonet import meso4, mesoinception4
+from facestudy.models.resnet50 import resnet50
+from facestudy.models.vgg19 import vgg19
+
+__all__ = ["BUILDERS", "ModelSettings", "build"]
+
+BUILDERS: dict[str, Callable[..., keras.Model]] = {
+    "meso4": meso4,
+    "mesoinception4": mesoinception4,
+    "vgg19": vgg19,
+    "resnet50": resnet50,
+}
+"""Each is `(input_size, **settings) -> keras.Model`, ending in the layers `logit` and `p_fake`."""
+
+
+def build(settings: ModelSettings) -> keras.Model:
+    """The network that settings describe, with initial weights drawn from Keras's own generator.
+
+    Raises StudyError when weights are asked for and cannot be had or do not fit.
+    """
+    keywords: dict[str, Any] = {"batch_norm_momentum": settings.batch_norm_momentum}
+    if settings.network in ("vgg19", "resnet50"):
+        keywords |= {"width": settings.width, "weights": settings.weights}
+    if settings.network == "vgg19":
+        keywords["batch_norm"] = settings.batch_norm
+    return BUILDERS[settings.network](settings.input_size, **keywords)

@@ -1,0 +1,66 @@
+"""The ImageNet weights of keras.applications: where they are, and how they get here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from facestudy.backend import keras
+from facestudy.errors import StudyError
+from facestudy.models.layers import load_by_layer_order
+
+PLACE = "https://storage.googleapis.com/tensorflow/keras-applications"
+TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file as keras.applications knows it: name, address, md5 of its bytes."""
+
+    name: str
+    address: str
+    md5: str
+
+
+VGG19 = WeightsFile(
+    "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    f"{PLACE}/vgg19/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "253f8cb515780f3b799900260a226db6",
+)
+RESNET50 = WeightsFile(
+    "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    f"{PLACE}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "4d473c1dd8becc155b73f8504c6f6626",
+)
+
+
+def load_weights(body: keras.Model, weights: str, imagenet: WeightsFile) -> None:
+    """Fill the convolutions of a network: weights is 'imagenet' or the path of a `notop` file.
+
+    Raises StudyError naming the file: missing, not HDF5, of another network, not to be had.
+    """
+    load_by_layer_order(body, _at_its_place(imagenet) if weights == "imagenet" else Path(weights))
+
+
+def _at_its_place(file: WeightsFile) -> Path:
+    """The file in Keras's own folder, fetched when it is not there yet."""
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    path = home / "models" / file.name
+    remedy = f"get {file.address} (md5 {file.md5}) and put it at {path}"
+    if not path.is_file():
+        try:
+            # Not keras.utils.get_file: it waits without end and wraps every failure in a bare Exception.
+            with urllib.request.urlopen(file.address, timeout=TIMEOUT_S) as answer:
+                content = answer.read()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            private = path.with_name(f".{file.name}.{os.getpid()}")
+            private.write_bytes(content)
+            private.replace(path)
+        except OSError as error:
+            raise StudyError(f"weights: imagenet needs {file.name}, not to be had here ({error}); {remedy}.") from None
+    if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != file.md5:
+        raise StudyError(f"{path} is not the file of keras.applications (its md5 differs); remove it and {remedy}.")
+    return path

@@ -1,0 +1,75 @@
+"""MesoNet: Meso4 and MesoInception4 (Afchar, Nozick, Yamagishi and Echizen 2018, figures 3 and 5).
+
+Re-typed from the authors' code (github.com/DariusAf/MesoNet); input RGB / 255, initialisation
+Glorot as published. At 256 px they have 28,073 and 28,725 parameters.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from facestudy.backend import keras
+from facestudy.models.layers import load_by_layer_order, p_fake_out, pictures_in
+
+layers = keras.layers
+
+
+def meso4(input_size: int, *, batch_norm_momentum: float = 0.99) -> keras.Model:
+    """Meso4: uint8 RGB (batch, h, w, 3) to p_fake (batch, 1), 0..1."""
+    pictures, x = pictures_in(input_size, "unit")
+    for filters, kernel, pool in ((8, 3, 2), (8, 5, 2)):
+        x = _convolution(x, filters, kernel, pool, batch_norm_momentum)
+    return keras.Model(pictures, _last_blocks(x, batch_norm_momentum), name="meso4")
+
+
+def mesoinception4(input_size: int, *, batch_norm_momentum: float = 0.99) -> keras.Model:
+    """MesoInception4: uint8 RGB (batch, h, w, 3) to p_fake (batch, 1), 0..1."""
+    pictures, x = pictures_in(input_size, "unit")
+    for filters in ((1, 4, 4, 2), (2, 4, 4, 2)):
+        x = layers.Concatenate()(_inception(x, *filters))
+        x = layers.BatchNormalization(momentum=batch_norm_momentum)(x)
+        x = layers.MaxPooling2D(2, padding="same")(x)
+    return keras.Model(pictures, _last_blocks(x, batch_norm_momentum), name="mesoinception4")
+
+
+def load_published_mesonet(model: keras.Model, path: Path) -> None:
+    """Load a file of published MesoNet weights, so that the model gives p_fake.
+
+    Published networks give P(real): the last layer is negated, 1 - sigmoid(z) = sigmoid(-z).
+    The model must have been built at 256 px.
+
+    Raises StudyError naming the file when it is missing or made for another network or size.
+    """
+    load_by_layer_order(model, path)
+    logit = model.get_layer("logit")
+    logit.set_weights([-weight for weight in logit.get_weights()])
+
+
+def _convolution(x: Any, filters: int, kernel: int, pool: int, momentum: float) -> Any:
+    x = layers.Conv2D(filters, kernel, padding="same", activation="relu")(x)
+    x = layers.BatchNormalization(momentum=momentum)(x)
+    return layers.MaxPooling2D(pool, padding="same")(x)
+
+
+def _inception(x: Any, a: int, b: int, c: int, d: int) -> list[Any]:
+    """Four branches; the dilated ones see more of the picture for the same number of weights."""
+
+    def convolution(x: Any, filters: int, kernel: int, dilation: int = 1) -> Any:
+        return layers.Conv2D(filters, kernel, padding="same", dilation_rate=dilation, activation="relu")(x)
+
+    return [
+        convolution(x, a, 1),
+        convolution(convolution(x, b, 1), b, 3),
+        convolution(convolution(x, c, 1), c, 3, dilation=2),
+        convolution(convolution(x, d, 1), d, 3, dilation=3),
+    ]
+
+
+def _last_blocks(x: Any, momentum: float) -> Any:
+    """What both networks end with."""
+    for pool in (2, 4):
+        x = _convolution(x, 16, 5, pool, momentum)
+    x = layers.Dropout(0.5)(layers.Flatten()(x))
+    x = layers.LeakyReLU(negative_slope=0.1)(layers.Dense(16)(x))
+    return p_fake_out(layers.Dropout(0.5)(x))

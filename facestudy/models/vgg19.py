@@ -1,0 +1,54 @@
+"""VGG-19 (Simonyan and Zisserman 2015, table 1, column E) with one sigmoid on global pooling.
+
+At width 1 without batch normalisation it is `keras.applications.VGG19(include_top=False,
+pooling="avg")` and a dense layer. With batch normalisation it learns from scratch on few pictures.
+"""
+
+from __future__ import annotations
+
+from facestudy.backend import keras
+from facestudy.models.imagenet import VGG19, load_weights
+from facestudy.models.layers import p_fake_out, pictures_in
+
+layers = keras.layers
+
+BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+"""Filters and number of convolutions; each block ends in a pooling by 2."""
+
+
+def vgg19(
+    input_size: int,
+    *,
+    width: float = 1.0,
+    batch_norm: bool = False,
+    batch_norm_momentum: float = 0.99,
+    weights: str | None = None,
+) -> keras.Model:
+    """VGG-19: uint8 RGB (batch, h, w, 3) to p_fake (batch, 1), 0..1.
+
+    width multiplies the number of filters (at least one stays). weights: None (He initialisation,
+    pictures scaled to -1..1), 'imagenet', or the path of a file in the same layout (pictures as BGR
+    minus the ImageNet mean, what such weights expect).
+
+    Raises StudyError when the weights cannot be had or are of another network.
+    """
+    pictures, x = pictures_in(input_size, "symmetric" if weights is None else "caffe")
+    for block, (filters, convolutions) in enumerate(BLOCKS, start=1):
+        for convolution in range(1, convolutions + 1):
+            name = f"block{block}_conv{convolution}"
+            x = layers.Conv2D(
+                max(1, round(filters * width)),
+                3,
+                padding="same",
+                use_bias=not batch_norm,  # batch normalisation has its own
+                kernel_initializer="he_normal",
+                name=name,
+            )(x)
+            if batch_norm:
+                x = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"{name}_bn")(x)
+            x = layers.Activation("relu", name=f"{name}_relu")(x)
+        x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
+    x = layers.GlobalAveragePooling2D(name="pooled")(x)
+    if weights is not None:
+        load_weights(keras.Model(pictures, x, name="vgg19"), weights, VGG19)
+    return keras.Model(pictures, p_fake_out(x), name="vgg19")

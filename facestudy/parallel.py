@@ -1,0 +1,61 @@
+"""The same function over many items, in processes of this machine or of a cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Literal, TypeVar
+
+import joblib
+from pydantic import Field
+from tqdm import tqdm
+
+from facestudy.settings import Section
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ComputeSettings(Section):
+    """Where per-video work runs; changes no result."""
+
+    backend: Literal["loky", "dask"] = "loky"
+    workers: Annotated[int, Field(ge=0)] = 0
+    scheduler: str | None = None
+
+
+def map_items(
+    function: Callable[[T], R], items: Sequence[T], settings: ComputeSettings, description: str
+) -> Iterator[R]:
+    """Yield function(item) in the order of items, with a progress bar.
+
+    function must be importable (defined at a module's top level, or functools.partial of such).
+    Results are handed on as they arrive, so memory does not grow with the number of items.
+    With one worker, or one item, everything runs in this process.
+    """
+    workers = settings.workers or os.cpu_count() or 1
+    bar: Any = tqdm(total=len(items), desc=description, unit="", mininterval=1.0)
+    with bar:
+        if settings.backend == "loky" and min(workers, len(items)) <= 1:
+            for item in items:
+                yield function(item)
+                bar.update()
+            return
+        with _backend(settings):
+            parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")
+            for result in parallel(joblib.delayed(function)(item) for item in items):
+                yield result
+                bar.update()
+
+
+@contextmanager
+def _backend(settings: ComputeSettings) -> Iterator[None]:
+    if settings.backend == "loky":
+        with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+            yield
+        return
+    from dask.distributed import Client
+
+    with Client(settings.scheduler), joblib.parallel_config(backend="dask"):
+        yield

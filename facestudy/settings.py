@@ -1,0 +1,93 @@
+"""Checked settings: the base of every section of params.yaml.
+
+Each module declares the section it needs as a `Section`; unknown keys, wrong types and values
+out of range are refused with the key's full name and what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+
+from facestudy.errors import StudyError
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_]*$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=60)]
+"""What a model, a variant or a region may be called: it becomes part of paths and DVC stage names."""
+
+
+class Section(BaseModel):
+    """A group of settings; immutable, no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+S = TypeVar("S")
+
+
+def check(kind: type[S], values: object, name: str, file: str = "params.yaml") -> S:
+    """Turn plain values into settings of type `kind`.
+
+    Raises StudyError naming `file`, the key below `name`, the value and what is allowed.
+
+    >>> check(int, 3, "seed")
+    3
+    """
+    adapter = TypeAdapter(kind)
+    try:
+        if isinstance(values, Mapping) or not isinstance(kind, type):
+            return adapter.validate_python(values)
+        return adapter.validate_python(values, strict=True)
+    except ValidationError as error:
+        raise StudyError(_sentence(error, name, file, kind)) from None
+
+
+def _sentence(error: ValidationError, name: str, file: str, kind: Any) -> str:
+    parts = []
+    for problem in error.errors()[:5]:
+        key = ".".join(str(step) for step in (name, *problem["loc"]) if step != "")
+        if problem["type"] == "extra_forbidden":
+            allowed = ", ".join(_keys_at(kind, problem["loc"][:-1]))
+            parts.append(f"{key} is not a known setting" + (f" (known here: {allowed})" if allowed else ""))
+        elif problem["type"] == "missing":
+            parts.append(f"{key} is missing")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            parts.append(f"{key} = {problem['input']!r}: {message[0].lower()}{message[1:]}")
+    return f"{file}: " + "; ".join(parts) + "."
+
+
+def _keys_at(kind: Any, location: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed at a location inside a section, for the message about an unknown one."""
+    for step in location:
+        fields = getattr(kind, "model_fields", {})
+        if step not in fields:
+            return []
+        kind = fields[step].annotation
+    return list(getattr(kind, "model_fields", {}))
+
+
+NAMED_THINGS = ("models", "crop_variants", "regions")
+"""Sections of named things: an override may add to them, and removes an entry by setting it to null."""
+
+
+def merge(base: Any, over: Mapping[str, Any], file: str, path: str = "") -> None:
+    """Put the values of `over` into the settings `base`, in place, key by key; lists and plain values replace.
+
+    `file` names where `over` comes from, `path` the section of the settings that `base` is.
+
+    Raises StudyError for a key that `base` does not have, except in sections of named things.
+    """
+    for key, value in over.items():
+        name = f"{path}{key}"
+        named = path.rstrip(".") in NAMED_THINGS
+        if key not in base and not named:
+            raise StudyError(f"{file}: {name} is not a known setting (known here: {', '.join(map(str, base))}).")
+        if named and value is None:
+            base.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(base.get(key), Mapping) and path.rstrip(".") != "crop_variants":
+            merge(base[key], value, file, f"{name}.")
+        else:
+            base[key] = value

@@ -1,0 +1,246 @@
+"""Fitting a model to labelled faces, choosing the epoch on validation, scoring faces.
+
+Batches are NumPy and steps are `train_on_batch`, not `fit`: Keras traces a graph anew for each call
+of `fit` (seconds for ResNet-50) and hands it batches of unknown size, so that pictures that have the
+model's size already would be resized all the same.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from facestudy.backend import keras
+from facestudy.errors import StudyError
+from facestudy.model_settings import ModelSettings, TrainSettings
+
+__all__ = ["Epoch", "Faces", "ModelSettings", "TrainSettings", "fit", "load_pictures", "predict", "write_history"]
+
+PREDICTION_BATCH = 32
+CLIP = 1e-7
+"""p_fake is kept this far from 0 and 1 in the validation loss, as Keras's binary_crossentropy does."""
+
+Pictures = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float64]
+LabelArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Faces of one subset: their rows in `pictures`, uint8 RGB (n, h, w, 3), and 1 for fake, 0 for real."""
+
+    pictures: Pictures
+    rows: npt.NDArray[np.intp]
+    labels: LabelArray
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is known after an epoch; learning_rate is that of its last step."""
+
+    epoch: int
+    learning_rate: float
+    loss: float
+    validation_loss: float
+    validation_auc: float
+    selected: int = 0
+
+
+def load_pictures(paths: Sequence[Path], scratch: Path) -> Pictures:
+    """Decode pictures once, into a nameless file below `scratch` that is gone when the process ends.
+
+    Returns uint8 RGB (n, h, w, 3), mapped from disk, so that memory stays flat. Raises StudyError
+    naming the picture that cannot be read or has another size than the first, and when the disk
+    has no room.
+    """
+    first = _decoded(paths[0])
+    shape = (len(paths), *first.shape)
+    size = math.prod(shape)
+    scratch.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(scratch).free
+    if size > free:
+        raise StudyError(
+            f"{len(paths)} decoded crops need {size / 2**20:.0f} MiB in {scratch}, {free / 2**20:.0f} MiB are free; "
+            "make room or lower crops.size."
+        )
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)  # a disk that fills up later would kill the process
+        pictures: Pictures = np.memmap(file, np.uint8, "r+" if hasattr(os, "posix_fallocate") else "w+", shape=shape)
+    for row, path in enumerate(paths):
+        picture = _decoded(path)
+        if picture.shape != first.shape:
+            raise StudyError(
+                f"crop {path} is {picture.shape[1]}x{picture.shape[0]} pixels, {paths[0]} is "
+                f"{first.shape[1]}x{first.shape[0]}; all crops need one size, `dvc repro -f` makes them again."
+            )
+        pictures[row] = picture
+    return pictures
+
+
+def _decoded(path: Path) -> Pictures:
+    content = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
+    bgr = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    if bgr is None:
+        raise StudyError(f"crop {path} is missing or no picture; `dvc repro -f` makes the crops again.")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def subset_faces(split: pd.DataFrame, subset: str, pictures: Pictures) -> Faces:
+    """The faces of one subset; row i of `split` (tables.SPLIT) belongs to picture i."""
+    rows = np.flatnonzero(split["subset"] == subset)
+    return Faces(pictures, rows, (split["label"].to_numpy()[rows] == "fake").astype(np.float32))
+
+
+def check_classes(split: pd.DataFrame, source: str) -> None:
+    """Refuse to train where the training or validation faces are of one class.
+
+    Raises StudyError naming `source`, the subset and the counts.
+    """
+    for subset in ("train", "validation"):
+        labels = split["label"][split["subset"] == subset]
+        real, fake = int((labels == "real").sum()), int((labels == "fake").sum())
+        if real == 0 or fake == 0:
+            raise StudyError(
+                f"{source}: the subset {subset} has {real} real and {fake} fake faces; training needs both, "
+                "so add videos of the missing class or change the section split in params.yaml."
+            )
+
+
+def learning_rate_at(step: int, steps: int, warmup_steps: int, settings: ModelSettings) -> float:
+    """The learning rate of step 0, 1, ... of `steps`: linear from zero, then constant or cosine to zero.
+
+    The cosine is that of Loshchilov and Hutter 2017, equation 5, without restarts.
+    """
+    if step < warmup_steps:
+        return settings.learning_rate * (step + 1) / warmup_steps
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    done = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def batches(faces: Faces, batch_size: int, flip: bool, seed: int, epoch: int) -> Iterator[tuple[Pictures, LabelArray]]:
+    """Pictures (batch, h, w, 3) and labels (batch, 1) of one epoch, in an order of its own.
+
+    All batches have the same size, no face is left out: the last one is filled up with the epoch's
+    first faces, as a small last batch would spoil the statistics of batch normalisation. With
+    `flip`, each picture is mirrored with probability one half.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    batch_size = min(batch_size, len(faces.rows))
+    steps = math.ceil(len(faces.rows) / batch_size)
+    order = np.resize(generator.permutation(len(faces.rows)), steps * batch_size)
+    for chosen in order.reshape(steps, batch_size):
+        pictures = faces.pictures[faces.rows[chosen]]
+        if flip:
+            mirrored = generator.random(batch_size) < 0.5
+            pictures[mirrored] = pictures[mirrored, :, ::-1]
+        yield pictures, faces.labels[chosen][:, None]
+
+
+def fit(
+    model: keras.Model,
+    training: Faces,
+    validation: Faces,
+    settings: ModelSettings,
+    select_on: str,
+    seed: int,
+    score: Callable[[keras.Model, Faces], FloatArray] | None = None,
+) -> list[Epoch]:
+    """Train a model in place; it ends with the weights of the epoch that was best on validation.
+
+    Adam, binary cross-entropy on the layer `logit` (a saturated sigmoid has no gradient).
+    select_on: 'validation_loss', or 'validation_auc' with the loss deciding between equal AUCs; of
+    equal epochs the first. Returns a record per epoch, one of them marked as selected. `score`
+    gives p_fake of faces, default `predict`.
+
+    Raises StudyError when the loss is not finite in any epoch.
+    """
+    score = score or predict
+    logits = keras.Model(model.input, model.get_layer("logit").output)
+    logits.compile(
+        keras.optimizers.Adam(settings.learning_rate),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        jit_compile=False,  # TensorFlow's XLA knows neither op determinism nor the resizing
+    )
+    logits.optimizer.build(logits.trainable_variables)  # else the step is traced twice, seconds for ResNet-50
+    per_epoch = math.ceil(len(training.rows) / settings.batch_size)
+    warmup_steps = round(settings.warmup_epochs * per_epoch)
+    history: list[Epoch] = []
+    best, best_rank, best_weights = -1, (math.inf, math.inf), model.get_weights()
+    progress = tqdm(range(settings.epochs), desc=model.name, unit="epoch", mininterval=1.0)
+    for epoch in progress:
+        losses, rate = [], 0.0
+        for step, batch in enumerate(batches(training, settings.batch_size, settings.flip, seed, epoch)):
+            rate = learning_rate_at(epoch * per_epoch + step, settings.epochs * per_epoch, warmup_steps, settings)
+            logits.optimizer.learning_rate = rate
+            losses.append(float(logits.train_on_batch(*batch)))
+        p_fake = score(model, validation)
+        record = Epoch(
+            epoch + 1,
+            rate,
+            float(np.mean(losses)),
+            log_loss(validation.labels, p_fake),
+            roc_auc(validation.labels, p_fake),
+        )
+        history.append(record)
+        progress.set_postfix(loss=f"{record.loss:.3f}", validation_auc=f"{record.validation_auc:.3f}")
+        rank = (record.validation_loss, 0.0)
+        if select_on == "validation_auc":
+            rank = (-record.validation_auc, record.validation_loss)
+        if math.isfinite(record.loss) and rank < best_rank:
+            best, best_rank, best_weights = epoch, rank, model.get_weights()
+    if best < 0:
+        raise StudyError(
+            f"{model.name} diverged: its loss is not finite in any epoch; lower learning_rate "
+            f"(now {settings.learning_rate:g}) or raise warmup_epochs."
+        )
+    model.set_weights(best_weights)
+    history[best] = replace(history[best], selected=1)
+    return history
+
+
+def predict(model: keras.Model, faces: Faces) -> FloatArray:
+    """p_fake (n,) of faces, in batches of one size (the last one padded), so that one graph does."""
+    p_fake = np.empty(len(faces.rows))
+    batch = np.zeros((PREDICTION_BATCH, *faces.pictures.shape[1:]), np.uint8)
+    for start in range(0, len(faces.rows), PREDICTION_BATCH):
+        rows = faces.rows[start : start + PREDICTION_BATCH]
+        batch[: len(rows)] = faces.pictures[rows]
+        answer = np.asarray(model.predict_on_batch(batch))
+        p_fake[start : start + len(rows)] = answer[: len(rows), 0]
+    return p_fake
+
+
+def log_loss(labels: LabelArray, p_fake: FloatArray) -> float:
+    """Mean of -ln of the probability given to the truth."""
+    p_fake = np.clip(p_fake, CLIP, 1 - CLIP)
+    return float(-np.mean(np.where(labels == 1, np.log(p_fake), np.log1p(-p_fake))))
+
+
+def roc_auc(labels: LabelArray, p_fake: FloatArray) -> float:
+    """Probability that a fake scores above a real, ties count half (Hanley and McNeil 1982)."""
+    fake, real = p_fake[labels == 1], np.sort(p_fake[labels == 0])
+    below = np.searchsorted(real, fake, "left")
+    not_above = np.searchsorted(real, fake, "right")
+    return float(np.mean(below + not_above) / (2 * len(real)))
+
+
+def write_history(path: Path, history: Sequence[Epoch]) -> None:
+    """One CSV row per epoch, six decimals, the learning rate with eight."""
+    names = [field.name for field in fields(Epoch)]
+    table = pd.DataFrame([astuple(record) for record in history], columns=names)
+    table["learning_rate"] = [f"{rate:.8f}" for rate in table["learning_rate"]]
+    table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")

@@ -1,0 +1,100 @@
+"""A content-addressed cache of expensive per-item work, outside the stages' outputs.
+
+An entry is a folder of files under `<root>/<first two digits>/<key>/`, the key a hash of
+everything that decides its bytes: the input's content, the settings, the code. An entry appears
+whole or not at all, and is checked against its own list of checksums whenever it is used, so a
+truncated or altered file is found, said and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+MANIFEST = "manifest.json"
+log = logging.getLogger(__name__)
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def key_of(*parts: object) -> str:
+    """A hash of plain values (text, numbers, lists, dicts), independent of dict order."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def code_of(*modules: ModuleType) -> list[str]:
+    """Hashes of the source of modules, for use in a key: changed code makes new entries."""
+    return [file_sha256(Path(str(module.__file__))) for module in modules]
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Hard-link a file where the file system can, copy it where not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+class WorkCache:
+    """Entries below one folder; safe for several processes at once.
+
+    >>> cache = WorkCache(Path(tempfile.mkdtemp()))
+    >>> entry = cache.entry(key_of("a", 1), lambda folder: (folder / "x.txt").write_text("hello"))
+    >>> (entry / "x.txt").read_text()
+    'hello'
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def entry(self, key: str, build: Callable[[Path], object]) -> Path:
+        """The folder of entry `key`; `build(folder)` fills it when it is absent or damaged.
+
+        Files in it are read-only by convention: link or copy them out with `link_or_copy`.
+        """
+        final = self.root / key[:2] / key
+        if final.is_dir():
+            problem = _damage(final)
+            if problem is None:
+                return final
+            log.warning("work cache: %s of entry %s; made again", problem, final)
+            shutil.rmtree(final)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        private = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root))
+        try:
+            build(private)
+            names = sorted(str(path.relative_to(private)) for path in private.rglob("*") if path.is_file())
+            manifest = {name: file_sha256(private / name) for name in names}
+            (private / MANIFEST).write_text(json.dumps(manifest, indent=0, sort_keys=True))
+            try:
+                private.rename(final)
+            except OSError:
+                if not final.is_dir():  # not just another process that was first
+                    raise
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+        return final
+
+
+def _damage(entry: Path) -> str | None:
+    """What is wrong with an entry, or None."""
+    try:
+        manifest = json.loads((entry / MANIFEST).read_text())
+        for name, digest in manifest.items():
+            if file_sha256(entry / name) != digest:
+                return f"{name} is not the file that was stored"
+    except (OSError, ValueError, AttributeError):
+        return "a file is missing or unreadable"
+    return None

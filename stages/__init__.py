@@ -1,0 +1,1 @@
+"""One script a stage, named in dvc.yaml; each reads inputs, calls facestudy, writes outputs."""

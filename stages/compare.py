@@ -1,0 +1,52 @@
+"""Every variant against the first, and the results table: metrics/comparison.csv, metrics/results.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from facestudy.errors import StudyError
+from facestudy.intervals import EvaluateSettings
+from facestudy.metrics import read_scores
+from facestudy.model_settings import ModelSettings
+from facestudy.results import (
+    check_cells,
+    compare_variants,
+    comparison_table,
+    results_markdown,
+)
+from stages.stage import output_file, read_params, run, section
+
+
+def main() -> str:
+    params = read_params()
+    models = section(params, "models", dict[str, ModelSettings])
+    variants = section(params, "variants", list[str])
+    seeds = section(params, "seeds", list[int])
+    settings = section(params, "evaluate", EvaluateSettings)
+    sample = section(params, "source", str) == "sample"
+    for name, names in (("models", models), ("variants", variants), ("seeds", seeds)):
+        if not names:
+            raise StudyError(f"params.yaml: {name} is empty; give at least one.")
+    cells = {
+        model: {
+            variant: read_scores([Path("predictions") / variant / model / f"{seed}.csv" for seed in seeds])
+            for variant in variants
+        }
+        for model in models
+    }
+    test = check_cells(cells)
+    rows = compare_variants(cells, settings)
+    text = results_markdown(cells, rows, models, seeds, settings, sample)
+    with output_file(Path("metrics/comparison.csv")) as path:
+        comparison_table(rows, test).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+    with output_file(Path("metrics/results.md")) as path:
+        path.write_text(text, encoding="utf-8")
+    different = sum(row.p_holm < 1 - settings.confidence for row in rows)
+    return (
+        f"{len(models)} models on {len(variants)} variants, {len(test.fake)} test faces in {test.groups} groups; "
+        f"{different} of {len(rows)} differences from {variants[0]} have p (Holm) below {1 - settings.confidence:.2g}"
+    )
+
+
+if __name__ == "__main__":
+    run("compare", main)

@@ -1,0 +1,70 @@
+"""Cut one crop variant of every face: data/crops/<variant>/ and its contact sheet."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from facestudy import tables
+from facestudy.contact_sheet import crop_sheet
+from facestudy.crops import (
+    CropSettings,
+    Variant,
+    describe,
+    faces_from_table,
+    mean_colour,
+    resolve,
+    write_crops,
+    write_png,
+)
+from facestudy.errors import StudyError
+from facestudy.parallel import ComputeSettings
+from facestudy.regions import Box
+from facestudy.settings import check
+from stages.stage import output_file, output_folder, read_params, run, section
+
+FACES = Path("data/faces/index.csv")
+CROPS = Path("data/crops")
+REPORTS = Path("reports")
+
+
+def main() -> str:
+    parser = argparse.ArgumentParser(prog="python -m stages.crops", description=__doc__)
+    parser.add_argument("--variant", required=True, help="a key of `crop_variants` in params.yaml")
+    name = parser.parse_args().variant
+
+    params = read_params()
+    settings = section(params, "crops", CropSettings)
+    variants = section(params, "crop_variants", dict[str, Variant])
+    boxes = section(params, "regions", dict[str, Box])
+    compute = section(params, "compute", ComputeSettings)
+    feather = check(float, section(params, "sample", dict[str, Any]).get("feather"), "sample.feather")
+    plan = resolve(name, variants, boxes, settings, feather)
+
+    faces = faces_from_table(tables.read(FACES, tables.FACES))
+    if not faces:
+        raise StudyError(f"{FACES} lists no face, so there is nothing to crop; data/faces/dropped.csv says why.")
+    colour = mean_colour(faces, FACES.parent, boxes["face"], compute)
+    with output_folder(CROPS / name) as target:
+        rows = write_crops(faces, FACES.parent, target, plan, colour, compute)
+        tables.write(target / "index.csv", tables.frame(rows, tables.CROPS), tables.CROPS)
+        (target / "variant.json").write_text(describe(plan, colour, len(faces)), encoding="utf-8")
+    with output_file(REPORTS / f"crops_{name}.png") as path:
+        write_png(path, crop_sheet(faces, FACES.parent, plan, colour, settings.sheet_faces))
+
+    real = sum(face.label == "real" for face in faces)
+    width, height = plan.size
+    placed = (
+        f"; placed at random, {plan.overlap:.0%} of it overlaps the original boxes or itself"
+        if plan.placement == "random"
+        else ""
+    )
+    return (
+        f"{name}: {len(faces)} faces in, {len(rows)} crops of {width}x{height} out "
+        f"({real} real, {len(faces) - real} fake), mean colour {colour[0]} {colour[1]} {colour[2]}{placed}."
+    )
+
+
+if __name__ == "__main__":
+    run("crops", main)

@@ -1,0 +1,48 @@
+"""Metrics of one model on one variant, over all seeds: metrics/<variant>/<model>.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from facestudy.errors import StudyError
+from facestudy.intervals import FEW_GROUPS, EvaluateSettings
+from facestudy.metrics import read_scores
+from facestudy.results import cell_metrics
+from stages.stage import output_file, read_params, run, section
+
+
+def main() -> str:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="a name in params.yaml, models")
+    parser.add_argument("--variant", required=True, help="a name in params.yaml, variants")
+    cell = parser.parse_args()
+    params = read_params()
+    models = section(params, "models", dict[str, Any])
+    variants = section(params, "variants", list[str])
+    for kind, name, known in (("models", cell.model, models), ("variants", cell.variant, variants)):
+        if name not in known:
+            raise StudyError(f"params.yaml: {kind} has no {name!r} (it has {', '.join(known)}).")
+    seeds = section(params, "seeds", list[int])
+    if not seeds:
+        raise StudyError("params.yaml: seeds is empty; give at least one.")
+    folder = Path("predictions") / cell.variant / cell.model
+    faces = read_scores([folder / f"{seed}.csv" for seed in seeds])
+    metrics = cell_metrics(faces, section(params, "evaluate", EvaluateSettings))
+    with output_file(Path("metrics") / cell.variant / f"{cell.model}.json") as path:
+        path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    few = f"; fewer than {FEW_GROUPS} groups: take the intervals with care" if faces.groups < FEW_GROUPS else ""
+    accuracy, auc = (
+        f"{metrics[name]:.3f} [{metrics[name + '_low']:.3f}, {metrics[name + '_high']:.3f}]"
+        for name in ("accuracy", "auc")
+    )
+    return (
+        f"{cell.model} on {cell.variant}: accuracy {accuracy}, AUC {auc}; {len(faces.fake)} test faces of "
+        f"{faces.videos} videos in {faces.groups} groups, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}{few}"
+    )
+
+
+if __name__ == "__main__":
+    run("evaluate", main)

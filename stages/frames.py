@@ -1,0 +1,66 @@
+"""Frames of every usable video: data/frames/."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+from facestudy import frames, tables, video
+from facestudy.errors import StudyError
+from facestudy.folder import FolderSettings
+from facestudy.frames import FrameSettings
+from facestudy.parallel import ComputeSettings, map_items
+from facestudy.work_cache import WorkCache, code_of, key_of, link_or_copy
+from stages.stage import WORK_CACHE, output_folder, read_params, run, section
+
+
+def one_video(item: tuple[str, str], root: Path, settings: FrameSettings, max_pixels: int) -> Path:
+    """The work-cache entry with the frames of one video: (path, sha256) -> folder."""
+    path, sha256 = item
+    key = key_of(sha256, Path(path).suffix.lower(), settings.model_dump(), max_pixels, code_of(frames, video))
+    return WorkCache(WORK_CACHE / "frames").entry(
+        key, lambda folder: frames.extract(root / path, settings, max_pixels, folder)
+    )
+
+
+def main() -> str:
+    params = read_params()
+    settings = section(params, "frames", FrameSettings)
+    folder = section(params, "folder", FolderSettings)
+    root = Path(folder.path) if params["source"] == "folder" else Path("data/videos")
+    videos = tables.read(Path("data/videos/index.csv"), tables.VIDEOS)
+    usable = videos[videos["status"] == "ok"]
+    work = functools.partial(one_video, root=root, settings=settings, max_pixels=folder.max_pixels)
+    items = list(zip(usable["path"], usable["sha256"], strict=True))
+    rows, dropped = [], []
+    with output_folder(Path("data/frames")) as out:
+        entries = map_items(work, items, section(params, "compute", ComputeSettings), "frames")
+        for video_id, entry in zip(usable["video_id"], entries, strict=True):
+            found = json.loads((entry / "frames.json").read_text())
+            if found["dropped"]:
+                dropped.append({"video_id": video_id, "reason": found["dropped"]})
+            for row in found["frames"]:
+                name = f"{video_id}/{row['path']}"
+                link_or_copy(entry / row["path"], out / name)
+                rows.append(
+                    {
+                        **row,
+                        "frame_id": f"{video_id}_{row['frame_number']:06d}",
+                        "video_id": video_id,
+                        "path": name,
+                    }
+                )
+        if not rows:
+            reasons = "; ".join(sorted({row["reason"] for row in dropped})[:3])
+            raise StudyError(f"no frame could be decoded from {len(usable)} videos ({reasons}); add videos.")
+        tables.write(out / "index.csv", tables.frame(rows, tables.FRAMES), tables.FRAMES)
+        tables.write(out / "dropped.csv", tables.frame(dropped, tables.UNDECODED), tables.UNDECODED)
+    return (
+        f"{len(usable)} videos in, {len(rows)} frames out; {len(dropped)} videos with frames that could not "
+        f"be decoded (data/frames/dropped.csv)"
+    )
+
+
+if __name__ == "__main__":
+    run("frames", main)

@@ -1,0 +1,27 @@
+"""Groups, balance, train / validation / test: data/split.csv."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from facestudy import tables
+from facestudy.split import SplitSettings, make_split, summary
+from stages.stage import output_file, read_params, run, section
+
+
+def main() -> str:
+    settings = section(read_params(), "split", SplitSettings)
+    faces = tables.read(Path("data/faces/index.csv"), tables.FACES)
+    videos = tables.read(Path("data/videos/index.csv"), tables.VIDEOS)
+    split = make_split(faces, videos, settings)
+    with output_file(Path("data/split.csv")) as path:
+        tables.write(path, split, tables.SPLIT)
+    text = summary(split)
+    wanted = settings.faces_per_class
+    if wanted is not None and (split["subset"] != "unused").sum() < 2 * wanted:
+        text += f"; fewer than the {wanted} faces a class that split.faces_per_class asks for: that is all there are"
+    return text
+
+
+if __name__ == "__main__":
+    run("split", main)

@@ -1,0 +1,141 @@
+"""What every stage does alike: read its settings, build its output aside, end in one sentence."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from facestudy.errors import StudyError
+from facestudy.settings import check
+
+S = TypeVar("S")
+
+PARAMS = Path("params.yaml")
+WORK_CACHE = Path(".cache")
+TOP_LEVEL = (
+    "source",
+    "folder",
+    "sample",
+    "frames",
+    "faces",
+    "split",
+    "regions",
+    "variants",
+    "crop_variants",
+    "crops",
+    "models",
+    "seeds",
+    "train",
+    "evaluate",
+    "focus",
+    "compute",
+    "calibrate",
+)
+
+
+def read_params(path: Path = PARAMS) -> dict[str, Any]:
+    """params.yaml as plain values; refuses unknown top-level keys.
+
+    Raises StudyError naming the file and the key.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(
+            f"{path} cannot be read ({error.strerror}); run from the project's folder."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is no valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(values, dict):
+        raise StudyError(f"{path} should hold the sections {', '.join(TOP_LEVEL)}.")
+    for key in values:
+        if key not in TOP_LEVEL:
+            raise StudyError(f"{path}: {key} is not a known section (known: {', '.join(TOP_LEVEL)}).")
+    for key in TOP_LEVEL:
+        if key not in values:
+            raise StudyError(f"{path}: the section {key} is missing.")
+    return values
+
+
+def section(params: dict[str, Any], name: str, kind: type[S]) -> S:
+    """One section of the settings, checked."""
+    return check(kind, params[name], name, str(PARAMS))
+
+
+@contextmanager
+def output_folder(final: Path) -> Iterator[Path]:
+    """A private folder beside `final`; takes its place when the block ends without an error.
+
+    What an interrupted run left behind is removed when the stage runs next.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in final.parent.glob(f".{final.name}.making-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    private = Path(tempfile.mkdtemp(prefix=f".{final.name}.making-", dir=final.parent))
+    private.chmod(0o755)
+    try:
+        yield private
+        shutil.rmtree(final, ignore_errors=True)
+        private.rename(final)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+
+
+@contextmanager
+def output_file(final: Path) -> Iterator[Path]:
+    """A private path beside the file `final`; takes its place when the block ends without an error."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    private = final.with_name(f".{final.name}.making-{os.getpid()}")
+    try:
+        yield private
+        private.replace(final)
+    finally:
+        private.unlink(missing_ok=True)
+
+
+def run(name: str, main: Callable[[], str]) -> None:
+    """Run a stage's main, print the summary line it returns, turn a StudyError into one sentence."""
+    logging.basicConfig(level=logging.WARNING, format=f"{name}: %(message)s", stream=sys.stderr)
+    _die_with_parent()
+    try:
+        summary = main()
+    except StudyError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; what was finished is kept.", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno != 28:  # ENOSPC
+            raise
+        free = shutil.disk_usage(Path.cwd()).free / 2**20
+        print(f"{name}: the disk is full ({free:.0f} MiB free); make room and run again.", file=sys.stderr)
+        sys.exit(1)
+    print(f"{name}: {summary}")
+
+
+def _die_with_parent() -> None:
+    """End this process when dvc does, however dvc ends: an orphan must not go on writing."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

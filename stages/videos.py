@@ -1,0 +1,92 @@
+"""The videos named by `source`: data/videos/index.csv, and the clips themselves for the sample."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from facestudy import people, regions, sample, tables
+from facestudy.errors import StudyError
+from facestudy.folder import FolderSettings, examine, list_items
+from facestudy.parallel import ComputeSettings, map_items
+from facestudy.regions import Box
+from facestudy.sample import Clip, SampleSettings
+from facestudy.video import probe
+from facestudy.work_cache import WorkCache, code_of, file_sha256, key_of, link_or_copy
+from stages.stage import WORK_CACHE, output_folder, read_params, run, section
+
+OUT = Path("data/videos")
+
+
+def one_clip(clip: Clip, settings: SampleSettings, boxes: dict[str, Box]) -> Path:
+    """The work-cache entry with a rendered clip and its truth."""
+    key = key_of(clip.video_id, settings.model_dump(exclude={"people"}), boxes, code_of(sample, people, regions))
+    return WorkCache(WORK_CACHE / "videos").entry(key, lambda folder: sample.render(clip, settings, boxes, folder))
+
+
+def from_sample(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
+    """Render every clip of the sample into out; their rows."""
+    settings = section(params, "sample", SampleSettings)
+    boxes = section(params, "regions", dict[str, Box])
+    clips = sample.clips(settings)
+    work = functools.partial(one_clip, settings=settings, boxes=boxes)
+    rows: list[dict[str, object]] = []
+    for clip, entry in zip(
+        clips, map_items(work, clips, section(params, "compute", ComputeSettings), "videos"), strict=True
+    ):
+        for file in (f"{clip.video_id}.mp4", f"{clip.video_id}.npz"):
+            link_or_copy(entry / file, out / file)
+        path = out / f"{clip.video_id}.mp4"
+        found = probe(path, settings.width * settings.height)
+        rows.append(
+            {
+                **{name: getattr(clip, name) for name in ("video_id", "label", "identity", "donor", "method")},
+                **{name: getattr(found, name) for name in ("codec", "width", "height", "fps", "duration_s")},
+                "path": path.name,
+                "sha256": file_sha256(path),
+                "origin": "sample",
+                "truth_path": f"{clip.video_id}.npz",
+                "status": "ok",
+            }
+        )
+    return rows
+
+
+def from_folder(params: dict[str, Any]) -> list[dict[str, object]]:
+    """Look into every file of the folder; their rows. Nothing is copied."""
+    settings = section(params, "folder", FolderSettings)
+    work = functools.partial(examine, settings=settings)
+    return list(map_items(work, list_items(settings), section(params, "compute", ComputeSettings), "videos"))
+
+
+def main() -> str:
+    params = read_params()
+    source = section(params, "source", Literal["sample", "folder"])  # type: ignore[arg-type]
+    with output_folder(OUT) as out:
+        rows = from_sample(params, out) if source == "sample" else from_folder(params)
+        index = tables.frame(rows, tables.VIDEOS)
+        tables.write(out / "index.csv", index, tables.VIDEOS)
+        return summary(index)  # refuses when a class has no usable video; nothing is left then
+
+
+def summary(index: pd.DataFrame) -> str:
+    """Videos of each class that can be used, and why the others cannot.
+
+    Raises StudyError when a class has none.
+    """
+    ok = index[index["status"] == "ok"]
+    reasons = Counter(index.loc[index["status"] != "ok", "reason"])
+    listed = "; ".join(f"{count} rejected: {reason}" for reason, count in reasons.most_common(5))
+    for label in tables.LABELS:
+        if not (ok["label"] == label).any():
+            raise StudyError(f"none of the {(index['label'] == label).sum()} {label} videos can be used ({listed}).")
+    counts = " + ".join(f"{(ok['label'] == label).sum()} {label}" for label in tables.LABELS)
+    return f"{len(index)} videos in, {counts} usable" + (f"; {listed} (data/videos/index.csv)" if listed else "")
+
+
+if __name__ == "__main__":
+    run("videos", main)

@@ -1,0 +1,200 @@
+"""The commands behind `make run` and `make study`: check the settings, run a preset, go back.
+
+python study.py check                     are all settings known and sound?
+python study.py results                   print the results table
+python study.py run NAME [KEY=VALUE ...]  presets/NAME.yaml over params.yaml, run as DVC experiment NAME
+python study.py back                      main's parameters, data and results again
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from ruamel.yaml import YAML
+
+from calibrate import CalibrationSettings
+from facestudy.crops import CropSettings, Variant, check_variants
+from facestudy.errors import StudyError
+from facestudy.estimate import estimate
+from facestudy.faces import FaceSettings
+from facestudy.folder import FolderSettings, list_items
+from facestudy.frames import FrameSettings
+from facestudy.intervals import EvaluateSettings
+from facestudy.model_settings import ModelSettings, TrainSettings
+from facestudy.parallel import ComputeSettings
+from facestudy.regions import Box
+from facestudy.sample import SampleSettings
+from facestudy.settings import Name, Section, check, merge
+from facestudy.split import SplitSettings
+from stages.stage import PARAMS, read_params
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    source: Literal["sample", "folder"]
+    folder: FolderSettings
+    sample: SampleSettings
+    frames: FrameSettings
+    faces: FaceSettings
+    split: SplitSettings
+    regions: dict[Name, Box]
+    variants: list[Name]
+    crop_variants: dict[Name, Variant]
+    crops: CropSettings
+    models: dict[Name, ModelSettings]
+    seeds: list[int]
+    train: TrainSettings
+    evaluate: EvaluateSettings
+    focus: str
+    compute: ComputeSettings
+    calibrate: CalibrationSettings
+
+
+def check_params(values: Mapping[str, Any], file: str = str(PARAMS)) -> Params:
+    """Check every setting and how they fit together.
+
+    Raises StudyError naming the file, the key, the value and what is allowed.
+    """
+    params = check(Params, dict(values), "", file)
+    check_variants(params.crop_variants, params.regions)
+    for name in params.variants:
+        if name not in params.crop_variants:
+            known = ", ".join(params.crop_variants)
+            raise StudyError(f"{file}: variants names {name!r}, which crop_variants does not hold (known: {known}).")
+    if not params.variants or len(set(params.variants)) < len(params.variants):
+        raise StudyError(f"{file}: variants = {params.variants}: name one or more different crop_variants.")
+    if not params.models:
+        raise StudyError(f"{file}: models is empty; name at least one.")
+    if not params.seeds or len(set(params.seeds)) < len(params.seeds) or min(params.seeds) < 0:
+        raise StudyError(f"{file}: seeds = {params.seeds}: give one or more different whole numbers from 0 on.")
+    if params.focus not in params.variants:
+        known = ", ".join(params.variants)
+        raise StudyError(f"{file}: focus = {params.focus!r} is none of the variants ({known}).")
+    if params.source == "folder":
+        list_items(params.folder)
+    return params
+
+
+def apply_preset(name: str, settings: list[str]) -> Params:
+    """Write presets/NAME.yaml and KEY=VALUE settings over params.yaml, keeping its comments."""
+    path = Path("presets") / f"{name}.yaml"
+    known = sorted(preset.stem for preset in Path("presets").glob("*.yaml"))
+    if name not in known:
+        raise StudyError(f"there is no preset {name!r}; presets/ has {', '.join(known)}.")
+    try:
+        over = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path} is no valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(over, dict):
+        raise StudyError(f"{path} should hold sections of params.yaml.")
+    writer = YAML()
+    writer.width = 200
+    writer.preserve_quotes = True
+    merged = writer.load(PARAMS.read_text(encoding="utf-8"))
+    merge(merged, over, str(path))
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise StudyError(f"{setting!r} is not of the form KEY=VALUE, as in folder.path=/my/videos.")
+        nested: Any = yaml.safe_load(value)
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        merge(merged, nested, f"SET {setting}")
+    params = check_params(_plain(merged), str(path))
+    with PARAMS.open("w", encoding="utf-8") as file:
+        writer.dump(merged, file)
+    return params
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def call(*command: str) -> str:
+    """Run a command and return what it prints; StudyError with its last words when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise StudyError(f"`{' '.join(command)}` failed: {done.stderr.strip().splitlines()[-1:]}")
+    return done.stdout
+
+
+def run_preset(name: str, settings: list[str]) -> None:
+    """Run a preset as the DVC experiment of its name; the results are in the work tree then."""
+    changed = call("git", "status", "--porcelain", "--untracked-files=no").strip()
+    if changed:
+        raise StudyError(
+            f"the work tree has changes ({changed.splitlines()[0].strip()}, …): commit them, or `make back`, "
+            "before a preset takes the place of params.yaml."
+        )
+    params = apply_preset(name, settings)
+    print(estimate(params.models, params.variants, params.seeds, params.split, expected_faces(params)), flush=True)
+    if name in call("dvc", "exp", "list", "--name-only").split():
+        call("dvc", "exp", "remove", name)
+    failed = subprocess.run(["dvc", "exp", "run", "--name", name]).returncode
+    if failed:
+        raise StudyError("the study stopped; mend what it says and run it again, or `make back` to main.")
+    print_results()
+    branch = call("git", "rev-parse", "--abbrev-ref", "HEAD").strip()
+    print(f"\nThis is the experiment {name}: `dvc metrics diff {branch} {name}` compares it with {branch},")
+    print(f"`make back` returns to {branch}.")
+
+
+def expected_faces(params: Params) -> int:
+    """How many faces a run will train and test on, as far as the settings and the folder tell."""
+    videos = 2 * params.sample.people if params.source == "sample" else len(list_items(params.folder))
+    faces = videos * (params.frames.per_video or params.frames.max_per_video)
+    return min(faces, 2 * (params.split.faces_per_class or faces))
+
+
+def back() -> None:
+    """The parameters, data and results of the current commit again."""
+    call("git", "restore", "--staged", "--worktree", ".")
+    call("git", "clean", "-fdq", "predictions", "metrics", "reports")
+    call("dvc", "checkout", "--force", "--allow-missing")
+    print("back at", call("git", "log", "-1", "--format=%h %s").strip())
+
+
+def print_results() -> None:
+    """The results table, and where the figures are."""
+    try:
+        print(Path("metrics/results.md").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StudyError("metrics/results.md is missing; `make run` makes it.") from None
+    print("Metrics: metrics/<variant>/<model>.json, metrics/comparison.csv; contact sheets: reports/")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("check", "results", "back"):
+        commands.add_parser(name)
+    runner = commands.add_parser("run")
+    runner.add_argument("preset")
+    runner.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "check":
+            check_params(read_params())
+        elif arguments.command == "results":
+            print_results()
+        elif arguments.command == "run":
+            run_preset(arguments.preset, arguments.settings)
+        else:
+            back()
+    except StudyError as error:
+        sys.exit(f"study: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""dvc.yaml must say what the stages really read: their code and their settings, no more, no less."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import pytest
+import yaml
+
+from stages.stage import TOP_LEVEL
+from tests.pipeline_files import ROOT, import_closure
+
+STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+NO_RESULT = {"compute"}  # where work is done changes no result, so a change must not run a stage again
+
+
+def sections_read(file: str) -> set[str]:
+    """The sections of params.yaml that a script names: section(params, "x", …) and params["x"]."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "section":
+            name = node.args[1]
+        elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "params":
+            name = node.slice
+        else:
+            continue
+        assert isinstance(name, ast.Constant) and isinstance(name.value, str), f"{file}: name sections literally"
+        found.add(name.value)
+    return found
+
+
+def test_one_stage_one_script() -> None:
+    scripts = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__", "stage"}
+    assert scripts == set(STAGES)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_deps_are_the_import_closure(name: str) -> None:
+    listed = {dep for dep in STAGES[name]["deps"] if dep.endswith(".py")}
+    assert listed == import_closure(f"stages/{name}.py")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_params_are_the_sections_read(name: str) -> None:
+    listed = {entry.split(".")[0] for entry in STAGES[name].get("params", [])}
+    # A matrix takes names from a section; that alone makes its cells appear and vanish.
+    matrix = {value.strip("${}") for value in STAGES[name].get("matrix", {}).values()}
+    read = sections_read(f"stages/{name}.py") - NO_RESULT
+    assert listed - matrix <= read
+    assert read <= listed | matrix
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_runs_its_own_script(name: str) -> None:
+    assert STAGES[name]["cmd"].startswith(f"python -m stages.{name}")
+
+
+def test_params_hold_the_known_sections() -> None:
+    assert list(yaml.safe_load((ROOT / "params.yaml").read_text())) == list(TOP_LEVEL)
+
+
+def test_no_stage_depends_on_a_folder_of_cached_outputs_of_others() -> None:
+    """In a clone such a folder exists and is empty, and DVC would run the stage on nothing."""
+    cached = [out for stage in STAGES.values() for out in stage.get("outs", []) if isinstance(out, str)]
+    for name, stage in STAGES.items():
+        for dep in stage["deps"]:
+            assert not any(out.startswith(dep + "/") for out in cached), f"{name} depends on {dep}"

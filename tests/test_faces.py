@@ -1,0 +1,111 @@
+"""Cut-outs at and over the frame's edge, choosing a face, and MTCNN on a drawn one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facestudy import faces
+from facestudy.faces import Face, FaceSettings, cut_out, detect, is_plausible, select
+
+SETTINGS = FaceSettings(min_confidence=0.9, detect_side=640, batch=4)
+POINTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
+
+
+def face(x: float, y: float, w: float, h: float, confidence: float = 0.99) -> Face:
+    return Face(x, y, w, h, confidence, POINTS * [w, h] + [x, y])
+
+
+@given(
+    st.floats(-300, 300),
+    st.floats(-300, 300),
+    st.floats(1, 400),
+    st.floats(1, 400),
+    st.integers(1, 200),
+    st.integers(1, 200),
+)
+def test_cut_outs_are_squares_wherever_the_box_is(
+    x: float, y: float, w: float, h: float, width: int, height: int
+) -> None:
+    rows, columns = np.mgrid[0:height, 0:width]
+    picture = np.stack([columns, rows, np.full_like(rows, 7)], axis=-1).astype(np.uint8)
+    cut = cut_out(picture, face(x, y, w, h))
+    side = max(2, round(2 * max(w, h)))
+    assert cut.picture.shape == (side, side, 3)
+    x0, y0, x1, y1 = cut.valid
+    assert 0 <= x0 <= x1 <= side and 0 <= y0 <= y1 <= side
+    # Every pixel is the frame's nearest one: edge-padded, never wrapped round. (Outside the frame
+    # altogether only the colour of the nearest edge is promised.)
+    columns = np.clip(np.arange(side) + cut.x, 0, width - 1)
+    rows = np.clip(np.arange(side) + cut.y, 0, height - 1)
+    assert np.array_equal(cut.picture[..., 0], np.broadcast_to(columns, (side, side)))
+    assert np.array_equal(cut.picture[..., 1], np.broadcast_to(rows[:, None], (side, side)))
+
+
+def test_the_cut_out_is_centred_on_the_box() -> None:
+    cut = cut_out(np.zeros((500, 500, 3), np.uint8), face(200, 220, 60, 80))
+    assert (cut.x, cut.y, cut.picture.shape[0]) == (150, 180, 160)
+    assert cut.valid == (0, 0, 160, 160)
+
+
+def test_largest_sure_face_is_chosen() -> None:
+    small, large, unsure = face(0, 0, 40, 50), face(5, 5, 60, 70), face(0, 0, 90, 90, 0.5)
+    chosen, reason = select([small, unsure, large], (200, 200, 3), SETTINGS)
+    assert chosen is large and reason == ""
+
+
+@pytest.mark.parametrize(
+    ("candidates", "shape", "reason"),
+    [
+        ([], (200, 200, 3), "no_face"),
+        ([face(0, 0, 50, 50, 0.9)], (200, 200, 3), "low_confidence"),
+        ([face(0, 0, 50, 50)], (1, 1, 3), "frame_too_small"),
+        ([face(0, 0, 0.2, 50)], (200, 200, 3), "implausible_landmarks"),
+    ],
+)
+def test_a_frame_without_a_face_has_a_reason(candidates: list[Face], shape: tuple[int, ...], reason: str) -> None:
+    assert select(candidates, shape, SETTINGS) == (None, reason)
+
+
+def test_a_face_upside_down_is_still_a_face_but_a_mirrored_order_is_not() -> None:
+    upright = face(0, 0, 50, 50)
+    turned = Face(0, 0, 50, 50, 1, -upright.landmarks)
+    swapped = Face(0, 0, 50, 50, 1, upright.landmarks[[1, 0, 2, 4, 3]])
+    assert is_plausible(upright) and is_plausible(turned) and not is_plausible(swapped)
+
+
+def test_a_batch_that_comes_back_empty_is_asked_again_singly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MTCNN answers an error inside a batch with no face for all of it."""
+    answer = {"box": [1, 2, 30, 40], "confidence": 0.95}
+    keypoints = dict(
+        zip(("left_eye", "right_eye", "nose", "mouth_left", "mouth_right"), (POINTS * 30).tolist(), strict=True)
+    )
+
+    class Fragile:
+        def detect_faces(self, pictures: list[np.ndarray], fit_to_image: bool) -> list[list[dict[str, object]]]:
+            return [[]] if len(pictures) > 1 else [[{**answer, "keypoints": keypoints}]]
+
+    monkeypatch.setattr(faces, "_detector", Fragile)
+    found = detect([np.zeros((100, 100, 3), np.uint8)] * 3, SETTINGS)
+    assert [len(one) for one in found] == [1, 1, 1]
+
+
+def test_found_on_a_reduced_copy_and_mapped_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boxes and landmarks come back in pixels of the picture, pixel centres at whole numbers."""
+    seen = []
+    keypoints = dict(
+        zip(("left_eye", "right_eye", "nose", "mouth_left", "mouth_right"), [[9.5, 19.5]] * 5, strict=True)
+    )
+
+    class Fixed:
+        def detect_faces(self, pictures: list[np.ndarray], fit_to_image: bool) -> list[list[dict[str, object]]]:
+            seen.extend(picture.shape for picture in pictures)
+            return [[{"box": [9.5, 19.5, 30, 40], "confidence": 0.95, "keypoints": keypoints}]] * len(pictures)
+
+    monkeypatch.setattr(faces, "_detector", Fixed)
+    ((found,),) = detect([np.zeros((720, 1280, 3), np.uint8)], SETTINGS)
+    assert seen == [(384, 640, 3)]
+    assert (found.x, found.y, found.w, found.h) == (19.5, 39.5, 60, 80)
+    assert found.landmarks.tolist() == [[19.5, 39.5]] * 5

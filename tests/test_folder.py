@@ -1,0 +1,149 @@
+"""Source `folder`: every file gets a row, whatever it is and however it is called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facestudy.errors import StudyError
+from facestudy.folder import FolderSettings, Item, examine, list_items, make_id
+from facestudy.tables import ID
+from tests.media import write_clip, write_picture
+
+
+def settings(path: Path, table: str | None = None, megapixels: float = 50.0) -> FolderSettings:
+    return FolderSettings(path=str(path), table=table, max_megapixels=megapixels)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_clip(tmp_path / "real/one.mp4")
+    write_picture(tmp_path / "real/deep/two.JPG".replace("JPG", "jpg"))
+    write_clip(tmp_path / "fake/three.mkv")
+    (tmp_path / "fake/notes.txt").write_text("not looked at")
+    return tmp_path
+
+
+def test_lists_media_of_both_classes(folder: Path) -> None:
+    items = list_items(settings(folder))
+    assert [(item.file, item.label) for item in items] == [
+        ("fake/three.mkv", "fake"),
+        ("real/deep/two.jpg", "real"),
+        ("real/one.mp4", "real"),
+    ]
+
+
+def test_a_good_file(folder: Path) -> None:
+    row = examine(Item("real/one.mp4", "real"), settings(folder))
+    assert (row["status"], row["codec"], row["width"], row["height"]) == ("ok", "h264", 64, 48)
+    assert row["duration_s"] == pytest.approx(1.2, abs=0.05)
+    assert len(str(row["sha256"])) == 64
+    assert row["path"] == "real/one.mp4"
+
+
+NAMES = [
+    "with space.mp4",
+    'quote".mp4',
+    "it's.mp4",
+    "new\nline.mp4",
+    "😀 emoji.mp4",
+    "=1+1.mp4",
+    "..%2f..mp4",
+    "-rf.mp4",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_odd_names_are_kept_and_get_plain_ids(folder: Path, name: str) -> None:
+    write_clip(folder / "real/plain.mp4").rename(folder / "real" / name)
+    (item,) = (item for item in list_items(settings(folder)) if item.file == f"real/{name}")
+    row = examine(item, settings(folder))
+    assert row["status"] == "ok"
+    assert ID.fullmatch(str(row["video_id"]))
+
+
+def test_a_name_that_is_no_text_is_rejected_with_a_reason(folder: Path) -> None:
+    write_clip(folder / "real/plain.mp4").rename(folder / "real" / os.fsdecode(b"latin-\xe9.mp4"))
+    rows = [examine(item, settings(folder)) for item in list_items(settings(folder))]
+    (row,) = (row for row in rows if row["status"] == "rejected")
+    assert "UTF-8" in str(row["reason"])
+    str(row["path"]).encode("utf-8")
+
+
+def test_rejections_name_their_reason(folder: Path) -> None:
+    (folder / "real/empty.mp4").touch()
+    (folder / "real/text.mp4").write_text("no video")
+    write_picture(folder / "real/huge.png", np.zeros((1500, 1000, 3), np.uint8))
+    outside = write_clip(folder.parent / f"{folder.name}-outside.mp4")
+    (folder / "real/link.mp4").symlink_to(outside)
+    (folder / "real/dangling.mp4").symlink_to(folder / "real/nothing.mp4")
+    (folder / "real/device.mp4").symlink_to("/dev/zero")
+    os.mkfifo(folder / "real/fifo.mp4")
+    rows = {item.file: examine(item, settings(folder, megapixels=1.0)) for item in list_items(settings(folder))}
+    reasons = {file: row["reason"] for file, row in rows.items() if row["status"] == "rejected"}
+    assert reasons.pop("real/empty.mp4") == "the file is empty"
+    assert "not decodable" in str(reasons.pop("real/text.mp4"))
+    assert "megapixels" in str(reasons.pop("real/huge.png"))
+    assert "out of the folder" in str(reasons.pop("real/link.mp4"))
+    assert "No such file" in str(reasons.pop("real/dangling.mp4"))
+    assert "out of the folder" in str(reasons.pop("real/device.mp4"))
+    assert reasons.pop("real/fifo.mp4") == "not a regular file"
+    assert not reasons
+    outside.unlink()
+
+
+def test_missing_and_empty_folders(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="is no folder; set it to"):
+        list_items(settings(tmp_path / "nowhere"))
+    with pytest.raises(StudyError, match="real holds no video or picture"):
+        list_items(settings(tmp_path))
+    write_clip(tmp_path / "real/one.mp4")
+    with pytest.raises(StudyError, match="fake holds no video or picture"):
+        list_items(settings(tmp_path))
+
+
+def test_the_table_gives_identity_donor_method(folder: Path) -> None:
+    (folder / "who.csv").write_text("file,identity,donor,method\nfake/three.mkv,Ann,Bob,face-swap\n")
+    by_file = {item.file: item for item in list_items(settings(folder, "who.csv"))}
+    row = examine(by_file["fake/three.mkv"], settings(folder, "who.csv"))
+    assert row["identity"] == make_id("Ann") and row["donor"] == make_id("Bob")
+    assert row["method"] == "face-swap"
+    assert examine(by_file["real/one.mp4"], settings(folder))["identity"] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,identity\nreal/none.mp4,Ann\n", r"row 2: there is no video or picture 'real/none.mp4'"),
+        ("file,identity\nreal/one.mp4,Ann\nreal/one.mp4,Bob\n", r"row 3: 'real/one.mp4' repeats"),
+        ("name,identity\nreal/one.mp4,Ann\n", r"they should be file and any of identity, donor, method"),
+        ("file,identity\nreal/one.mp4\n", r"row 2: the number of cells"),
+        ("file,identity\nreal/one.mp4,Ann,x\n", r"row 2: the number of cells"),
+        ("", r"the columns are missing"),
+    ],
+)
+def test_a_bad_table_is_refused_by_row(folder: Path, text: str, message: str) -> None:
+    (folder / "who.csv").write_text(text)
+    with pytest.raises(StudyError, match=message):
+        list_items(settings(folder, "who.csv"))
+
+
+def test_a_table_that_is_missing_or_no_text(folder: Path) -> None:
+    with pytest.raises(StudyError, match="who.csv cannot be read"):
+        list_items(settings(folder, "who.csv"))
+    (folder / "who.csv").write_bytes(b"file,identity\n\xff\xfe,x\n")
+    with pytest.raises(StudyError, match="who.csv cannot be read as a CSV in UTF-8"):
+        list_items(settings(folder, "who.csv"))
+
+
+@given(st.lists(st.text(), unique=True, min_size=2, max_size=20))
+def test_ids_are_plain_and_differ(texts: list[str]) -> None:
+    encodable = [text for text in texts if not any("\ud800" <= letter <= "\udfff" for letter in text)]
+    ids = [make_id(text, "real") for text in encodable]
+    assert all(ID.fullmatch(value) and len(value) < 64 for value in ids)
+    assert len(set(ids)) == len(ids)

@@ -1,0 +1,221 @@
+"""The networks against their published forms, and the settings and weights they refuse."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import cv2
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from facestudy.backend import keras
+from facestudy.errors import StudyError
+from facestudy.model_settings import ModelSettings
+from facestudy.models import BUILDERS, build
+from facestudy.models.imagenet import RESNET50, VGG19
+from facestudy.models.layers import Resize
+from facestudy.models.mesonet import load_published_mesonet, meso4, mesoinception4
+from facestudy.models.resnet50 import resnet50
+from facestudy.models.vgg19 import vgg19
+from facestudy.settings import check
+from facestudy.training import Faces, fit, predict
+
+TEST_FACES = ("df00204", "df01254", "real00240", "real00772")
+TINY: dict[str, dict[str, Any]] = {
+    "meso4": {"input_size": 64},
+    "mesoinception4": {"input_size": 64},
+    "vgg19": {"input_size": 32, "width": 1 / 16},
+    "resnet50": {"input_size": 32, "width": 1 / 16},
+}
+
+
+def settings(**values: Any) -> ModelSettings:
+    return check(ModelSettings, {"epochs": 1, "learning_rate": 0.001, **values}, "models.m")
+
+
+@pytest.fixture
+def published() -> Path:
+    if "FACESTUDY_TEST_DATA" not in os.environ:
+        pytest.skip("FACESTUDY_TEST_DATA is not set: the published MesoNet weights are not here")
+    return Path(os.environ["FACESTUDY_TEST_DATA"]) / "mesonet"
+
+
+def nearest_256(path: Path) -> npt.NDArray[np.uint8]:
+    """A picture as the authors' data generator gives it: RGB, nearest neighbour of pixel centres."""
+    rgb = cv2.imread(str(path), cv2.IMREAD_COLOR)[:, :, ::-1]  # type: ignore[index]
+    rows, columns = (np.floor((np.arange(256) + 0.5) * side / 256).astype(int) for side in rgb.shape[:2])
+    return rgb[rows][:, columns]
+
+
+@pytest.mark.parametrize(("builder", "parameters"), [(meso4, 28_073), (mesoinception4, 28_725)])
+def test_mesonet_has_its_published_size(builder: Any, parameters: int) -> None:
+    assert builder(256).count_params() == parameters
+
+
+@pytest.mark.parametrize(
+    ("builder", "file", "p_real"),
+    [
+        (meso4, "Meso4_DF.h5", (0.041412, 0.048694, 0.989748, 0.997702)),
+        (mesoinception4, "MesoInception_DF.h5", (0.026218, 0.000952, 1.0, 1.0)),
+    ],
+)
+def test_published_weights_give_their_published_answers(
+    published: Path, builder: Any, file: str, p_real: tuple[float, ...]
+) -> None:
+    model = builder(256)
+    load_published_mesonet(model, published / file)
+    pictures = np.stack([nearest_256(published / f"{face}.jpg") for face in TEST_FACES])
+    p_fake = np.asarray(model.predict_on_batch(pictures))[:, 0]
+    assert p_fake == pytest.approx(1 - np.array(p_real), abs=1e-4)
+
+
+def test_published_weights_of_the_other_network_are_refused(published: Path) -> None:
+    with pytest.raises(StudyError, match=r"Meso4_DF\.h5.*of another network"):
+        load_published_mesonet(mesoinception4(256), published / "Meso4_DF.h5")
+    with pytest.raises(StudyError, match=r"layer dense_3 has the shapes"):
+        load_published_mesonet(meso4(128), published / "Meso4_DF.h5")
+
+
+def write_notop(path: Path, model: keras.Model) -> None:
+    """A weights file in the layout of keras.applications."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            names = [f"{layer.name}/{index}:0" for index, _ in enumerate(layer.weights)]
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name, value in zip(names, layer.get_weights(), strict=True):
+                group[name] = value
+
+
+@pytest.mark.parametrize(
+    ("builder", "application", "preprocess"),
+    [
+        (vgg19, keras.applications.VGG19, keras.applications.vgg19.preprocess_input),
+        (resnet50, keras.applications.ResNet50, keras.applications.resnet50.preprocess_input),
+    ],
+)
+def test_full_width_is_keras_applications(tmp_path: Path, builder: Any, application: Any, preprocess: Any) -> None:
+    theirs = application(include_top=False, pooling="avg", weights=None, input_shape=(64, 64, 3))
+    generator = np.random.default_rng(1)
+    theirs.set_weights([value + generator.normal(0, 0.01, value.shape) for value in theirs.get_weights()])
+    write_notop(tmp_path / "weights.h5", theirs)
+    ours = builder(64, weights=str(tmp_path / "weights.h5"))
+    logit = ours.get_layer("logit").count_params()
+    assert logit == theirs.output.shape[-1] + 1
+    assert ours.count_params() - logit == theirs.count_params()
+    names = [layer.name for layer in ours.layers if layer.weights]
+    assert names == [*(layer.name for layer in theirs.layers if layer.weights), "logit"]
+    pictures = generator.integers(0, 256, (2, 64, 64, 3), np.uint8)
+    pooled = keras.Model(ours.input, ours.get_layer("pooled").output)
+    wanted = np.asarray(theirs.predict_on_batch(preprocess(pictures.astype(np.float32))))
+    assert np.asarray(pooled.predict_on_batch(pictures)) == pytest.approx(
+        wanted, rel=1e-4, abs=1e-5 * float(wanted.max())
+    )
+
+
+def test_other_weights_files_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"gone\.h5 does not exist"):
+        build(settings(network="vgg19", input_size=32, batch_norm=False, weights=str(tmp_path / "gone.h5")))
+    (tmp_path / "text.h5").write_text("no weights")
+    with pytest.raises(StudyError, match=r"text\.h5 is no readable HDF5"):
+        vgg19(32, width=1 / 16, weights=str(tmp_path / "text.h5"))
+    small = meso4(64)
+    write_notop(tmp_path / "meso.h5", small)
+    with pytest.raises(StudyError, match=r"meso\.h5 holds 10 layers, vgg19 has 16"):
+        vgg19(32, width=1 / 16, weights=str(tmp_path / "meso.h5"))
+    small.save_weights(tmp_path / "own.weights.h5")
+    with pytest.raises(StudyError, match=r"own\.weights\.h5 is not in the layout"):
+        vgg19(32, width=1 / 16, weights=str(tmp_path / "own.weights.h5"))
+
+
+def test_imagenet_without_a_network_names_file_address_and_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    place = tmp_path / "models" / VGG19.name
+    with pytest.raises(StudyError) as refusal:
+        vgg19(32, width=1 / 16, weights="imagenet")
+    assert all(part in str(refusal.value) for part in ("no route to host", VGG19.address, str(place)))
+    place.parent.mkdir()
+    place.write_bytes(b"something else")
+    with pytest.raises(StudyError, match="its md5 differs"):
+        vgg19(32, width=1 / 16, weights="imagenet")
+
+
+def test_weights_files_are_those_of_keras_applications() -> None:
+    """Address and hash are Keras's own; a new Keras with others must not go unnoticed."""
+    folder = Path(keras.__file__).parent / "src" / "applications"
+    source = (folder / "vgg19.py").read_text() + (folder / "resnet.py").read_text()
+    for file in (VGG19, RESNET50):
+        assert file.md5 in source
+    assert VGG19.name in source
+
+
+@pytest.mark.parametrize("network", BUILDERS)
+def test_one_sigmoid_learns_two_pictures_apart_and_survives_saving(network: str, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    values = settings(
+        network=network, batch_size=2, epochs=40, learning_rate=0.005, schedule="constant", flip=False, **TINY[network]
+    )
+    model = build(values)
+    assert model.layers[-1].name == "p_fake" and model.layers[-1].activation is keras.activations.sigmoid
+    assert model.layers[-2].name == "logit" and model.output_shape == (None, 1)
+    pictures = np.stack([np.full((48, 40, 3), 60, np.uint8), np.full((48, 40, 3), 200, np.uint8)])
+    pictures[:, ::4] //= 2
+    faces = Faces(pictures, np.arange(2), np.array([0, 1], np.float32))
+    fit(model, faces, faces, values, "validation_loss", seed=1)
+    p_fake = predict(model, faces)
+    assert p_fake[0] < 0.5 < p_fake[1]
+
+    model.save_weights(tmp_path / "model.weights.h5")
+    again = build(values)
+    again.load_weights(tmp_path / "model.weights.h5")
+    assert np.array_equal(predict(again, faces), p_fake)
+
+
+def test_resize_leaves_pictures_of_the_right_size_alone_and_averages_larger_ones() -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    assert np.array_equal(np.asarray(Resize(32)(picture)), picture)
+    board = np.indices((64, 64)).sum(axis=0) % 2 * 255
+    grey = np.asarray(Resize(16)(np.repeat(board[None, :, :, None], 3, axis=3).astype(np.uint8)))
+    assert grey[:, 1:-1, 1:-1] == pytest.approx(127.5, abs=1)
+
+
+def test_any_crop_size_goes_in() -> None:
+    model = meso4(64)
+    for height, width in ((64, 64), (100, 50), (30, 200)):
+        assert model.predict_on_batch(np.zeros((2, height, width, 3), np.uint8)).shape == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"network": "meso5"}, "models.m.network = 'meso5'"),
+        ({"network": "meso4", "input_size": 32}, "input_size must be at least 64"),
+        ({"network": "meso4", "width": 0.5}, "width 0.5 is for vgg19 and resnet50"),
+        ({"network": "mesoinception4", "weights": "imagenet"}, "weights are for vgg19 and resnet50"),
+        ({"network": "resnet50", "batch_norm": False}, "batch_norm can be false with vgg19 only"),
+        ({"network": "resnet50", "width": 0.25, "weights": "imagenet"}, "width must be 1.0, not 0.25"),
+        ({"network": "vgg19", "weights": "imagenet"}, "batch_norm must be false"),
+        ({"network": "vgg19", "width": 0.0}, "models.m.width = 0.0"),
+        ({"network": "vgg19", "epochs": 3, "warmup_epochs": 3}, "warmup_epochs 3 must be fewer"),
+        ({"network": "vgg19", "learning_rate": "fast"}, "models.m.learning_rate = 'fast'"),
+        ({"network": "vgg19", "learningrate": 1e-3}, "models.m.learningrate is not a known setting"),
+        ({"network": "vgg19", "batch_norm_momentum": 1.0}, "models.m.batch_norm_momentum = 1.0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(StudyError) as refusal:
+        settings(**{"input_size": 64, **values})
+    assert said in str(refusal.value)

@@ -1,0 +1,190 @@
+"""The whole study on a tiny sample, with real TensorFlow and real DVC: what runs, when, and what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from facestudy import tables
+from tests.project import call, copy_project, deep_update, environment_for, params, write_params
+
+SMALL = {"input_size": 64, "epochs": 1, "warmup_epochs": 0, "schedule": "constant"}
+TINY = {
+    "sample": {"people": 12, "seconds": 0.4, "fps": 5},
+    "frames": {"per_video": 2},
+    "split": {"test": 0.34, "validation": 0.3},
+    "crops": {"size": [64, 64], "sheet_faces": 2},
+    "models": {"mesonet": SMALL, "vgg19": SMALL | {"width": 0.0625}, "resnet50": SMALL | {"width": 0.0625}},
+    "seeds": [1],
+    "evaluate": {"resamples": 200},
+    "variants": ["full", "eyes_lower"],
+}
+
+
+def dvc(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        ["dvc", *options], cwd=folder, env=environment_for(folder), capture_output=True, text=True, timeout=290
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def ran(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The stages that a `dvc repro` ran, in order."""
+    return re.findall(r"Running stage '([^']+)'", done.stdout)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project that has run the tiny study once and committed it."""
+    folder = copy_project(tmp_path_factory.mktemp("study"), deep_update(params(), TINY))
+    done = dvc(folder, "repro")
+    assert len(ran(done)) == 4 + 2 + 6 + 6 + 2
+    call(folder, "git", "add", "-A")
+    assert call(folder, "git", "commit", "-qm", "results").returncode == 0
+    return folder
+
+
+@pytest.mark.timeout(400)
+def test_every_contract_holds(project: Path) -> None:
+    videos = tables.read(project / "data/videos/index.csv", tables.VIDEOS)
+    frames = tables.read(project / "data/frames/index.csv", tables.FRAMES)
+    faces = tables.read(project / "data/faces/index.csv", tables.FACES)
+    dropped = tables.read(project / "data/faces/dropped.csv", tables.DROPPED)
+    split = tables.read(project / "data/split.csv", tables.SPLIT)
+    assert len(videos) == 24 and (videos["status"] == "ok").all()
+    assert len(frames) == 48
+    assert len(faces) + len(dropped) == len(frames)
+    assert len(faces) >= 0.9 * len(frames)
+    for table, root in ((videos, "data/videos"), (frames, "data/frames"), (faces, "data/faces")):
+        assert all((project / root / path).is_file() for path in table["path"])
+    assert split.groupby("group")["video_id"].nunique().max() == 2  # a person's two clips
+    scored = split[split["subset"].isin(["validation", "test"])]
+    for variant in ("full", "eyes_lower"):
+        crops = tables.read(project / f"data/crops/{variant}/index.csv", tables.CROPS)
+        assert set(crops["face_id"]) == set(faces["face_id"])
+        assert (project / f"reports/crops_{variant}.png").is_file()
+        for model in ("mesonet", "vgg19", "resnet50"):
+            predictions = tables.read(project / f"predictions/{variant}/{model}/1.csv", tables.PREDICTIONS)
+            assert predictions.drop(columns="p_fake").equals(scored.reset_index(drop=True))
+            assert predictions["p_fake"].between(0, 1).all()
+            metrics = json.loads((project / f"metrics/{variant}/{model}.json").read_text())
+            assert all(isinstance(value, int | float) for value in metrics.values())
+            assert metrics["test_faces"] == (split["subset"] == "test").sum()
+    results = (project / "metrics/results.md").read_text()
+    assert all(model in results for model in ("mesonet", "vgg19", "resnet50"))
+    assert "sample" in results
+
+
+@pytest.mark.timeout(400)
+def test_a_second_run_runs_nothing(project: Path) -> None:
+    assert ran(dvc(project, "repro")) == []
+    assert call(project, "git", "status", "--porcelain").stdout == ""
+
+
+@pytest.mark.timeout(400)
+def test_a_learning_rate_reruns_only_its_models_cells(project: Path) -> None:
+    values = deep_update(params(), TINY)
+    values["models"]["mesonet"]["learning_rate"] = 0.0005
+    write_params(project, values)
+    stages = ran(dvc(project, "repro"))
+    trained = {name for name in stages if name.startswith("train")}
+    assert trained == {"train@mesonet-full-1", "train@mesonet-eyes_lower-1"}
+    rest = {re.sub("@.*", "", name) for name in stages if name not in trained}
+    assert rest <= {"evaluate", "compare", "focus"}
+    assert not any("vgg19" in name or "resnet50" in name for name in stages)
+    call(project, "git", "checkout", "-q", ".")
+    dvc(project, "checkout")
+
+
+@pytest.mark.timeout(400)
+def test_focus_compares_variants_in_a_clone_without_data(project: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    assert call(tmp_path, "git", "clone", "-q", str(project), str(clone)).returncode == 0
+    done = dvc(clone, "exp", "run", "--allow-missing", "-n", "cropped", "-S", "focus=eyes_lower")
+    assert ran(done) == ["focus"]
+    shown = json.loads(dvc(clone, "metrics", "diff", "main", "cropped", "--json").stdout)
+    # Where both variants give a model the same figures there is no difference to show.
+    assert set(shown["diff"]) <= {f"metrics/focus/{model}.json" for model in ("mesonet", "vgg19", "resnet50")}
+    for model in ("mesonet", "vgg19", "resnet50"):
+        full = json.loads((clone / f"metrics/full/{model}.json").read_text())
+        cropped = json.loads((clone / f"metrics/eyes_lower/{model}.json").read_text())
+        change = shown["diff"].get(f"metrics/focus/{model}.json", {})
+        for key in ("accuracy", "auc"):
+            if full[key] != cropped[key]:
+                assert change[key]["old"] == full[key] and change[key]["new"] == cropped[key]
+    assert not (clone / "data/videos").exists() and not (clone / "models").exists()
+
+
+@pytest.fixture
+def folder_study(project: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy whose source is a folder with clips of the tiny sample, run up to the faces."""
+    for clip in sorted((project / "data/videos").glob("p000[0-4]_*.mp4")):
+        label = clip.stem.rpartition("_")[2]
+        (tmp_path / "input" / label).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(clip, tmp_path / "input" / label / clip.name)
+    (tmp_path / "input/real/new.mp4").write_bytes(b"not yet")
+    (tmp_path / "input/real/new.mp4").unlink()
+    values = deep_update(params(), TINY | {"source": "folder", "folder": {"path": str(tmp_path / "input")}})
+    folder = copy_project(tmp_path / "copy", values)
+    dvc(folder, "repro", "faces")
+    yield folder
+
+
+def entries(folder: Path, stage: str) -> set[str]:
+    return {path.parent.name for path in (folder / ".cache" / stage).rglob("manifest.json")}
+
+
+@pytest.mark.timeout(400)
+def test_one_more_clip_costs_one_clip_and_one_less_leaves_nothing(project: Path, folder_study: Path) -> None:
+    before = {stage: entries(folder_study, stage) for stage in ("frames", "faces")}
+    assert {stage: len(found) for stage, found in before.items()} == {"frames": 10, "faces": 10}
+    new = folder_study.parent / "input/real/new.mp4"
+    shutil.copyfile(project / "data/videos/p0007_real.mp4", new)
+    assert ran(dvc(folder_study, "repro", "faces")) == ["videos", "frames", "faces"]
+    for stage, found in before.items():
+        assert len(entries(folder_study, stage) - found) == 1
+
+    new.unlink()
+    dvc(folder_study, "repro", "faces")
+    for table in ("videos", "frames", "faces"):
+        assert "new" not in (folder_study / f"data/{table}/index.csv").read_text()
+    assert not [path for path in (folder_study / "data").rglob("*new*")]
+    assert pd.read_csv(folder_study / "data/videos/index.csv").shape[0] == 10
+
+
+@pytest.mark.timeout(400)
+def test_a_preset_runs_as_an_experiment_and_goes_back(project: Path, tmp_path: Path) -> None:
+    """`make study PRESET=small`: one new variant of one model is trained, metrics compare with main."""
+    preset = "variants: [full, nose]\nmodels: {vgg19: null, resnet50: null}\nfocus: nose\n"
+    (project / "presets/small.yaml").write_text(preset)
+    call(project, "git", "add", "presets")
+    call(project, "git", "commit", "-qm", "a preset")
+    done = subprocess.run(
+        [sys.executable, "study.py", "run", "small"],
+        cwd=project,
+        env=environment_for(project),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    trained = [name for name in ran(done) if name.startswith("train")]
+    assert trained == ["train@mesonet-nose-1"]
+    assert "training in all" in done.stdout and "cropped (nose)" in done.stdout
+    shown = json.loads(dvc(project, "metrics", "diff", "main", "small", "--json").stdout)["diff"]
+    nose = json.loads((project / "metrics/nose/mesonet.json").read_text())
+    assert shown["metrics/nose/mesonet.json"]["auc"]["new"] == nose["auc"]
+    back = subprocess.run(
+        [sys.executable, "study.py", "back"], cwd=project, env=environment_for(project), capture_output=True, text=True
+    )
+    assert back.returncode == 0, back.stderr
+    assert call(project, "git", "status", "--porcelain").stdout == ""
+    assert ran(dvc(project, "repro")) == []

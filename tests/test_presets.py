@@ -1,0 +1,111 @@
+"""Every preset can be put over params.yaml, gives a sound pipeline, and goes away without a trace."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+import study
+from facestudy.errors import StudyError
+from facestudy.estimate import cell_seconds, estimate
+from facestudy.settings import merge
+from tests.media import write_clip
+from tests.pipeline_files import ROOT
+from tests.project import call, copy_project, environment_for, params
+
+NAMES = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_project(tmp_path_factory.mktemp("presets"))
+    for label in ("real", "fake"):
+        write_clip(folder / "videos" / label / "a.mp4")
+    (folder / ".git/info/exclude").write_text("/videos\n")
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_applies_resolves_and_goes_back(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("PATH", environment_for(project)["PATH"])
+    settings = study.apply_preset(name, ["folder.path=videos"])
+    assert "# Every knob of the study" in Path("params.yaml").read_text()  # comments are kept
+    listed = subprocess.run(["dvc", "stage", "list", "--name-only"], capture_output=True, text=True)
+    assert listed.returncode == 0, listed.stderr
+    cells = [line for line in listed.stdout.split() if line.startswith("train@")]
+    assert len(cells) == len(settings.models) * len(settings.variants) * len(settings.seeds)
+    faces = study.expected_faces(settings)
+    text = estimate(settings.models, settings.variants, settings.seeds, settings.split, faces)
+    assert "training in all" in text and f"{faces} faces" in text
+    study.back()
+    assert call(project, "git", "status", "--porcelain").stdout == ""
+
+
+def test_paper_is_what_the_paper_says() -> None:
+    values = params()
+    merge(values, yaml.safe_load((ROOT / "presets/paper.yaml").read_text()), "paper.yaml")
+    mesonet = values["models"]["mesonet"]
+    assert {key: mesonet[key] for key in ("epochs", "batch_size", "learning_rate", "input_size", "schedule")} == {
+        "epochs": 50,
+        "batch_size": 16,
+        "learning_rate": 0.002,
+        "input_size": 256,
+        "schedule": "constant",
+    }
+    for name in ("vgg19", "resnet50"):
+        model = values["models"][name]
+        assert (model["input_size"], model["epochs"], model["width"]) == (150, 50, 1.0) and not model.get("weights")
+    assert values["models"]["vgg19"]["batch_norm"] is False
+    assert values["frames"]["every"] == 200 and values["split"]["faces_per_class"] == 2000
+    boxes = values["crop_variants"][values["variants"][1]]
+    assert boxes["boxes"] == [[30, 72, 180, 121], [30, 162, 180, 232]] and boxes["box_size"] == [196, 235]
+
+
+def test_the_estimate_is_of_the_measured_size() -> None:
+    """Measured on 2 cores at the paper's settings: MesoNet 29 min a variant, VGG-19 5.6 h, ResNet-50 4.8 h."""
+    values = params()
+    merge(values, yaml.safe_load((ROOT / "presets/paper.yaml").read_text()) | {"source": "sample"}, "paper.yaml")
+    settings = study.check_params(values)
+    measured = {"mesonet": 29 * 60, "vgg19": 5.6 * 3600, "resnet50": 4.8 * 3600}
+    for name, seconds in measured.items():
+        assert cell_seconds(settings.models[name], 4000, settings.split) == pytest.approx(seconds, rel=0.25)
+
+
+def test_a_changed_tree_is_not_overwritten(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    with Path("params.yaml").open("a") as file:
+        file.write("# mine\n")
+    with pytest.raises(StudyError, match=r"the work tree has changes .*params\.yaml.*commit them"):
+        study.run_preset(NAMES[0], [])
+    assert Path("params.yaml").read_text().endswith("# mine\n")
+    call(project, "git", "checkout", "-q", ".")
+
+
+@pytest.mark.parametrize(
+    ("over", "sentence"),
+    [
+        ({"models": {"mesonet": {"epoch": 3}}}, "models.mesonet.epoch is not a known setting"),
+        ({"frames": {"x": {}}}, "frames.x is not a known setting"),
+    ],
+)
+def test_merge_refuses_unknown_keys(over: dict[str, object], sentence: str) -> None:
+    with pytest.raises(StudyError, match=sentence):
+        merge(params(), over, "preset")
+
+
+def test_merge_adds_removes_and_replaces() -> None:
+    values = params()
+    over = {
+        "models": {"mesonet": {"epochs": 3}, "other": {"network": "meso4"}, "vgg19": None},
+        "crop_variants": {"full": {"regions": ["nose"], "layout": "mask"}},
+        "seeds": [7],
+    }
+    merge(values, over, "preset")
+    assert values["models"]["mesonet"]["epochs"] == 3 and values["models"]["mesonet"]["network"] == "meso4"
+    assert "vgg19" not in values["models"] and values["models"]["other"] == {"network": "meso4"}
+    assert values["crop_variants"]["full"] == {"regions": ["nose"], "layout": "mask"}
+    assert values["seeds"] == [7]

@@ -1,0 +1,315 @@
+"""The report, and the stages evaluate, compare and focus on made-up predictions."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from facestudy import tables
+from facestudy.errors import StudyError
+from facestudy.intervals import FEW_GROUPS
+from facestudy.metrics import NAMES, point_metrics
+from stages import compare, evaluate, focus
+from stages.focus import FOCUS_KEYS
+from tests.pipeline_files import ROOT
+
+MODEL = {"network": "meso4", "input_size": 128, "epochs": 25, "learning_rate": 0.002}
+SMALL = {"network": "vgg19", "input_size": 96, "epochs": 12, "learning_rate": 0.001, "width": 0.25}
+
+
+def made_up_predictions(seed: int, strength: float, groups: int = 24) -> pd.DataFrame:
+    """Twins: each group one real and one fake video of two faces; some validation rows besides."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for group in range(groups + 3):
+        for label in tables.LABELS:
+            centre = rng.normal((strength if label == "fake" else -strength), 1)
+            for face in range(2):
+                rows.append(
+                    {
+                        "face_id": f"p{group:03}-{label}-{face}",
+                        "video_id": f"p{group:03}-{label}",
+                        "group": f"p{group:03}",
+                        "method": "swap" if label == "fake" else "",
+                        "label": label,
+                        "subset": "test" if group < groups else "validation",
+                        "p_fake": 1 / (1 + np.exp(-centre - rng.normal(0, 0.5))),
+                    }
+                )
+    return tables.frame(rows, tables.PREDICTIONS)
+
+
+class Study:
+    """A project folder with settings and predictions in which stages can be run."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, groups: int = 24) -> None:
+        self.monkeypatch = monkeypatch
+        self.params: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+        self.params |= {
+            "models": {"mesonet": MODEL, "vgg": SMALL},
+            "variants": ["full", "eyes_lower", "nose"],
+            "seeds": [1, 2],
+            "source": "sample",
+            "focus": "full",
+            "evaluate": {"resamples": 200, "confidence": 0.95, "seed": 1},
+        }
+        self.save()
+        strengths = {"full": 1.0, "eyes_lower": 3.0, "nose": 0.0}
+        for v, (variant, strength) in enumerate(strengths.items()):
+            for m, model in enumerate(self.params["models"]):
+                for seed in self.params["seeds"]:
+                    data = made_up_predictions(100 * v + 10 * m + seed, strength, groups)
+                    tables.write(self.predictions(variant, model, seed), data, tables.PREDICTIONS)
+
+    @staticmethod
+    def predictions(variant: str, model: str, seed: int) -> Path:
+        return Path(f"predictions/{variant}/{model}/{seed}.csv")
+
+    def save(self) -> None:
+        Path("params.yaml").write_text(yaml.safe_dump(self.params, sort_keys=False))
+
+    def set(self, **changes: Any) -> None:
+        self.params |= changes
+        self.save()
+
+    def evaluate(self, model: str, variant: str) -> str:
+        self.monkeypatch.setattr(sys, "argv", ["evaluate", "--model", model, "--variant", variant])
+        return evaluate.main()
+
+    def compare(self) -> tuple[pd.DataFrame, str]:
+        compare.main()
+        return pd.read_csv("metrics/comparison.csv"), Path("metrics/results.md").read_text()
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.chdir(tmp_path)
+    return Study(monkeypatch)
+
+
+def test_evaluate_writes_one_flat_schema_of_numbers(study: Study) -> None:
+    summary = study.evaluate("mesonet", "full")
+    assert "96 test faces of 48 videos in 24 groups, 2 seeds" in summary
+    study.evaluate("vgg", "nose")
+    found = json.loads(Path("metrics/full/mesonet.json").read_text())
+    assert list(json.loads(Path("metrics/nose/vgg.json").read_text())) == list(found)
+    assert all(isinstance(value, int | float) for value in found.values())
+    for prefix in ("", "video_"):
+        for name in NAMES:
+            value, low, high = (found[f"{prefix}{name}{end}"] for end in ("", "_low", "_high"))
+            assert low < value < high
+            assert found[f"{prefix}{name}_seed_sd"] >= 0
+    assert found["auc_seed_sd"] > 0
+    counts = {key: found[key] for key in found if key.startswith("test_")} | {"seeds": found["seeds"]}
+    assert counts == {
+        "test_groups": 24,
+        "test_videos": 48,
+        "test_real_videos": 24,
+        "test_fake_videos": 24,
+        "test_faces": 96,
+        "test_real_faces": 48,
+        "test_fake_faces": 48,
+        "seeds": 2,
+    }
+
+
+def test_evaluate_is_the_mean_over_seeds_of_the_test_rows(study: Study) -> None:
+    study.evaluate("mesonet", "full")
+    found = json.loads(Path("metrics/full/mesonet.json").read_text())
+    faces, videos = [], []
+    for seed in (1, 2):
+        data = pd.read_csv(study.predictions("full", "mesonet", seed)).query("subset == 'test'")
+        faces.append(point_metrics(data["label"].to_numpy() == "fake", data["p_fake"].to_numpy()))
+        mean = data.groupby(["video_id", "label"], as_index=False)["p_fake"].mean()
+        videos.append(point_metrics(mean["label"].to_numpy() == "fake", mean["p_fake"].to_numpy()))
+    for prefix, seeds in (("", faces), ("video_", videos)):
+        for name in NAMES:
+            each = [values[name] for values in seeds]
+            assert found[prefix + name] == pytest.approx(np.mean(each), abs=1e-6)
+            assert found[f"{prefix}{name}_seed_sd"] == pytest.approx(np.std(each, ddof=1), abs=1e-6)
+
+
+def test_same_bytes_again(study: Study) -> None:
+    study.evaluate("mesonet", "full")
+    before = [Path("metrics/full/mesonet.json").read_bytes(), *study.compare()[1:]]
+    study.evaluate("mesonet", "full")
+    assert [Path("metrics/full/mesonet.json").read_bytes(), *study.compare()[1:]] == before
+
+
+def test_names_come_from_params_not_from_files(study: Study) -> None:
+    study.set(models={"mesonet": MODEL}, variants=["full", "nose"], seeds=[2])
+    summary = study.evaluate("mesonet", "full")
+    assert "1 seed" in summary
+    found = json.loads(Path("metrics/full/mesonet.json").read_text())
+    assert found["seeds"] == 1
+    assert found["accuracy_seed_sd"] == 0
+    table, page = study.compare()
+    assert set(table["model"]) == {"mesonet"}
+    assert set(table["variant"]) == {"nose"}
+    assert "vgg" not in page
+    with pytest.raises(StudyError, match=r"models has no 'vgg' \(it has mesonet\)"):
+        study.evaluate("vgg", "full")
+    with pytest.raises(StudyError, match="variants has no 'eyes_lower'"):
+        study.evaluate("mesonet", "eyes_lower")
+
+
+def test_evaluate_refuses_missing_and_unlike_predictions(study: Study) -> None:
+    path = study.predictions("full", "mesonet", 2)
+    data = tables.read(path, tables.PREDICTIONS)
+    tables.write(path, data[data["face_id"] != "p000-real-0"], tables.PREDICTIONS)
+    with pytest.raises(StudyError, match="p000-real-0 is in one only"):
+        study.evaluate("mesonet", "full")
+    path.unlink()
+    with pytest.raises(StudyError, match=r"predictions/full/mesonet/2\.csv is missing"):
+        study.evaluate("mesonet", "full")
+    assert not Path("metrics").exists()
+
+
+def test_comparison_is_holm_corrected_over_models(study: Study) -> None:
+    table, _ = study.compare()
+    assert list(zip(table["model"], table["variant"], table["metric"], strict=True)) == [
+        (model, variant, metric)
+        for model in ("mesonet", "vgg")
+        for variant in ("eyes_lower", "nose")
+        for metric in ("accuracy", "auc")
+    ]
+    np.testing.assert_allclose(table["difference"], table["value"] - table["reference"], atol=2e-6)
+    assert (table["low"] < table["difference"]).all()
+    assert (table["difference"] < table["high"]).all()
+    assert ((table["low"] > 0) == ((table["p"] < 0.05) & (table["difference"] > 0))).all()
+    for _, family in table.groupby(["variant", "metric"]):
+        small, large = np.sort(family["p"])
+        first, second = np.sort(family["p_holm"])
+        assert first == pytest.approx(2 * small, rel=1e-3)
+        assert second == pytest.approx(max(2 * small, large), rel=1e-3)
+    better = table[table["variant"] == "eyes_lower"]
+    assert (better["difference"] > 0).all()
+    assert (better["p_holm"] < 0.05).all()
+    assert (table[["test_groups", "test_videos", "test_faces", "seeds"]] == [24, 48, 96, 2]).all(axis=None)
+
+
+def test_results_page(study: Study) -> None:
+    study.evaluate("mesonet", "eyes_lower")
+    found = json.loads(Path("metrics/eyes_lower/mesonet.json").read_text())
+    _, page = study.compare()
+    lines = page.splitlines()
+    head = [cell.strip() for cell in lines[lines.index("## Accuracy, %") + 2].split("|")[1:-1]]
+    assert head == ["model", "normal (full)", "cropped (eyes_lower)", "cropped (nose)"]
+    row = [cell.strip() for cell in lines[lines.index("## AUC") + 4].split("|")[1:-1]]
+    assert row[0] == "mesonet"
+    # The table and the metrics file say the same.
+    assert row[2] == f"{found['auc']:.3f} [{found['auc_low']:.3f}, {found['auc_high']:.3f}]"
+    assert "24 groups, 48 videos, 96 faces (48 fake)" in page
+    assert "- vgg: vgg19, width 0.25, 96 × 96 pixels, trained from scratch, 12 epochs, seeds 1, 2" in page
+    assert "about the built-in sample" in page
+    assert "The two tables hold 12 intervals" in page
+    assert f"{100 * (1 - 0.95**12):.0f} % of the time" in page
+    assert "Warning" not in page
+    tables_in_page = [line for line in lines if line.startswith("|")]
+    assert len(tables_in_page) == 2 * (2 + 2) + (2 + 4)
+    study.set(source="folder")
+    assert "built-in sample" not in study.compare()[1]
+
+
+def test_few_groups_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = Study(monkeypatch, groups=FEW_GROUPS - 1)
+    assert "fewer than 20 groups" in study.evaluate("vgg", "full")
+    assert "Warning: only 19 test groups" in study.compare()[1]
+
+
+def test_full_alone_is_reported_without_comparisons(study: Study) -> None:
+    study.set(variants=["full"])
+    table, page = study.compare()
+    assert len(table) == 0
+    assert "p_holm" in table.columns
+    assert "Difference" not in page
+    assert "normal (full)" in page
+
+
+def test_the_first_variant_is_the_reference(study: Study) -> None:
+    forth = study.compare()[0]
+    study.set(variants=["eyes_lower", "full"])
+    back, page = study.compare()
+    assert "normal (eyes_lower)" in page and "Difference from eyes_lower" in page
+    forth = forth[forth["variant"] == "eyes_lower"].reset_index(drop=True)
+    np.testing.assert_allclose(back["difference"], -forth["difference"], atol=2e-6)
+    np.testing.assert_allclose(back["low"], -forth["high"], atol=2e-6)
+    np.testing.assert_allclose(back["p"], forth["p"], rtol=1e-3)
+
+
+def test_compare_refuses(study: Study) -> None:
+    study.set(variants=[])
+    with pytest.raises(StudyError, match="variants is empty"):
+        compare.main()
+    study.set(variants=["full", "nose"], seeds=[])
+    with pytest.raises(StudyError, match="seeds is empty"):
+        compare.main()
+    study.set(seeds=[1])
+    path = study.predictions("nose", "vgg", 1)
+    data = tables.read(path, tables.PREDICTIONS)
+    tables.write(path, data[data["group"] != "p005"], tables.PREDICTIONS)
+    with pytest.raises(StudyError, match="predictions/nose/vgg and predictions/full/mesonet are not about the same"):
+        compare.main()
+    path.unlink()
+    with pytest.raises(StudyError, match=r"predictions/nose/vgg/1\.csv is missing"):
+        compare.main()
+    assert not Path("metrics").exists()
+
+
+def test_focus_copies_six_figures_of_every_model(study: Study) -> None:
+    for model in ("mesonet", "vgg"):
+        for variant in ("full", "nose"):
+            study.evaluate(model, variant)
+    for variant in ("full", "nose"):
+        study.set(focus=variant)
+        assert focus.main() == f"{variant}, 2 models"
+        assert sorted(path.name for path in Path("metrics/focus").iterdir()) == ["mesonet.json", "vgg.json"]
+        for model in ("mesonet", "vgg"):
+            whole = json.loads(Path(f"metrics/{variant}/{model}.json").read_text())
+            found = json.loads(Path(f"metrics/focus/{model}.json").read_text())
+            assert found == {key: whole[key] for key in FOCUS_KEYS}
+    study.set(models={"vgg": SMALL})
+    focus.main()
+    assert [path.name for path in Path("metrics/focus").iterdir()] == ["vgg.json"]
+
+
+def test_focus_refuses(study: Study) -> None:
+    study.set(focus="mouth")
+    with pytest.raises(StudyError, match=r"focus = 'mouth' is not among the variants \(full, eyes_lower"):
+        focus.main()
+    study.set(focus="full", variants=["full", "focus"])
+    with pytest.raises(StudyError, match="a variant cannot be called focus"):
+        focus.main()
+    study.set(variants=["full"])
+    with pytest.raises(StudyError, match=r"metrics/full/mesonet\.json is missing"):
+        focus.main()
+    Path("metrics/full").mkdir(parents=True)
+    for text, message in (("{", "no valid JSON"), ('{"auc": 1}', "has no accuracy"), ("[]", "has no accuracy")):
+        Path("metrics/full/mesonet.json").write_text(text)
+        with pytest.raises(StudyError, match=message):
+            focus.main()
+
+
+def test_the_stages_do_without_heavy_libraries() -> None:
+    code = "import sys, stages.evaluate, stages.compare, stages.focus; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"tensorflow", "keras", "mtcnn", "cv2", "av", "sklearn", "scipy.stats"} & set(done.stdout.split())
+
+
+def test_a_refusal_is_one_sentence_without_traceback(study: Study) -> None:
+    study.predictions("full", "mesonet", 1).unlink()
+    command = [sys.executable, "-m", "stages.evaluate", "--model", "mesonet", "--variant", "full"]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith("evaluate: predictions/full/mesonet/1.csv is missing")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,72 @@
+"""Settings: wrong types, unknown keys and values out of range are refused by their full name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+
+from facestudy.errors import StudyError
+from facestudy.settings import Section, check
+from stages.stage import read_params
+
+
+class Inner(Section):
+    share: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Outer(Section):
+    count: Annotated[int, Field(ge=1)]
+    kind: Literal["a", "b"]
+    inner: Inner
+
+
+GOOD = {"count": 3, "kind": "a", "inner": {"share": 0.5}}
+
+
+def test_good_values_pass() -> None:
+    assert check(Outer, GOOD, "outer").inner.share == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cuont": 3}, r"outer\.cuont is not a known setting \(known here: count, kind, inner\)"),
+        ({"count": "three"}, r"outer\.count = 'three': input should be a valid integer"),
+        ({"count": "3"}, r"outer\.count = '3': input should be a valid integer"),
+        ({"count": True}, r"outer\.count = True: input should be a valid integer"),
+        ({"count": 0}, r"outer\.count = 0: input should be greater than or equal to 1"),
+        ({"kind": "c"}, r"outer\.kind = 'c': input should be 'a' or 'b'"),
+        ({"inner": {"share": 1.5}}, r"outer\.inner\.share = 1.5: input should be less than 1"),
+        ({"inner": {"share": 0.5, "x": 1}}, r"outer\.inner\.x is not a known setting \(known here: share\)"),
+        ({"inner": 5}, r"outer\.inner = 5"),
+    ],
+)
+def test_bad_values_are_refused_by_name(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(StudyError, match=r"params\.yaml: " + message):
+        check(Outer, GOOD | changes, "outer")
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(StudyError, match=r"outer\.count is missing"):
+        check(Outer, {"kind": "a", "inner": {"share": 0.5}}, "outer")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("source: sample\nsauce: 1\n", "sauce is not a known section"),
+        ("source: sample\n", "the section folder is missing"),
+        ("- a list\n", "should hold the sections"),
+        ("source: [unclosed\n", "is no valid YAML"),
+    ],
+)
+def test_params_as_a_whole(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=message):
+        read_params(path)
+    with pytest.raises(StudyError, match="cannot be read"):
+        read_params(tmp_path / "none.yaml")

@@ -1,0 +1,96 @@
+"""The work cache: whole entries or none, damage found and mended, nothing done twice."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from facestudy.work_cache import WorkCache, code_of, key_of, link_or_copy
+
+
+def build_counted(folder: Path, log: Path) -> None:
+    with log.open("a") as file:
+        file.write("built\n")
+    (folder / "data.bin").write_bytes(b"x" * 1000)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log.txt"
+
+
+def test_built_once(tmp_path: Path, log: Path) -> None:
+    cache = WorkCache(tmp_path / "cache")
+    entries = {cache.entry(key_of("a"), lambda folder: build_counted(folder, log)) for _ in range(3)}
+    assert len(entries) == 1
+    assert log.read_text().count("built") == 1
+
+
+@pytest.mark.parametrize("damage", ["truncate", "alter", "delete", "no manifest"])
+def test_damage_is_found_said_and_mended(
+    tmp_path: Path, log: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = WorkCache(tmp_path / "cache")
+    entry = cache.entry(key_of("a"), lambda folder: build_counted(folder, log))
+    file = entry / "data.bin"
+    if damage == "truncate":
+        file.write_bytes(b"x" * 10)
+    elif damage == "alter":
+        file.write_bytes(b"x" * 999 + b"y")
+    elif damage == "delete":
+        file.unlink()
+    else:
+        (entry / "manifest.json").unlink()
+    with caplog.at_level(logging.WARNING):
+        again = cache.entry(key_of("a"), lambda folder: build_counted(folder, log))
+    assert (again / "data.bin").read_bytes() == b"x" * 1000
+    assert log.read_text().count("built") == 2
+    assert "made again" in caplog.text
+
+
+def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
+    cache = WorkCache(tmp_path / "cache")
+
+    def fail(folder: Path) -> None:
+        (folder / "half.bin").write_bytes(b"half")
+        raise RuntimeError("stopped half-way")
+
+    with pytest.raises(RuntimeError):
+        cache.entry(key_of("a"), fail)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def _enter(root: Path, log: Path) -> None:
+    WorkCache(root).entry(key_of("same"), lambda folder: build_counted(folder, log))
+
+
+def test_several_processes_at_once(tmp_path: Path, log: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_enter, args=(tmp_path / "cache", log)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    files = sorted(path.name for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    assert files == ["data.bin", "manifest.json"]
+
+
+def test_keys_depend_on_values_not_on_order() -> None:
+    assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+    assert len({key_of(1), key_of("1"), key_of([1]), key_of(1, 1), key_of(None)}) == 5
+
+
+def test_code_is_part_of_a_key() -> None:
+    from facestudy import frames, video
+
+    assert code_of(frames) != code_of(video)
+
+
+def test_link_or_copy_makes_folders(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("hello")
+    link_or_copy(tmp_path / "a", tmp_path / "deep/er/b")
+    assert (tmp_path / "deep/er/b").read_text() == "hello"
