@@ -31,12 +31,14 @@ TEXTURE_BOX = (-0.32, -0.38, 1.32, 1.48)
 FACE_BOX = (0.06, -0.17, 0.94, 1.08)
 """What the widest and longest face fills; skin is painted there and continued outwards."""
 
-DETECTOR_OFFSETS: FloatArray = np.zeros((5, 2))
+DETECTOR_OFFSETS: FloatArray = np.array(
+    [[0.0067, -0.0069], [-0.0067, -0.0069], [0.0, -0.0112], [0.0042, -0.0041], [-0.0042, -0.0041]]
+)
 """Where a face detector (MTCNN) puts its five points, less the drawn centre of the eye, tip of the
 nose and corner of the mouth. Mean over drawings; benchmarks/sample_cues.py prints what is left."""
 
 SKIN_TONES = ((228, 192, 168), (222, 180, 150), (222, 174, 140), (198, 146, 110), (164, 112, 80), (118, 78, 56))
-HAIR_TONES = ((30, 24, 22), (54, 38, 28), (92, 62, 40), (134, 94, 56), (188, 150, 96), (146, 66, 38), (150, 146, 142))
+HAIR_TONES = ((30, 24, 22), (54, 38, 28), (92, 62, 40), (112, 80, 50), (150, 120, 80), (108, 58, 38), (112, 108, 106))
 IRIS_TONES = ((44, 30, 22), (66, 46, 28), (82, 62, 40), (70, 80, 56), (66, 88, 112), (84, 98, 106))
 
 
@@ -124,21 +126,21 @@ def draw_person(rng: np.random.Generator) -> Person:
         jaw=rng.uniform(2.1, 2.8),
         eyes_apart=rng.uniform(0.298, 0.327),
         eye_width=rng.uniform(0.068, 0.082),
-        eye_height=rng.uniform(0.020, 0.030),
+        eye_height=rng.uniform(0.018, 0.026),
         eye_slant=rng.uniform(-0.10, 0.12),
         brow_height=rng.uniform(0.078, 0.102),
-        brow_thickness=rng.uniform(0.010, 0.022),
+        brow_thickness=rng.uniform(0.014, 0.024),
         brow_arch=rng.uniform(0.004, 0.024),
         brow_slant=rng.uniform(-0.12, 0.14),
         brow_strength=rng.uniform(0.6, 0.95),
         nose_length=rng.uniform(-0.018, 0.022),
         nose_width=rng.uniform(0.050, 0.072),
-        mouth_height=rng.uniform(-0.018, 0.018),
+        mouth_height=rng.uniform(-0.030, 0.006),
         mouth_width=rng.uniform(0.232, 0.282),
         upper_lip=rng.uniform(0.014, 0.026),
         lower_lip=rng.uniform(0.020, 0.034),
         smile=rng.uniform(-0.006, 0.014),
-        hairline=rng.uniform(0.03, 0.11),
+        hairline=rng.uniform(0.02, 0.085),
         hairline_curve=rng.uniform(0.6, 1.7),
         fringe=float(rng.uniform(0.05, 0.12) if rng.random() < 0.3 else 0.0),
         hair_volume=rng.uniform(0.025, 0.10),
@@ -147,7 +149,7 @@ def draw_person(rng: np.random.Generator) -> Person:
         beard=float(rng.uniform(0.15, 0.6) if not long_hair and rng.random() < 0.4 else 0.0),
         freckles=int(rng.integers(30, 70) if rng.random() < 0.3 else rng.integers(3, 14)),
         age=rng.uniform(0, 1),
-        skin_texture=rng.uniform(0.4, 1.0),
+        skin_texture=rng.uniform(0.6, 1.4),
         grain=int(rng.integers(2**31)),
     )
 
@@ -494,7 +496,7 @@ def _paint_brows(
         half = np.float32(person.brow_thickness) * (0.35 + 0.65 * taper)
         inside = _soft((np.abs(y[rows] - ridge) - half) * 0.55, scale) * np.clip(taper * 3, 0, 1)
         alpha = inside * np.clip(person.brow_strength * (0.85 + 0.22 * hairs[rows, columns]), 0, 1)
-        _mix(skin[rows, columns], person.hair * 0.75, alpha.astype(np.float32))
+        _mix(skin[rows, columns], person.hair * 0.5 + 0.1 * person.skin, alpha.astype(np.float32))
 
 
 def _paint_nostrils(

@@ -49,6 +49,10 @@ PERSON, TAKE, DONOR, NOISE = range(4)
 OVERSAMPLING = 1.25
 """Texture pixels a frame pixel, before the frame's sampling."""
 
+SHARPENING = 0.5
+"""Share of the fine contrast (unsharp mask, one pixel of the bottleneck) added to the small picture,
+as swapping tools do: edges get their steepness back, texture that was lost stays lost."""
+
 GROUP_OF_PICTURES = 10
 """Frames from one key frame to the next."""
 
@@ -182,8 +186,9 @@ def draw(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box]) -> It
         head = paint_head(person, take.light, take.turn, take.texture_scale)
         swap = None
         if swapped:
-            donor = draw_person(np.random.default_rng([settings.seed, clip.person, DONOR]))
-            inner = paint_head(donor, take.light, take.turn, take.texture_scale, skin_only=True)
+            rng = np.random.default_rng([settings.seed, clip.person, DONOR])
+            donor, light = draw_person(rng), draw_light(rng)
+            inner = paint_head(donor, light, take.turn, take.texture_scale, skin_only=True)
             swap = Swap(head, inner, clip.method, regions, settings)
         noise = CameraNoise(settings, np.random.default_rng([settings.seed, clip.person, NOISE + fake]), take.gain)
         for number in range(settings.frames):
@@ -254,8 +259,8 @@ def _take(settings: SampleSettings, person: int) -> Take:
         mouth=mouth,
         background=paint_background(rng, shape),
         clothes=paint_clothes(rng, shape, still, light.colour),
-        softness=rng.uniform(0.0, 0.7) * size / 240,
-        gain=rng.uniform(0.8, 1.2),
+        softness=rng.uniform(0.0, 0.6) * size / 240,
+        gain=rng.uniform(0.75, 1.25),
     )
 
 
@@ -466,7 +471,9 @@ class Swap:
         """The donor's inner face in a state as a small picture, in the target's colours."""
         if (eyes, mouth) not in self._small:
             gain, offset = self._colour
-            self._small[eyes, mouth] = self._reduce(self._donor, eyes, mouth) * gain + offset
+            small = self._reduce(self._donor, eyes, mouth) * gain + offset
+            small += SHARPENING * (small - cv2.GaussianBlur(small, (0, 0), 1.0))
+            self._small[eyes, mouth] = small
         return self._small[eyes, mouth]
 
     def _reduce(self, head: Head, eyes: int, mouth: int) -> Picture:

@@ -157,7 +157,7 @@ def test_one_more_clip_costs_one_clip_and_one_less_leaves_nothing(project: Path,
     dvc(folder_study, "repro", "faces")
     for table in ("videos", "frames", "faces"):
         assert "new" not in (folder_study / f"data/{table}/index.csv").read_text()
-    assert not [path for path in (folder_study / "data").rglob("*new*")]
+    assert not list((folder_study / "data").rglob("*new*"))
     assert pd.read_csv(folder_study / "data/videos/index.csv").shape[0] == 10
 
 

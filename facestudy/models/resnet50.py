@@ -70,6 +70,8 @@ def _block(x: Any, filters: int, *, stride: int, project: bool, normalise: Any, 
         x = _convolution(x, filters, kernel, stride=stride if part == 1 else 1, name=f"{name}_{part}_conv")
         x = layers.Activation("relu", name=f"{name}_{part}_relu")(normalise(name=f"{name}_{part}_bn")(x))
     x = _convolution(x, 4 * filters, 1, name=f"{name}_3_conv")
-    x = normalise(name=f"{name}_3_bn")(x)
+    # A block begins as the identity, which makes short trainings from scratch work (Goyal et al. 2017,
+    # "Accurate, large minibatch SGD", section 5.1).
+    x = normalise(name=f"{name}_3_bn", gamma_initializer="zeros")(x)
     x = layers.Add(name=f"{name}_add")([shortcut, x])
     return layers.Activation("relu", name=f"{name}_out")(x)

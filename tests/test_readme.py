@@ -1,0 +1,42 @@
+"""The README quotes results; they must be the committed ones, and its files and presets must exist."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+import calibrate
+from tests.pipeline_files import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def between(start: str, end: str) -> str:
+    match = re.search(f"<!-- {start}.*?-->\n(.*?)<!-- {end} -->", README, re.DOTALL)
+    assert match, f"README.md has no part marked {start}"
+    return match.group(1)
+
+
+def rows(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_result_tables_are_the_committed_ones() -> None:
+    quoted = rows(between("results", "/results"))
+    assert quoted and quoted == rows((ROOT / "metrics/results.md").read_text())
+
+
+def test_the_calibration_is_the_committed_one() -> None:
+    found = calibrate.summary(pd.read_csv(ROOT / "metrics/calibration.csv"))
+    assert between("calibration", "/calibration").strip().strip("`").strip() == found.strip()
+
+
+def test_what_it_links_to_exists() -> None:
+    for target in re.findall(r"\]\(([^)h#][^)]*)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_preset_is_listed() -> None:
+    listed = set(re.findall(r"^\| `(\w+)` \| .* \| .* \|$", README.split("## Presets")[1].split("##")[0], re.MULTILINE))
+    assert listed == {path.stem for path in (ROOT / "presets").glob("*.yaml")}
