@@ -66,7 +66,9 @@ def main() -> None:
     regions = section(params, "regions", dict[str, Box])
     face_settings = section(params, "faces", faces.FaceSettings)
     with tempfile.TemporaryDirectory() as name:
-        report(settings, regions, face_settings, section(params, "compute", ComputeSettings), Path(name), options.frames)
+        report(
+            settings, regions, face_settings, section(params, "compute", ComputeSettings), Path(name), options.frames
+        )
 
 
 def report(
@@ -82,7 +84,9 @@ def report(
     seconds = sum(map_items(work, clips, compute, "render"))
     size = sum((folder / f"{clip.video_id}.mp4").stat().st_size for clip in clips)
     frames = len(clips) * settings.frames
-    print(f"sample: {len(clips)} clips, {frames} frames {settings.width}x{settings.height}, seed {settings.seed}, {settings.artefact}")
+    print(
+        f"sample: {len(clips)} clips, {frames} frames {settings.width}x{settings.height}, seed {settings.seed}, {settings.artefact}"
+    )
     print(f"rendering: {1000 * seconds / frames:.1f} ms of CPU a frame, {size / 2**20:.1f} MiB of video")
 
     numbers = np.linspace(0, settings.frames - 1, looked_at).round().astype(int).tolist()
@@ -107,10 +111,14 @@ def report(
         share = count / (settings.people * len(numbers))
         print(f"MTCNN: a face above confidence {face_settings.min_confidence} in {share:.1%} of the {label} frames")
     error = np.hypot(*np.moveaxis(np.array(offsets), -1, 0))
-    print(f"landmarks: mean error {error.mean():.3f}, 95th percentile {np.quantile(error, 0.95):.3f} of the eyes' distance")
+    print(
+        f"landmarks: mean error {error.mean():.3f}, 95th percentile {np.quantile(error, 0.95):.3f} of the eyes' distance"
+    )
     for landmark, (x, y), e in zip(LANDMARKS, np.mean(offsets, axis=0), error.mean(axis=0), strict=True):
         print(f"  {landmark}: mean offset {x:+.3f}, {y:+.3f}; mean error {e:.3f}")
-    print(f"box: {np.mean(scales):.0f} pixels wide on average, {np.quantile(scales, 0.05):.0f} to {np.quantile(scales, 0.95):.0f}")
+    print(
+        f"box: {np.mean(scales):.0f} pixels wide on average, {np.quantile(scales, 0.05):.0f} to {np.quantile(scales, 0.95):.0f}"
+    )
 
     errors = [[background_error(clip, settings, regions, folder) for clip in clips[k : k + 2]] for k in range(0, 40, 2)]
     real, fake = np.mean(errors, axis=0)

@@ -84,9 +84,7 @@ def detect(pictures: Sequence[Picture], settings: FaceSettings) -> list[list[Fac
 
 
 def _detect_batch(copies: Sequence[Picture]) -> list[list[dict[str, Any]]]:
-    height, width = (
-        -(-max(copy.shape[axis] for copy in copies) // CANVAS_STEP) * CANVAS_STEP for axis in (0, 1)
-    )
+    height, width = (-(-max(copy.shape[axis] for copy in copies) // CANVAS_STEP) * CANVAS_STEP for axis in (0, 1))
     canvases = []
     for copy in copies:
         canvas = np.zeros((height, width, 3), np.uint8)
@@ -171,4 +169,4 @@ def cut_out(picture: Picture, face: Face) -> CutOut:
     top, left = min(max(y0 - y, 0), side - (y1 - y0)), min(max(x0 - x, 0), side - (x1 - x0))
     bottom, right = side - (y1 - y0) - top, side - (x1 - x0) - left
     padded = cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE)
-    return CutOut(padded, x, y, 1.0, (left, top, side - right, side - bottom))  # type: ignore[arg-type]
+    return CutOut(padded, x, y, 1.0, (left, top, side - right, side - bottom))

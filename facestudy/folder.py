@@ -74,9 +74,7 @@ def list_items(settings: FolderSettings) -> list[Item]:
     """
     root = Path(settings.path)
     if not root.is_dir():
-        raise StudyError(
-            f"folder.path: {root} is no folder; set it to the folder that holds real/ and fake/."
-        )
+        raise StudyError(f"folder.path: {root} is no folder; set it to the folder that holds real/ and fake/.")
     items = [Item(file, label) for label in LABELS for file in _media_below(root, label)]
     for label in LABELS:
         if not any(item.label == label for item in items):

@@ -60,14 +60,12 @@ def reduce(picture: Picture, max_side: int | None) -> Picture:
         return picture
     scale = max_side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
 def write_picture(path: Path, picture: Picture, quality: int = 95) -> None:
     """Write RGB as PNG (lossless) or JPEG, by the name's ending."""
-    options = (
-        [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    )
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
     ok, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     if not ok:
         raise OSError(f"{path.name} cannot be encoded")

@@ -162,6 +162,16 @@ def draw_light(rng: np.random.Generator) -> Light:
     return Light(direction / np.linalg.norm(direction), rng.uniform(0.25, 0.45), colour)
 
 
+def mixed_light(first: Light, second: Light, share: float) -> Light:
+    """A light between two: `share` of the second."""
+    direction = first.direction + share * (second.direction - first.direction)
+    return Light(
+        direction / np.linalg.norm(direction),
+        first.ambient + share * (second.ambient - first.ambient),
+        first.colour + share * (second.colour - first.colour),
+    )
+
+
 @dataclass
 class Head:
     """A person painted under a light: `picture(eyes, mouth)` is the head in that state.
@@ -181,9 +191,7 @@ class Head:
     def to_texture(self) -> FloatArray:
         """(2, 3) matrix from canonical units to texture pixels (whole numbers are pixel centres)."""
         left, top = TEXTURE_BOX[:2]
-        return np.array(
-            [[self.scale, 0, -self.scale * left - 0.5], [0, self.scale, -self.scale * top - 0.5]]
-        )
+        return np.array([[self.scale, 0, -self.scale * left - 0.5], [0, self.scale, -self.scale * top - 0.5]])
 
     def landmarks(self, mouth: int) -> FloatArray:
         """(5, 2) canonical points a face detector calls eyes, nose and corners of the mouth."""
@@ -271,9 +279,7 @@ def _grid(scale: float) -> tuple[Picture, Picture]:
     return x[None, :], y[:, None]
 
 
-def _window(
-    box: tuple[float, float, float, float], x: Picture, y: Picture, scale: float
-) -> tuple[slice, slice]:
+def _window(box: tuple[float, float, float, float], x: Picture, y: Picture, scale: float) -> tuple[slice, slice]:
     """Rows and columns of a grid that lie in a box: left, top, right, bottom."""
     left, top = float(x[0, 0]), float(y[0, 0])
     x0, x1 = (max(0, round((edge - left) * scale)) for edge in (box[0], box[2]))
@@ -288,12 +294,12 @@ def _around(x: float, y: float, reach: float) -> tuple[float, float, float, floa
 def _triple(share: Picture) -> Picture:
     """One number a pixel as three equal channels: arithmetic on whole pictures is much faster so."""
     share = np.ascontiguousarray(share, np.float32)
-    return cv2.merge((share, share, share))  # type: ignore[return-value]
+    return cv2.merge((share, share, share))
 
 
-def _soft(distance: Picture, scale: float) -> Picture:
+def _soft(distance: npt.NDArray[np.floating], scale: float) -> Picture:
     """1 where a signed distance (canonical units) is inside, 0 outside, a pixel and a half between."""
-    return np.clip(0.5 - distance * np.float32(scale / 1.5), 0, 1)
+    return np.clip(0.5 - distance * np.float32(scale / 1.5), 0, 1).astype(np.float32, copy=False)
 
 
 def _bump(x: Picture, y: Picture, cx: float, cy: float, sx: float, sy: float) -> Picture:
@@ -401,9 +407,7 @@ def _complexion(
         _mix(skin, person.hair * 0.65 + person.skin * 0.15, np.clip(area * stubble * person.beard, 0, 0.9))
 
 
-def _relief(
-    person: Person, light: Light, points: FloatArray, x: Picture, y: Picture, radius: Picture
-) -> Picture:
+def _relief(person: Person, light: Light, points: FloatArray, x: Picture, y: Picture, radius: Picture) -> Picture:
     """Brightness of the skin: an ellipsoid head with sockets, nose, cheeks and chin, Lambert's law."""
     nose_x, nose_y = points[2]
     brow = points[0, 1] - 0.05
@@ -452,9 +456,7 @@ def _folds(skin: Picture, person: Person, points: FloatArray, x: Picture, y: Pic
         _shade(skin, depth * _stroke(x, y, path, width, scale))
 
 
-def _stroke(
-    x: Picture, y: Picture, path: list[tuple[float, float]], width: float, scale: float
-) -> Picture:
+def _stroke(x: Picture, y: Picture, path: list[tuple[float, float]], width: float, scale: float) -> Picture:
     """A soft line along a quadratic curve through three points, 1 in its middle."""
     t = np.linspace(0, 1, 24)[:, None]
     start, middle, end = (np.array(p) for p in path)
@@ -499,9 +501,7 @@ def _paint_brows(
         _mix(skin[rows, columns], person.hair * 0.5 + 0.1 * person.skin, alpha.astype(np.float32))
 
 
-def _paint_nostrils(
-    skin: Picture, person: Person, points: FloatArray, x: Picture, y: Picture, scale: float
-) -> None:
+def _paint_nostrils(skin: Picture, person: Person, points: FloatArray, x: Picture, y: Picture, scale: float) -> None:
     nose_x, nose_y = points[2]
     dark = person.skin * np.array([0.30, 0.20, 0.18])
     for side in (-1, 1):
@@ -517,7 +517,14 @@ def _paint_nostrils(
 
 
 def _paint_eyes(
-    patch: Picture, x: Picture, y: Picture, person: Person, points: FloatArray, opening: float, light: Light, scale: float
+    patch: Picture,
+    x: Picture,
+    y: Picture,
+    person: Person,
+    points: FloatArray,
+    opening: float,
+    light: Light,
+    scale: float,
 ) -> None:
     """Both eyes, in place: white, iris, pupil, glint, lids, lashes."""
     white = np.array([214, 208, 202]) * light.colour * (0.72 + 0.2 * light.ambient)
@@ -554,7 +561,14 @@ def _paint_eyes(
 
 
 def _paint_mouth(
-    patch: Picture, x: Picture, y: Picture, person: Person, points: FloatArray, opening: float, light: Light, scale: float
+    patch: Picture,
+    x: Picture,
+    y: Picture,
+    person: Person,
+    points: FloatArray,
+    opening: float,
+    light: Light,
+    scale: float,
 ) -> None:
     """The lips and, when open, teeth and the dark behind them, in place."""
     centre_x, centre_y = (points[3] + points[4]) / 2
@@ -601,7 +615,9 @@ def _hair_masks(person: Person, scale: float, x: Picture, y: Picture) -> tuple[P
     off = np.abs(x - 0.5)
     dome = np.sqrt((off / rx) ** 2 + (np.minimum(y - middle, 0) / (middle - top)) ** 2)
     outside = (dome - 1) * rx
-    fall = np.where(y < person.hair_length, outside, np.hypot(np.maximum(outside + 0.05, 0), y - person.hair_length) - 0.05)
+    fall = np.where(
+        y < person.hair_length, outside, np.hypot(np.maximum(outside + 0.05, 0), y - person.hair_length) - 0.05
+    )
     back = _soft(fall.astype(np.float32), scale)
     line = person.hairline + person.fringe + person.hairline_curve * off**2 * (0.4 if person.fringe else 1.0)
     sides = person.face_width / 2 - 0.030 + 0.05 * np.clip(0.36 - y, 0, 1)

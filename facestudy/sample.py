@@ -34,6 +34,7 @@ from facestudy.people import (
     Picture,
     draw_light,
     draw_person,
+    mixed_light,
     paint_head,
 )
 from facestudy.regions import Box, FloatArray, apply, invert, to_canonical
@@ -52,6 +53,10 @@ OVERSAMPLING = 1.25
 SHARPENING = 0.5
 """Share of the fine contrast (unsharp mask, one pixel of the bottleneck) added to the small picture,
 as swapping tools do: edges get their steepness back, texture that was lost stays lost."""
+
+DONOR_LIGHT = 0.6
+"""Share of another light in that on the donor: a swap carries over some of the shadows the donor's
+own pictures had."""
 
 GROUP_OF_PICTURES = 10
 """Frames from one key frame to the next."""
@@ -187,7 +192,7 @@ def draw(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box]) -> It
         swap = None
         if swapped:
             rng = np.random.default_rng([settings.seed, clip.person, DONOR])
-            donor, light = draw_person(rng), draw_light(rng)
+            donor, light = draw_person(rng), mixed_light(take.light, draw_light(rng), DONOR_LIGHT)
             inner = paint_head(donor, light, take.turn, take.texture_scale, skin_only=True)
             swap = Swap(head, inner, clip.method, regions, settings)
         noise = CameraNoise(settings, np.random.default_rng([settings.seed, clip.person, NOISE + fake]), take.gain)
@@ -268,14 +273,10 @@ def _sway(rng: np.random.Generator, seconds: FloatArray) -> FloatArray:
     """A slow movement between about -1 and 1."""
     slow, fast = rng.uniform(0.15, 0.4), rng.uniform(0.5, 0.9)
     phases = rng.uniform(0, 2 * np.pi, 2)
-    return 0.7 * np.sin(2 * np.pi * slow * seconds + phases[0]) + 0.3 * np.sin(
-        2 * np.pi * fast * seconds + phases[1]
-    )
+    return 0.7 * np.sin(2 * np.pi * slow * seconds + phases[0]) + 0.3 * np.sin(2 * np.pi * fast * seconds + phases[1])
 
 
-def _movement(
-    rng: np.random.Generator, settings: SampleSettings, scale: float, centre: FloatArray
-) -> list[FloatArray]:
+def _movement(rng: np.random.Generator, settings: SampleSettings, scale: float, centre: FloatArray) -> list[FloatArray]:
     """The head's pose in each frame: turned in the picture, shifted, nearer and farther."""
     seconds = np.arange(settings.frames) / settings.fps
     angles = np.radians(rng.uniform(-6, 6) + rng.uniform(1, 5) * _sway(rng, seconds))
@@ -453,9 +454,7 @@ class Swap:
         """The part of a frame that the inner face and its edge can reach."""
         left, top, right, bottom = self._window
         f = self._feather
-        corners = np.array(
-            [[x, y] for x in (left - f, right + f) for y in (top - f, bottom + f)]
-        )
+        corners = np.array([[x, y] for x in (left - f, right + f) for y in (top - f, bottom + f)])
         points = apply(to_frame, corners)
         low, high = np.floor(points.min(axis=0)), np.ceil(points.max(axis=0)) + 1
         x0, y0 = (int(v) for v in np.clip(low, 0, (shape[1] - 1, shape[0] - 1)))

@@ -25,7 +25,9 @@ def paint_background(rng: np.random.Generator, shape: tuple[int, int]) -> Pictur
         _lights(scene, rng)
     elif kind == 3:
         _frames(scene, rng)
-    blotches = cv2.resize(rng.standard_normal((12, 16), dtype=np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    blotches = cv2.resize(
+        rng.standard_normal((12, 16), dtype=np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+    )
     scene += rng.uniform(0, 9) * blotches[..., None]
     focus = height / 240 * rng.uniform(0.4, 3.5)
     scene = cv2.GaussianBlur(scene, (0, 0), focus)
@@ -75,9 +77,7 @@ def _frames(scene: Picture, rng: np.random.Generator) -> None:
             cv2.rectangle(scene, low.tolist(), high.tolist(), colour.tolist(), -1)
 
 
-def paint_clothes(
-    rng: np.random.Generator, shape: tuple[int, int], pose: FloatArray, light: FloatArray
-) -> Picture:
+def paint_clothes(rng: np.random.Generator, shape: tuple[int, int], pose: FloatArray, light: FloatArray) -> Picture:
     """Shoulders with a neckline under a head at `pose` (canonical to pixels).
 
     light: colour of the light, (3,). Returns (height, width, 4), colour times alpha, and alpha.

@@ -57,9 +57,7 @@ def groups(videos: pd.DataFrame) -> pd.Series:
     for row, video in enumerate(videos.itertuples()):
         people = {("person", name) for name in (video.identity, video.donor) if name}
         content = {("content", video.sha256)} if video.sha256 else set()
-        edges += [
-            (row, len(videos) + numbers.setdefault(thing, len(numbers))) for thing in sorted(people | content)
-        ]  # type: ignore[arg-type]
+        edges += [(row, len(videos) + numbers.setdefault(thing, len(numbers))) for thing in sorted(people | content)]
     size = len(videos) + len(numbers)
     rows, columns = (np.array(edges).T) if edges else (np.empty(0, int), np.empty(0, int))
     _, component = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), (size, size)), False)
@@ -104,9 +102,7 @@ def assign(counts: pd.DataFrame, settings: SplitSettings) -> pd.Series:
         # The squared shortfall over all subsets after giving the group to each of them in turn,
         # measured in shares of the subset so that small subsets fill at the same pace.
         shortfall = [
-            (
-                (((wanted - have - np.eye(3)[i][:, None] * sizes[group]) / scale) ** 2).sum(axis=1) / shares
-            ).sum()
+            ((((wanted - have - np.eye(3)[i][:, None] * sizes[group]) / scale) ** 2).sum(axis=1) / shares).sum()
             for i in range(3)
         ]
         best = int(np.argmin(shortfall))
@@ -131,9 +127,7 @@ def make_split(faces: pd.DataFrame, videos: pd.DataFrame, settings: SplitSetting
             )
     data["group"] = data["video_id"].map(groups(videos))
     used = draw(data, settings.faces_per_class, settings.seed)
-    counts = pd.crosstab(data.loc[used, "group"], data.loc[used, "label"]).reindex(
-        columns=list(LABELS), fill_value=0
-    )
+    counts = pd.crosstab(data.loc[used, "group"], data.loc[used, "label"]).reindex(columns=list(LABELS), fill_value=0)
     data["subset"] = "unused"
     data.loc[used, "subset"] = data.loc[used, "group"].map(assign(counts, settings))
     check_split(data)
@@ -148,9 +142,7 @@ def check_split(data: pd.DataFrame) -> None:
     used = data[data["subset"] != "unused"]
     straddling = used.groupby("group")["subset"].nunique()
     if (straddling > 1).any():
-        raise StudyError(
-            f"The group {straddling.idxmax()} lies in more than one subset; the split is not written."
-        )
+        raise StudyError(f"The group {straddling.idxmax()} lies in more than one subset; the split is not written.")
     for subset in USED:
         for label in LABELS:
             if not ((used["subset"] == subset) & (used["label"] == label)).any():

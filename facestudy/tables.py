@@ -18,9 +18,7 @@ from facestudy.errors import StudyError
 
 ID = re.compile(r"[a-z0-9_-]+")
 LANDMARK_COLUMNS = tuple(
-    f"{point}_{axis}"
-    for point in ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-    for axis in "xy"
+    f"{point}_{axis}" for point in ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right") for axis in "xy"
 )
 
 
@@ -161,9 +159,7 @@ def read(path: Path, table: Table) -> pd.DataFrame:
     except FileNotFoundError:
         raise StudyError(f"{path} is missing; `dvc repro` makes it.") from None
     except (ValueError, OSError) as error:
-        raise StudyError(
-            f"{path} is no readable CSV table ({error}); `dvc repro -f` makes it again."
-        ) from None
+        raise StudyError(f"{path} is no readable CSV table ({error}); `dvc repro -f` makes it again.") from None
     if list(raw.columns) != table.names():
         expected = ", ".join(table.names())
         raise StudyError(f"{path}: the columns should be {expected}; `dvc repro -f` makes the table again.")

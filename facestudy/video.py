@@ -184,9 +184,7 @@ def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
     return stream
 
 
-def _packet_times(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> tuple[list[int], list[int]]:
+def _packet_times(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[list[int], list[int]]:
     """Presentation times of all frames and of the key frames, in units of the stream, sorted."""
     container.seek(0)
     times: set[int] = set()

@@ -30,9 +30,7 @@ def search(names: list[str], settings: FaceSettings, folder: Path) -> None:
     """Write the cut-out of each frame's face and faces.json, in order of the frames."""
     found: list[dict[str, Any]] = []
     for start in range(0, len(names), settings.batch):  # a batch in memory, however long the video
-        pictures = [
-            video.read_picture(FRAMES / name, MAX_PIXELS) for name in names[start : start + settings.batch]
-        ]
+        pictures = [video.read_picture(FRAMES / name, MAX_PIXELS) for name in names[start : start + settings.batch]]
         for picture, candidates in zip(pictures, faces.detect(pictures, settings), strict=True):
             face, reason = faces.select(candidates, picture.shape, settings)
             if face is None:

@@ -54,9 +54,7 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise StudyError(
-            f"{path} cannot be read ({error.strerror}); run from the project's folder."
-        ) from None
+        raise StudyError(f"{path} cannot be read ({error.strerror}); run from the project's folder.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is no valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(values, dict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -56,18 +56,23 @@ def from_sample(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
     return rows
 
 
-def from_folder(params: dict[str, Any]) -> list[dict[str, object]]:
-    """Look into every file of the folder; their rows. Nothing is copied."""
+def from_folder(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
+    """Look into every file of the folder; their rows. Nothing is copied, so `out` stays empty."""
     settings = section(params, "folder", FolderSettings)
     work = functools.partial(examine, settings=settings)
     return list(map_items(work, list_items(settings), section(params, "compute", ComputeSettings), "videos"))
 
 
+SOURCES = {"sample": from_sample, "folder": from_folder}
+
+
 def main() -> str:
     params = read_params()
-    source = section(params, "source", Literal["sample", "folder"])  # type: ignore[arg-type]
+    source = section(params, "source", str)
+    if source not in SOURCES:
+        raise StudyError(f"params.yaml: source = {source!r} is none of {', '.join(SOURCES)}.")
     with output_folder(OUT) as out:
-        rows = from_sample(params, out) if source == "sample" else from_folder(params)
+        rows = SOURCES[source](params, out)
         index = tables.frame(rows, tables.VIDEOS)
         tables.write(out / "index.csv", index, tables.VIDEOS)
         return summary(index)  # refuses when a class has no usable video; nothing is left then

@@ -44,7 +44,7 @@ FOLDERS: list[tuple[str, Callable[[Path], Any], str]] = [
     ("missing folder", lambda root: shutil.rmtree(root / "input"), "folder.path: input is no folder; set it to"),
     (
         "empty folder",
-        lambda root: [shutil.rmtree(root / "input"), (root / "input").mkdir()],
+        lambda root: [path.unlink() for path in (root / "input").rglob("*.mp4")],
         "holds no video or picture; put",
     ),
     (

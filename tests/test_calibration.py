@@ -22,7 +22,10 @@ def committed() -> pd.DataFrame:
 def test_every_run_of_the_settings_is_listed(committed: pd.DataFrame) -> None:
     settings = check(CalibrationSettings, params()["calibrate"], "calibrate")
     wanted = {
-        (name, seed, variant) for name, case in settings.cases.items() for seed in case.seeds for variant in case.variants
+        (name, seed, variant)
+        for name, case in settings.cases.items()
+        for seed in case.seeds
+        for variant in case.variants
     }
     assert set(committed[["case", "sample_seed", "variant"]].itertuples(index=False, name=None)) == wanted
 

@@ -94,7 +94,7 @@ def test_a_batch_that_comes_back_empty_is_asked_again_singly(monkeypatch: pytest
 
 def test_found_on_a_reduced_copy_and_mapped_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Boxes and landmarks come back in pixels of the picture, pixel centres at whole numbers."""
-    seen = []
+    seen: list[tuple[int, ...]] = []
     keypoints = dict(
         zip(("left_eye", "right_eye", "nose", "mouth_left", "mouth_right"), [[9.5, 19.5]] * 5, strict=True)
     )
