@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from facestudy import people, regions, sample, tables
+from facestudy import people, regions, sample, scenes, tables
 from facestudy.errors import StudyError
 from facestudy.folder import FolderSettings, examine, list_items
 from facestudy.parallel import ComputeSettings, map_items
@@ -24,7 +24,9 @@ OUT = Path("data/videos")
 
 def one_clip(clip: Clip, settings: SampleSettings, boxes: dict[str, Box]) -> Path:
     """The work-cache entry with a rendered clip and its truth."""
-    key = key_of(clip.video_id, settings.model_dump(exclude={"people"}), boxes, code_of(sample, people, regions))
+    key = key_of(
+        clip.video_id, settings.model_dump(exclude={"people"}), boxes, code_of(sample, people, scenes, regions)
+    )
     return WorkCache(WORK_CACHE / "videos").entry(key, lambda folder: sample.render(clip, settings, boxes, folder))
 
 

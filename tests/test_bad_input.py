@@ -40,11 +40,16 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def empty(root: Path) -> None:
+    for path in (root / "input").rglob("*.mp4"):
+        path.unlink()
+
+
 FOLDERS: list[tuple[str, Callable[[Path], Any], str]] = [
     ("missing folder", lambda root: shutil.rmtree(root / "input"), "folder.path: input is no folder; set it to"),
     (
         "empty folder",
-        lambda root: [path.unlink() for path in (root / "input").rglob("*.mp4")],
+        empty,
         "holds no video or picture; put",
     ),
     (
