@@ -85,7 +85,8 @@ def report(
     size = sum((folder / f"{clip.video_id}.mp4").stat().st_size for clip in clips)
     frames = len(clips) * settings.frames
     print(
-        f"sample: {len(clips)} clips, {frames} frames {settings.width}x{settings.height}, seed {settings.seed}, {settings.artefact}"
+        f"sample: {len(clips)} clips, {frames} frames {settings.width}x{settings.height}, "
+        f"seed {settings.seed}, {settings.artefact}"
     )
     print(f"rendering: {1000 * seconds / frames:.1f} ms of CPU a frame, {size / 2**20:.1f} MiB of video")
 
@@ -107,17 +108,21 @@ def report(
                     points = truth["landmarks"][number].astype(float)
                     offsets.append((face.landmarks - points) / np.hypot(*(points[1] - points[0])))
                     scales.append(face.w)
+    share = sum(found.values()) / (len(clips) * len(numbers))
+    print(f"MTCNN: a face above confidence {face_settings.min_confidence} in {share:.1%} of all frames")
     for label, count in found.items():
         share = count / (settings.people * len(numbers))
         print(f"MTCNN: a face above confidence {face_settings.min_confidence} in {share:.1%} of the {label} frames")
     error = np.hypot(*np.moveaxis(np.array(offsets), -1, 0))
     print(
-        f"landmarks: mean error {error.mean():.3f}, 95th percentile {np.quantile(error, 0.95):.3f} of the eyes' distance"
+        f"landmarks: mean error {error.mean():.3f}, 95th percentile {np.quantile(error, 0.95):.3f} "
+        "of the eyes' distance"
     )
     for landmark, (x, y), e in zip(LANDMARKS, np.mean(offsets, axis=0), error.mean(axis=0), strict=True):
         print(f"  {landmark}: mean offset {x:+.3f}, {y:+.3f}; mean error {e:.3f}")
     print(
-        f"box: {np.mean(scales):.0f} pixels wide on average, {np.quantile(scales, 0.05):.0f} to {np.quantile(scales, 0.95):.0f}"
+        f"box: {np.mean(scales):.0f} pixels wide on average, "
+        f"{np.quantile(scales, 0.05):.0f} to {np.quantile(scales, 0.95):.0f}"
     )
 
     errors = [[background_error(clip, settings, regions, folder) for clip in clips[k : k + 2]] for k in range(0, 40, 2)]

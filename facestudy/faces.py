@@ -8,7 +8,6 @@ of the source frame, with x and y the index of a pixel.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -53,9 +52,9 @@ class Face:
 @functools.cache
 def _detector() -> Any:
     """One detector a process: loading it costs seconds."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras  # noqa: F401  (before TensorFlow, whose start is silent then)
     from mtcnn import MTCNN
+
+    import facestudy.backend  # noqa: F401  (starts TensorFlow without its noise and with its fast kernels)
 
     return MTCNN(device="CPU:0")
 
