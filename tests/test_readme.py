@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+import pandas as pd
+
+import calibrate
 from tests.pipeline_files import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -22,6 +25,11 @@ def rows(text: str) -> list[str]:
 def test_the_result_tables_are_the_committed_ones() -> None:
     quoted = rows(between("results", "/results"))
     assert quoted and quoted == rows((ROOT / "metrics/results.md").read_text())
+
+
+def test_the_calibration_is_the_committed_one() -> None:
+    found = calibrate.summary(pd.read_csv(ROOT / "metrics/calibration.csv"))
+    assert between("calibration", "/calibration").strip().strip("`").strip() == found.strip()
 
 
 def test_what_it_links_to_exists() -> None:

@@ -1,0 +1,74 @@
+"""Known answers: the committed calibration says what it must, and a small run of it still does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import calibrate
+from calibrate import CalibrationSettings, case_params, run_study
+from facestudy.settings import check
+from tests.pipeline_files import ROOT
+from tests.project import deep_update, params
+
+
+@pytest.fixture(scope="module")
+def committed() -> pd.DataFrame:
+    return pd.read_csv(ROOT / "metrics/calibration.csv")
+
+
+def test_every_run_of_the_settings_is_listed(committed: pd.DataFrame) -> None:
+    settings = check(CalibrationSettings, params()["calibrate"], "calibrate")
+    wanted = {
+        (name, seed, variant)
+        for name, case in settings.cases.items()
+        for seed in case.seeds
+        for variant in case.variants
+    }
+    assert set(committed[["case", "sample_seed", "variant"]].itertuples(index=False, name=None)) == wanted
+
+
+def test_an_artefact_in_the_crop_is_found(committed: pd.DataFrame) -> None:
+    known = committed[committed["case"] == "known"]
+    assert known["sample_seed"].nunique() >= 5
+    for variant in ("full", "eyes_lower"):
+        found = known.loc[known["variant"] == variant, "auc_low"] > 0.5
+        assert found.sum() >= len(found) - 1, variant
+
+
+def test_an_artefact_outside_the_crop_is_not(committed: pd.DataFrame) -> None:
+    hidden = committed[(committed["case"] == "known") & (committed["variant"] == "complement")]
+    inside = (hidden["auc_low"] <= 0.5) & (hidden["auc_high"] >= 0.5)
+    assert inside.sum() >= len(hidden) - 1
+
+
+def test_nothing_to_find_is_not_found(committed: pd.DataFrame) -> None:
+    none = committed[committed["case"] == "none"]
+    assert len(none) >= 20
+    inside = (none["auc_low"] <= 0.5) & (none["auc_high"] >= 0.5)
+    assert inside.mean() >= 0.85
+    assert abs(none["auc"].mean() - 0.5) <= 0.02
+
+
+@pytest.mark.timeout(400)
+def test_a_small_run_finds_nothing_where_there_is_nothing(tmp_path: Path) -> None:
+    """The stages themselves, on a sample of 30 persons with nothing to find."""
+    values = deep_update(
+        params(),
+        {
+            "sample": {"people": 30, "seconds": 0.4, "fps": 5},
+            "frames": {"per_video": 2},
+            "split": {"test": 0.4, "validation": 0.2},
+            "calibrate": {"cases": {"none": {"override": {}}}},
+        },
+    )
+    settings = check(CalibrationSettings, values["calibrate"], "calibrate")
+    settings = settings.model_copy(
+        update={"cases": {"none": settings.cases["none"].model_copy(update={"override": {}, "variants": ["full"]})}}
+    )
+    found = run_study(case_params(values, settings.model, settings.cases["none"], 7), tmp_path)["full"]
+    assert found["auc_low"] <= 0.5 <= found["auc_high"]
+    table = pd.DataFrame([{"case": "none", "variant": "full", **found}])
+    assert "interval contains .5 in 1 (100%)" in calibrate.summary(table)
