@@ -38,6 +38,16 @@ def test_an_artefact_in_the_crop_is_found(committed: pd.DataFrame) -> None:
         assert found.sum() >= len(found) - 1, variant
 
 
+@pytest.mark.xfail(
+    strict=True, reason="MesoNet's 12 epochs reach .84 on full and .89 on eyes_lower: train `known` longer"
+)
+def test_an_artefact_in_the_crop_is_found_well(committed: pd.DataFrame) -> None:
+    known = committed[committed["case"] == "known"]
+    for variant in ("full", "eyes_lower"):
+        aucs = known.loc[known["variant"] == variant, "auc"]
+        assert (aucs >= 0.9).sum() >= len(aucs) - 1, variant
+
+
 def test_an_artefact_outside_the_crop_is_not(committed: pd.DataFrame) -> None:
     hidden = committed[(committed["case"] == "known") & (committed["variant"] == "complement")]
     inside = (hidden["auc_low"] <= 0.5) & (hidden["auc_high"] >= 0.5)
