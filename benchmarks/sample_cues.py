@@ -1,9 +1,9 @@
 """What the sample gives away, how well MTCNN sees its faces, and how fast it is drawn.
 
-    python -m benchmarks.sample_cues [--people N] [--seed S] [--artefact A] [--frames F]
+    python -m benchmarks.sample_cues [--people N] [--seed S] [--artefact A]
 
-Renders the sample of params.yaml into a temporary folder and prints the figures that docs/sample.md
-and the README quote.
+Renders the sample of params.yaml into a temporary folder, looks at the frames that the study takes
+(section `frames`) and prints the figures that docs/sample.md quotes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from facestudy import cues, faces, sample
+from facestudy.frames import FrameSettings, choose
 from facestudy.parallel import ComputeSettings, map_items
 from facestudy.regions import LANDMARKS, Box
 from facestudy.sample import Clip, SampleSettings
@@ -57,7 +58,6 @@ def main() -> None:
     parser.add_argument("--people", type=int)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--artefact")
-    parser.add_argument("--frames", type=int, default=4, help="frames of each clip that are looked at")
     options = parser.parse_args()
     params = read_params()
     changes = {key: getattr(options, key) for key in ("people", "seed", "artefact")}
@@ -66,9 +66,8 @@ def main() -> None:
     regions = section(params, "regions", dict[str, Box])
     face_settings = section(params, "faces", faces.FaceSettings)
     with tempfile.TemporaryDirectory() as name:
-        report(
-            settings, regions, face_settings, section(params, "compute", ComputeSettings), Path(name), options.frames
-        )
+        numbers = choose(settings.frames, section(params, "frames", FrameSettings))
+        report(settings, regions, face_settings, section(params, "compute", ComputeSettings), Path(name), numbers)
 
 
 def report(
@@ -77,7 +76,7 @@ def report(
     face_settings: faces.FaceSettings,
     compute: ComputeSettings,
     folder: Path,
-    looked_at: int,
+    numbers: list[int],
 ) -> None:
     clips = sample.clips(settings)
     work = functools.partial(timed_render, settings=settings, regions=regions, folder=folder)
@@ -90,7 +89,6 @@ def report(
     )
     print(f"rendering: {1000 * seconds / frames:.1f} ms of CPU a frame, {size / 2**20:.1f} MiB of video")
 
-    numbers = np.linspace(0, settings.frames - 1, looked_at).round().astype(int).tolist()
     table, offsets, scales = [], [], []
     found = dict.fromkeys(("real", "fake"), 0)
     for clip in clips:

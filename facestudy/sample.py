@@ -31,6 +31,7 @@ from facestudy.people import (
     EYE_STATES,
     MOUTH_STATES,
     Head,
+    Person,
     Picture,
     draw_light,
     draw_person,
@@ -53,6 +54,9 @@ OVERSAMPLING = 1.25
 SHARPENING = 0.5
 """Share of the fine contrast (unsharp mask, one pixel of the bottleneck) added to the small picture,
 as swapping tools do: edges get their steepness back, texture that was lost stays lost."""
+
+CANDIDATES = 6
+"""Donors to choose from: as makers of fakes do, the one whose complexion is nearest is taken."""
 
 DONOR_LIGHT = 0.6
 """Share of another light in that on the donor: a swap carries over some of the shadows the donor's
@@ -192,7 +196,7 @@ def draw(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box]) -> It
         swap = None
         if swapped:
             rng = np.random.default_rng([settings.seed, clip.person, DONOR])
-            donor, light = draw_person(rng), mixed_light(take.light, draw_light(rng), DONOR_LIGHT)
+            donor, light = cast_donor(rng, person), mixed_light(take.light, draw_light(rng), DONOR_LIGHT)
             inner = paint_head(donor, light, take.turn, take.texture_scale, skin_only=True)
             swap = Swap(head, inner, clip.method, regions, settings)
         noise = CameraNoise(settings, np.random.default_rng([settings.seed, clip.person, NOISE + fake]), take.gain)
@@ -202,6 +206,11 @@ def draw(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box]) -> It
             if swap is not None:
                 mask = swap.paste(frame, take, number, landmarks)
             yield Drawing(noise.add(frame), landmarks, mask)
+
+
+def cast_donor(rng: np.random.Generator, person: Person) -> Person:
+    """Of some people drawn at random, the one whose skin has the colour nearest to the person's."""
+    return min((draw_person(rng) for _ in range(CANDIDATES)), key=lambda c: float(np.abs(c.skin - person.skin).sum()))
 
 
 @contextmanager
