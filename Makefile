@@ -7,7 +7,7 @@ export PYTHONPATH := $(CURDIR)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help env run test study back calibrate bench lint format lock clean-cache
+.PHONY: help env run test study retry back calibrate bench lint format lock clean-cache
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ test: env       ## all tests, each skipped one listed with its reason
 
 study: env      ## a preset as a DVC experiment: make study PRESET=paper SET="folder.path=/my/videos"
 	@python study.py run "$(PRESET)" $(SET)
+
+retry: env      ## look again for the videos that a passing fault kept away (source: youtube)
+	dvc repro --force --single-item videos
 
 back: env       ## after `make study`: main's parameters, data and results again
 	@python study.py back

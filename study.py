@@ -32,14 +32,17 @@ from facestudy.regions import Box
 from facestudy.sample import SampleSettings
 from facestudy.settings import Name, Section, check, merge
 from facestudy.split import SplitSettings
-from stages.stage import PARAMS, read_params
+from facestudy.work_cache import WorkCache
+from facestudy.youtube import YoutubeSettings, wanted
+from stages.stage import PARAMS, WORK_CACHE, read_params
 
 
 class Params(Section):
     """All of params.yaml."""
 
-    source: Literal["sample", "folder"]
+    source: Literal["sample", "folder", "youtube"]
     folder: FolderSettings
+    youtube: YoutubeSettings
     sample: SampleSettings
     frames: FrameSettings
     faces: FaceSettings
@@ -152,7 +155,12 @@ def run_preset(name: str, settings: list[str]) -> None:
 
 def expected_faces(params: Params) -> int:
     """How many faces a run will train and test on, as far as the settings and the folder tell."""
-    videos = 2 * params.sample.people if params.source == "sample" else len(list_items(params.folder))
+    if params.source == "sample":
+        videos = 2 * params.sample.people
+    elif params.source == "folder":
+        videos = len(list_items(params.folder))
+    else:
+        videos = len(wanted(params.youtube, WorkCache(WORK_CACHE / "videos"))[0])
     faces = videos * (params.frames.per_video or params.frames.max_per_video)
     return min(faces, 2 * (params.split.faces_per_class or faces))
 

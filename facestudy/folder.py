@@ -1,21 +1,20 @@
-"""Source `folder`: videos and pictures that lie on a disk, sorted into real/ and fake/."""
+"""Source `folder`: videos and pictures that lie on a disk, as facestudy.layouts finds them."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
-import os
 import re
 import stat
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from facestudy import video
 from facestudy.errors import StudyError
+from facestudy.layouts import LAYOUTS, Item, choose
 from facestudy.settings import Section
 from facestudy.tables import ID, LABELS
 from facestudy.video import MediaError
@@ -26,7 +25,11 @@ class FolderSettings(Section):
     """Section `folder` of params.yaml."""
 
     path: str
+    layout: Literal["real_fake", "faceforensics", "celeb_df", "dfdc"]
     table: str | None
+    methods: list[str] | None
+    compressions: list[str] | None
+    max_per_class: Annotated[int, Field(ge=1)] | None
     max_megapixels: Annotated[float, Field(gt=0)]
 
     @property
@@ -35,17 +38,6 @@ class FolderSettings(Section):
 
 
 TABLE_COLUMNS = ("file", "identity", "donor", "method")
-
-
-@dataclass(frozen=True)
-class Item:
-    """A file to look into. `file` is relative to the folder, with '/' between its parts."""
-
-    file: str
-    label: str
-    identity: str = ""
-    donor: str = ""
-    method: str = ""
 
 
 def make_id(text: str, *prefix: str) -> str:
@@ -62,12 +54,13 @@ def make_id(text: str, *prefix: str) -> str:
     return "_".join([*prefix, *([plain] if plain else []), digest])
 
 
-def _as_id(name: str) -> str:
+def as_id(name: str) -> str:
+    """A name as it is where it can be an id, else an id made of it."""
     return name if name == "" or ID.fullmatch(name) else make_id(name)
 
 
 def list_items(settings: FolderSettings) -> list[Item]:
-    """Every video and picture below real/ and fake/, with what the optional CSV says of it.
+    """Every video and picture that the layout and the filters name, with what the optional CSV says of it.
 
     Raises StudyError when the folder, a class or the CSV is missing or empty, or the CSV has a
     row that names no file.
@@ -75,25 +68,35 @@ def list_items(settings: FolderSettings) -> list[Item]:
     root = Path(settings.path)
     if not root.is_dir():
         raise StudyError(f"folder.path: {root} is no folder; set it to the folder that holds real/ and fake/.")
-    items = [Item(file, label) for label in LABELS for file in _media_below(root, label)]
+    found = list(LAYOUTS[settings.layout](root))
+    items = choose(found, settings.methods, settings.compressions, settings.max_per_class)
     for label in LABELS:
         if not any(item.label == label for item in items):
-            raise StudyError(
-                f"{root / label} holds no video or picture; put {label} ones there "
-                f"({', '.join(sorted(video.VIDEO_SUFFIXES | video.PICTURE_SUFFIXES))})."
-            )
+            raise StudyError(_none_of(label, found, root, settings))
     if settings.table is not None:
         items = _with_table(items, root / settings.table)
     return sorted(items, key=lambda item: item.file)
 
 
-def _media_below(root: Path, label: str) -> Iterable[str]:
-    suffixes = video.VIDEO_SUFFIXES | video.PICTURE_SUFFIXES
-    for folder, folders, files in os.walk(root / label):
-        folders.sort()
-        for name in sorted(files):
-            if Path(name).suffix.lower() in suffixes and not name.startswith("._"):
-                yield (Path(folder) / name).relative_to(root).as_posix()
+def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings) -> str:
+    """Why a class has no file, and what to do."""
+    own = [item for item in found if item.label == label]
+    if own:
+        methods, compressions = ({getattr(item, name) for item in own} - {""} for name in ("method", "compression"))
+        return (
+            f"{root}: folder.methods and folder.compressions leave none of the {len(own)} {label} files "
+            f"(methods there: {', '.join(sorted(methods)) or 'none'}; "
+            f"compressions: {', '.join(sorted(compressions)) or 'none'})."
+        )
+    if settings.layout != "real_fake":
+        return (
+            f"{root} holds no {label} video where folder.layout = {settings.layout} has them; "
+            "the README says what each layout looks like."
+        )
+    return (
+        f"{root / label} holds no video or picture; put {label} ones there "
+        f"({', '.join(sorted(video.VIDEO_SUFFIXES | video.PICTURE_SUFFIXES))})."
+    )
 
 
 def _with_table(items: list[Item], path: Path) -> list[Item]:
@@ -114,12 +117,13 @@ def _with_table(items: list[Item], path: Path) -> list[Item]:
                     raise StudyError(f"{where}: the number of cells is not that of the header.")
                 name = row["file"]
                 if name not in known:
-                    raise StudyError(f"{where}: there is no video or picture {name!r} in real/ or fake/.")
+                    raise StudyError(f"{where}: there is no video or picture {name!r} among the chosen ones.")
                 if name in seen:
                     raise StudyError(f"{where}: {name!r} repeats.")
                 seen.add(name)
                 values = {column: (row.get(column) or "").strip() for column in TABLE_COLUMNS[1:]}
-                known[name] = Item(name, known[name].label, **values)
+                said = {column: value for column, value in values.items() if value}
+                known[name] = dataclasses.replace(known[name], **said)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise StudyError(f"{path} cannot be read as a CSV in UTF-8 ({error}).") from None
     return list(known.values())
@@ -130,9 +134,9 @@ def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
     row: dict[str, object] = {
         "video_id": make_id(item.file, item.label),
         "label": item.label,
-        "identity": _as_id(item.identity),
-        "donor": _as_id(item.donor),
-        "method": _as_id(item.method) or ("none" if item.label == "real" else "unknown"),
+        "identity": as_id(item.identity),
+        "donor": as_id(item.donor),
+        "method": as_id(item.method.lower()) or ("none" if item.label == "real" else "unknown"),
         "path": item.file.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
         "origin": "folder",
         "status": "rejected",

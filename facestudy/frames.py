@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -72,7 +73,24 @@ def write_picture(path: Path, picture: Picture, quality: int = 95) -> None:
     path.write_bytes(data.tobytes())
 
 
-def extract(source: Path, settings: FrameSettings, max_pixels: int, folder: Path) -> None:
+def within(times: Sequence[float], start_s: float | None, end_s: float | None) -> list[int]:
+    """The numbers of the frames whose time lies in the wanted part of a clip, both ends included.
+
+    >>> within([0.0, 0.5, 1.0, 1.5], 0.5, 1.0)
+    [1, 2]
+    """
+    low, high = start_s or 0.0, float("inf") if end_s is None else end_s
+    return [number for number, time in enumerate(times) if low <= round(time, 6) <= high]
+
+
+def extract(
+    source: Path,
+    settings: FrameSettings,
+    max_pixels: int,
+    folder: Path,
+    start_s: float | None = None,
+    end_s: float | None = None,
+) -> None:
     """Write the chosen frames of a file into folder, and frames.json about them.
 
     frames.json: {"frames": [{"frame_number", "time_s", "width", "height", "path"}], "dropped":
@@ -85,7 +103,8 @@ def extract(source: Path, settings: FrameSettings, max_pixels: int, folder: Path
             wanted = [0]
             decoded = iter([Frame(0, 0.0, video.read_picture(source, max_pixels))])
         else:
-            wanted = choose(len(video.frame_times(source)), settings)
+            inside = within(video.frame_times(source), start_s, end_s)
+            wanted = [inside[place] for place in choose(len(inside), settings)]
             decoded = video.read_video(source, wanted)
         for frame in decoded:
             picture = reduce(frame.picture, settings.max_side)
@@ -100,7 +119,9 @@ def extract(source: Path, settings: FrameSettings, max_pixels: int, folder: Path
                     "path": name,
                 }
             )
-        if len(rows) < len(wanted):
+        if not wanted:
+            reason = f"no frame from {start_s or 0:g} s on" + (f" to {end_s:g} s" if end_s is not None else "")
+        elif len(rows) < len(wanted):
             reason = f"{len(wanted) - len(rows)} of {len(wanted)} frames cannot be decoded"
     except MediaError as error:
         reason = str(error)

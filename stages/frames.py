@@ -6,6 +6,8 @@ import functools
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from facestudy import frames, tables, video
 from facestudy.errors import StudyError
 from facestudy.folder import FolderSettings
@@ -14,13 +16,17 @@ from facestudy.parallel import ComputeSettings, map_items
 from facestudy.work_cache import WorkCache, code_of, key_of, link_or_copy
 from stages.stage import WORK_CACHE, output_folder, read_params, run, section
 
+Wanted = tuple[str, str, float | None, float | None]
+"""Of a video: path, sha256, and the start and end in seconds of the part that is wanted."""
 
-def one_video(item: tuple[str, str], root: Path, settings: FrameSettings, max_pixels: int) -> Path:
-    """The work-cache entry with the frames of one video: (path, sha256) -> folder."""
-    path, sha256 = item
-    key = key_of(sha256, Path(path).suffix.lower(), settings.model_dump(), max_pixels, code_of(frames, video))
+
+def one_video(item: Wanted, root: Path, settings: FrameSettings, max_pixels: int) -> Path:
+    """The work-cache entry with the frames of one video, or of the wanted part of it."""
+    path, sha256, start_s, end_s = item
+    part = None if start_s is None and end_s is None else (start_s, end_s)
+    key = key_of(sha256, Path(path).suffix.lower(), part, settings.model_dump(), max_pixels, code_of(frames, video))
     return WorkCache(WORK_CACHE / "frames").entry(
-        key, lambda folder: frames.extract(root / path, settings, max_pixels, folder)
+        key, lambda folder: frames.extract(root / path, settings, max_pixels, folder, start_s, end_s)
     )
 
 
@@ -32,7 +38,11 @@ def main() -> str:
     videos = tables.read(Path("data/videos/index.csv"), tables.VIDEOS)
     usable = videos[videos["status"] == "ok"]
     work = functools.partial(one_video, root=root, settings=settings, max_pixels=folder.max_pixels)
-    items = list(zip(usable["path"], usable["sha256"], strict=True))
+    columns = ("path", "sha256", "start_s", "end_s")
+    items: list[Wanted] = [
+        (path, sha256, None if pd.isna(start) else start, None if pd.isna(end) else end)
+        for path, sha256, start, end in zip(*(usable[column] for column in columns), strict=True)
+    ]
     rows, dropped = [], []
     with output_folder(Path("data/frames")) as out:
         entries = map_items(work, items, section(params, "compute", ComputeSettings), "frames")

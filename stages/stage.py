@@ -28,6 +28,7 @@ WORK_CACHE = Path(".cache")
 TOP_LEVEL = (
     "source",
     "folder",
+    "youtube",
     "sample",
     "frames",
     "faces",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from facestudy import people, regions, sample, scenes, tables
+from facestudy import people, regions, sample, scenes, tables, youtube
 from facestudy.errors import StudyError
 from facestudy.folder import FolderSettings, examine, list_items
 from facestudy.parallel import ComputeSettings, map_items
@@ -17,6 +17,7 @@ from facestudy.regions import Box
 from facestudy.sample import Clip, SampleSettings
 from facestudy.video import probe
 from facestudy.work_cache import WorkCache, code_of, file_sha256, key_of, link_or_copy
+from facestudy.youtube import YoutubeSettings
 from stages.stage import WORK_CACHE, output_folder, read_params, run, section
 
 OUT = Path("data/videos")
@@ -65,7 +66,30 @@ def from_folder(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
     return list(map_items(work, list_items(settings), section(params, "compute", ComputeSettings), "videos"))
 
 
-SOURCES = {"sample": from_sample, "folder": from_folder}
+def from_youtube(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
+    """Fetch what the lists name into out; the rows, and requests.csv with what became of each link.
+
+    Raises StudyError when a class ends with fewer videos than the study needs.
+    """
+    settings = section(params, "youtube", YoutubeSettings)
+    max_pixels = section(params, "folder", FolderSettings).max_pixels
+    cache = WorkCache(WORK_CACHE / "videos")
+    links, repeats = youtube.wanted(settings, cache)
+    print(youtube.announcement(links, repeats, settings), flush=True)
+    rows, requests = [], []
+    for outcome in youtube.obtain(links, settings, max_pixels, cache):
+        row = youtube.row(outcome)
+        rows.append(row)
+        requests.append({**row, "url": outcome.link.url, "listed_in": outcome.link.where, "detail": outcome.detail})
+        if outcome.entry is not None:
+            link_or_copy(outcome.entry / youtube.probe_of(outcome.entry)["file"], out / str(row["path"]))
+    tables.write(out / "requests.csv", tables.frame(requests, youtube.REQUESTS), youtube.REQUESTS)
+    print(youtube.report(rows), flush=True)
+    youtube.check_enough(rows, settings)
+    return rows
+
+
+SOURCES = {"sample": from_sample, "folder": from_folder, "youtube": from_youtube}
 
 
 def main() -> str:
@@ -86,8 +110,9 @@ def summary(index: pd.DataFrame) -> str:
     Raises StudyError when a class has none.
     """
     ok = index[index["status"] == "ok"]
-    reasons = Counter(index.loc[index["status"] != "ok", "reason"])
-    listed = "; ".join(f"{count} rejected: {reason}" for reason, count in reasons.most_common(5))
+    lost = index[index["status"] != "ok"]
+    reasons = Counter(zip(lost["status"], lost["reason"], strict=True))
+    listed = "; ".join(f"{count} {status}: {reason}" for (status, reason), count in reasons.most_common(5))
     for label in tables.LABELS:
         if not (ok["label"] == label).any():
             raise StudyError(f"none of the {(index['label'] == label).sum()} {label} videos can be used ({listed}).")

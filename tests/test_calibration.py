@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import calibrate
-from calibrate import CalibrationSettings, case_params, run_study
+from calibrate import CalibrationSettings, Case, case_params, run_study
 from facestudy.settings import check
 from tests.pipeline_files import ROOT
 from tests.project import deep_update, params
@@ -34,16 +34,6 @@ def test_an_artefact_in_the_crop_is_found(committed: pd.DataFrame) -> None:
     known = committed[committed["case"] == "known"]
     assert known["sample_seed"].nunique() >= 5
     for variant in ("full", "eyes_lower"):
-        found = known.loc[known["variant"] == variant, "auc_low"] > 0.5
-        assert found.sum() >= len(found) - 1, variant
-
-
-@pytest.mark.xfail(
-    strict=True, reason="MesoNet's 12 epochs reach .84 on full and .89 on eyes_lower: train `known` longer"
-)
-def test_an_artefact_in_the_crop_is_found_well(committed: pd.DataFrame) -> None:
-    known = committed[committed["case"] == "known"]
-    for variant in ("full", "eyes_lower"):
         aucs = known.loc[known["variant"] == variant, "auc"]
         assert (aucs >= 0.9).sum() >= len(aucs) - 1, variant
 
@@ -62,23 +52,34 @@ def test_nothing_to_find_is_not_found(committed: pd.DataFrame) -> None:
     assert abs(none["auc"].mean() - 0.5) <= 0.02
 
 
+def small(**changes: object) -> dict[str, object]:
+    """The project's settings with a sample of 30 persons and 60 clips of two frames."""
+    values = {
+        "sample": {"people": 30, "seconds": 0.4, **changes},
+        "frames": {"per_video": 2},
+        "split": {"test": 0.4, "validation": 0.15},
+    }
+    return deep_update(params(), values)
+
+
+def run_small(case: Case, values: dict[str, object], folder: Path) -> dict[str, float]:
+    return run_study(case_params(values, "mesonet", case, case.seeds[0]), folder)[case.variants[0]]
+
+
 @pytest.mark.timeout(400)
 def test_a_small_run_finds_nothing_where_there_is_nothing(tmp_path: Path) -> None:
-    """The stages themselves, on a sample of 30 persons with nothing to find."""
-    values = deep_update(
-        params(),
-        {
-            "sample": {"people": 30, "seconds": 0.4, "fps": 5},
-            "frames": {"per_video": 2},
-            "split": {"test": 0.4, "validation": 0.2},
-            "calibrate": {"cases": {"none": {"override": {}}}},
-        },
-    )
-    settings = check(CalibrationSettings, values["calibrate"], "calibrate")
-    settings = settings.model_copy(
-        update={"cases": {"none": settings.cases["none"].model_copy(update={"override": {}, "variants": ["full"]})}}
-    )
-    found = run_study(case_params(values, settings.model, settings.cases["none"], 7), tmp_path)["full"]
+    case = Case(artefact="none", seeds=[7], variants=["full"], override={})
+    found = run_small(case, small(), tmp_path)
     assert found["auc_low"] <= 0.5 <= found["auc_high"]
     table = pd.DataFrame([{"case": "none", "variant": "full", **found}])
     assert "interval contains .5 in 1 (100%)" in calibrate.summary(table)
+
+
+@pytest.mark.timeout(400)
+def test_a_small_run_finds_what_is_there(tmp_path: Path) -> None:
+    """Little noise, fine compression and long training make up for the few faces."""
+    case = Case(
+        artefact="eyes_lower", seeds=[7], variants=["eyes_lower"], override={"models": {"mesonet": {"epochs": 60}}}
+    )
+    found = run_small(case, small(noise=0.5, quantizer=10), tmp_path)
+    assert found["auc_low"] > 0.5

@@ -11,13 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facestudy.errors import StudyError
-from facestudy.folder import FolderSettings, Item, examine, list_items, make_id
+from facestudy.folder import FolderSettings, examine, list_items, make_id
+from facestudy.layouts import Item
+from facestudy.settings import check
 from facestudy.tables import ID
 from tests.media import write_clip, write_picture
+from tests.project import params
 
 
 def settings(path: Path, table: str | None = None, megapixels: float = 50.0) -> FolderSettings:
-    return FolderSettings(path=str(path), table=table, max_megapixels=megapixels)
+    return check(
+        FolderSettings,
+        {**params()["folder"], "path": str(path), "table": table, "max_megapixels": megapixels},
+        "folder",
+    )
 
 
 @pytest.fixture

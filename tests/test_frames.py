@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facestudy import video
 from facestudy.errors import StudyError
 from facestudy.frames import FrameSettings, choose, extract, reduce
 from facestudy.settings import check
@@ -92,3 +93,18 @@ def test_reduce_keeps_the_aspect(width: int, height: int, most: int) -> None:
     small = reduce(np.zeros((height, width, 3), np.uint8), most)
     assert max(small.shape[:2]) == min(max(width, height), most)
     assert min(small.shape[:2]) >= 1
+
+
+def test_only_the_wanted_part_of_a_clip(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 40)  # 10 frames a second
+    extract(clip, settings(per_video=3), 10**8, tmp_path, start_s=1.0, end_s=1.9)
+    found = json.loads((tmp_path / "frames.json").read_text())
+    assert [(row["frame_number"], row["time_s"]) for row in found["frames"]] == [(11, 1.1), (15, 1.5), (18, 1.8)]
+    assert [number_of(video.read_picture(tmp_path / row["path"], 10**8)) for row in found["frames"]] == [11, 15, 18]
+
+
+def test_a_part_beyond_the_end_gives_no_frame_and_a_reason(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 20)
+    extract(clip, settings(), 10**8, tmp_path, start_s=60.0)
+    found = json.loads((tmp_path / "frames.json").read_text())
+    assert found["frames"] == [] and found["dropped"] == "no frame from 60 s on"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -11,7 +13,10 @@ import yaml
 import study
 from facestudy.errors import StudyError
 from facestudy.estimate import cell_seconds, estimate
+from facestudy.links import parse, without_repeats
 from facestudy.settings import merge
+from facestudy.tables import LABELS
+from facestudy.work_cache import file_sha256
 from tests.media import write_clip
 from tests.pipeline_files import ROOT
 from tests.project import call, copy_project, environment_for, params
@@ -24,6 +29,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_project(tmp_path_factory.mktemp("presets"))
     for label in ("real", "fake"):
         write_clip(folder / "videos" / label / "a.mp4")
+    (folder / "videos/list.csv").write_text(
+        "https://youtu.be/_iiOEQOtBlQ, [REAL]\nhttps://youtu.be/qHrN5Mf5sgo, [FAKE]\n"
+    )
     (folder / ".git/info/exclude").write_text("/videos\n")
     return folder
 
@@ -32,7 +40,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_applies_resolves_and_goes_back(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(project)
     monkeypatch.setenv("PATH", environment_for(project)["PATH"])
-    settings = study.apply_preset(name, ["folder.path=videos"])
+    lists = [{"path": "videos/list.csv", "sha256": file_sha256(project / "videos/list.csv")}]
+    settings = study.apply_preset(name, ["folder.path=videos", f"youtube.lists={json.dumps(lists)}"])
     assert "# Every knob of the study" in Path("params.yaml").read_text()  # comments are kept
     listed = subprocess.run(["dvc", "stage", "list", "--name-only"], capture_output=True, text=True)
     assert listed.returncode == 0, listed.stderr
@@ -63,6 +72,18 @@ def test_paper_is_what_the_paper_says() -> None:
     assert values["frames"]["every"] == 200 and values["split"]["faces_per_class"] == 2000
     boxes = values["crop_variants"][values["variants"][1]]
     assert boxes["boxes"] == [[30, 72, 180, 121], [30, 162, 180, 232]] and boxes["box_size"] == [196, 235]
+
+
+def test_the_studys_lists_are_the_pinned_ones() -> None:
+    data = Path(os.environ.get("FACESTUDY_TEST_DATA", "")) / "seed_urls"
+    if not (data / "urls_fake.csv").is_file():
+        pytest.skip("FACESTUDY_TEST_DATA names no folder with seed_urls/")
+    lists = yaml.safe_load((ROOT / "presets/youtube.yaml").read_text())["youtube"]["lists"]
+    found = [link for item in lists for link in parse((data / Path(item["url"]).name).read_bytes(), "list", None)]
+    assert [item["sha256"] for item in lists] == [file_sha256(data / Path(item["url"]).name) for item in lists]
+    kept, repeats = without_repeats(found)
+    assert (len(kept), repeats) == (390, 1)
+    assert {label: sum(link.label == label for link in kept) for label in LABELS} == {"real": 168, "fake": 222}
 
 
 def test_the_estimate_is_of_the_measured_size() -> None:

@@ -1,0 +1,150 @@
+"""How the datasets people have lie on a disk, and what their file names say of who is shown.
+
+Each layout turns a folder into `Item`s: the files, relative to the folder, with label, identity (who
+is shown), donor (whose face or motion was put in) and method. Names follow each dataset's own naming:
+
+- real_fake: real/ and fake/, any subfolders.
+- faceforensics: FaceForensics++ (Roessler et al. 2019): original_sequences/<source>/<compression>/videos
+  and manipulated_sequences/<method>/<compression>/videos, a fake named <target>_<donor>; the actors of
+  its DeepFakeDetection part are <target>_<donor>__<scene>__<code>.
+- celeb_df: Celeb-DF (Li et al. 2020): Celeb-real, YouTube-real, Celeb-synthesis, a fake named
+  <target>_<donor>_<number>.
+- dfdc: the Deepfake Detection Challenge (Dolhansky et al. 2020): metadata.json beside the videos, with
+  each file's label and, for a fake, its original.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facestudy import video
+from facestudy.errors import StudyError
+from facestudy.tables import LABELS
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file to look into. `file` is relative to the folder, with '/' between its parts."""
+
+    file: str
+    label: str
+    identity: str = ""
+    donor: str = ""
+    method: str = ""
+    compression: str = ""
+
+
+def media_below(root: Path, folder: str) -> Iterator[str]:
+    """Videos and pictures below root/folder, relative to root, sorted within each folder."""
+    suffixes = video.VIDEO_SUFFIXES | video.PICTURE_SUFFIXES
+    for path, folders, files in os.walk(root / folder):
+        folders.sort()
+        for name in sorted(files):
+            if Path(name).suffix.lower() in suffixes and not name.startswith("._"):
+                yield (Path(path) / name).relative_to(root).as_posix()
+
+
+def real_fake(root: Path) -> Iterator[Item]:
+    for label in LABELS:
+        for file in media_below(root, label):
+            yield Item(file, label)
+
+
+FF_PATH = re.compile(r"(original|manipulated)_sequences/([^/]+)/(raw|c\d+)/videos/([^/]+)\.\w+")
+FF_ACTORS = re.compile(r"(\d+)(?:_(\d+))?__.*")
+
+
+def faceforensics(root: Path) -> Iterator[Item]:
+    """Files elsewhere in the tree (masks, images of the benchmark) are no videos of the study."""
+    for kind in ("original", "manipulated"):
+        for file in media_below(root, f"{kind}_sequences"):
+            place = FF_PATH.fullmatch(file)
+            if place is None:
+                continue
+            _, source, compression, stem = place.groups()
+            actors = FF_ACTORS.fullmatch(stem)
+            target, donor = actors.groups("") if actors else stem.partition("_")[::2]
+            prefix = "actor" if actors else ""
+            fake = kind == "manipulated"
+            yield Item(
+                file,
+                "fake" if fake else "real",
+                prefix + target,
+                prefix + donor if fake and donor else "",
+                source if fake else "",
+                compression,
+            )
+
+
+def celeb_df(root: Path) -> Iterator[Item]:
+    for folder, label in (("Celeb-real", "real"), ("YouTube-real", "real"), ("Celeb-synthesis", "fake")):
+        for file in media_below(root, folder):
+            people = [*re.findall(r"id\d+", Path(file).stem), "", ""]
+            fake = label == "fake"
+            yield Item(file, label, people[0], people[1] if fake else "", "celeb_df" if fake else "")
+
+
+def dfdc(root: Path) -> Iterator[Item]:
+    """Every folder with a metadata.json; files that it does not name are left out.
+
+    Raises StudyError naming the file and the entry that is not as DFDC writes it.
+    """
+    for path in sorted(root.rglob("metadata.json")):
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StudyError(f"{path} is no readable JSON ({error}); fetch it again.") from None
+        if not isinstance(entries, dict):
+            raise StudyError(f"{path} should map file names to their label, as DFDC's own does.")
+        here = path.parent.relative_to(root)
+        for name, entry in sorted(entries.items()):
+            label = str(entry.get("label", "")).lower() if isinstance(entry, dict) else ""
+            if label not in LABELS or "/" in name or name in ("", ".", ".."):
+                raise StudyError(f"{path}: the entry {name!r} has no label REAL or FAKE; fetch the file again.")
+            if not (path.parent / name).is_file():
+                continue  # parts of the set are often used alone
+            original = entry.get("original")
+            who = original if label == "fake" and isinstance(original, str) else name
+            yield Item((here / name).as_posix(), label, Path(who).stem, "", "dfdc" if label == "fake" else "")
+
+
+LAYOUTS: dict[str, Callable[[Path], Iterator[Item]]] = {
+    "real_fake": real_fake,
+    "faceforensics": faceforensics,
+    "celeb_df": celeb_df,
+    "dfdc": dfdc,
+}
+
+
+def choose(
+    items: Iterable[Item], methods: Sequence[str] | None, compressions: Sequence[str] | None, per_class: int | None
+) -> list[Item]:
+    """The items that the filters let through, sorted by file.
+
+    methods: of the fakes that are wanted; reals have none and stay. compressions: likewise, items
+    without one stay. per_class: at most so many of a class, drawn by a hash of their names, the
+    methods in turn, so that the same files are drawn whatever else lies in the folder.
+    """
+    kept = [
+        item
+        for item in items
+        if (methods is None or item.label == "real" or item.method in methods)
+        and (compressions is None or not item.compression or item.compression in compressions)
+    ]
+    if per_class is not None:
+        kept = [item for label in LABELS for item in _drawn([i for i in kept if i.label == label], per_class)]
+    return sorted(kept, key=lambda item: item.file)
+
+
+def _drawn(items: Sequence[Item], count: int) -> list[Item]:
+    by_method: dict[str, list[Item]] = {}
+    for item in sorted(items, key=lambda item: hashlib.sha256(os.fsencode(item.file)).digest()):
+        by_method.setdefault(item.method, []).append(item)
+    turns = sorted((turn, method) for method, own in by_method.items() for turn in range(len(own)))
+    return [by_method[method][turn] for turn, method in turns[:count]]

@@ -1,0 +1,150 @@
+"""The layouts of known datasets, on tiny trees of the same names with real clips in them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from facestudy.errors import StudyError
+from facestudy.folder import FolderSettings, list_items
+from facestudy.layouts import Item
+from facestudy.settings import check
+from tests.media import write_clip
+from tests.project import deep_update, params, stage, write_params
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
+
+
+def tree(root: Path, clip: Path, *files: str) -> Path:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(clip, root / file)
+    return root
+
+
+def items(root: Path, layout: str, **changes: Any) -> dict[str, Item]:
+    settings = check(FolderSettings, {**params()["folder"], "path": str(root), "layout": layout, **changes}, "folder")
+    return {item.file: item for item in list_items(settings)}
+
+
+FACEFORENSICS = (
+    "original_sequences/youtube/c23/videos/000.mp4",
+    "original_sequences/youtube/c40/videos/000.mp4",
+    "original_sequences/youtube/c23/videos/003.mp4",
+    "original_sequences/actors/c23/videos/01__exit_phone_room.mp4",
+    "manipulated_sequences/Deepfakes/c23/videos/000_003.mp4",
+    "manipulated_sequences/Deepfakes/c40/videos/000_003.mp4",
+    "manipulated_sequences/Face2Face/c23/videos/003_000.mp4",
+    "manipulated_sequences/DeepFakeDetection/c23/videos/01_02__exit_phone_room__YVGY8LOK.mp4",
+    "manipulated_sequences/Deepfakes/masks/videos/000_003.mp4",
+)
+
+
+def test_faceforensics(tmp_path: Path, clip: Path) -> None:
+    root = tree(tmp_path, clip, *FACEFORENSICS)
+    found = items(root, "faceforensics")
+    assert set(found) == set(FACEFORENSICS[:-1])  # a mask is no video
+    fake = found[FACEFORENSICS[4]]
+    assert (fake.label, fake.identity, fake.donor, fake.method) == ("fake", "000", "003", "Deepfakes")
+    actors = found[FACEFORENSICS[7]]
+    assert (actors.identity, actors.donor, actors.method) == ("actor01", "actor02", "DeepFakeDetection")
+    assert found[FACEFORENSICS[3]].identity == "actor01" and found[FACEFORENSICS[0]].identity == "000"
+    assert all(item.donor == item.method == "" for item in found.values() if item.label == "real")
+
+
+def test_filters(tmp_path: Path, clip: Path) -> None:
+    root = tree(tmp_path, clip, *FACEFORENSICS)
+    found = items(root, "faceforensics", methods=["Deepfakes"], compressions=["c23"])
+    assert sorted(found) == sorted((FACEFORENSICS[0], FACEFORENSICS[2], FACEFORENSICS[3], FACEFORENSICS[4]))
+    with pytest.raises(StudyError, match=r"leave none of the 4 fake files \(methods there: DeepFakeDetection, Deep"):
+        items(root, "faceforensics", methods=["NeuralTextures"])
+    with pytest.raises(StudyError, match="compressions: c23, c40"):
+        items(root, "faceforensics", compressions=["raw"])
+
+
+def test_at_most_so_many_of_a_class_the_methods_in_turn(tmp_path: Path, clip: Path) -> None:
+    names = [f"manipulated_sequences/{method}/c23/videos/{n:03}_{n + 1:03}.mp4" for method in "ABC" for n in range(6)]
+    names += [f"original_sequences/youtube/c23/videos/{n:03}.mp4" for n in range(9)]
+    found = items(tree(tmp_path, clip, *names), "faceforensics", max_per_class=7)
+    methods = [item.method for item in found.values() if item.label == "fake"]
+    assert {method: methods.count(method) for method in "ABC"} == {"A": 3, "B": 2, "C": 2}
+    assert sum(item.label == "real" for item in found.values()) == 7
+    more = items(
+        tree(tmp_path, clip, "original_sequences/youtube/c23/videos/100.mp4"), "faceforensics", max_per_class=8
+    )
+    assert len(set(found) - set(more)) <= 1  # a new file displaces one at most
+
+
+def test_celeb_df(tmp_path: Path, clip: Path) -> None:
+    root = tree(
+        tmp_path, clip, "Celeb-real/id0_0000.mp4", "YouTube-real/00000.mp4", "Celeb-synthesis/id0_id16_0001.mp4"
+    )
+    found = items(root, "celeb_df")
+    real, youtube, fake = (found[file] for file in sorted(found, key=lambda f: (f.startswith("Celeb-s"), f)))
+    assert (real.label, real.identity, real.donor) == ("real", "id0", "")
+    assert (youtube.label, youtube.identity) == ("real", "")
+    assert (fake.label, fake.identity, fake.donor, fake.method) == ("fake", "id0", "id16", "celeb_df")
+
+
+def test_dfdc(tmp_path: Path, clip: Path) -> None:
+    root = tree(tmp_path, clip, "part_0/aaa.mp4", "part_0/bbb.mp4", "part_1/ccc.mp4", "part_1/not_listed.mp4")
+    parts = {
+        "part_0": {
+            "aaa.mp4": {"label": "FAKE", "split": "train", "original": "bbb.mp4"},
+            "bbb.mp4": {"label": "REAL", "split": "train", "original": None},
+            "away.mp4": {"label": "FAKE", "split": "train", "original": "bbb.mp4"},
+        },
+        "part_1": {"ccc.mp4": {"label": "REAL", "split": "train"}},
+    }
+    for part, entries in parts.items():
+        (root / part / "metadata.json").write_text(json.dumps(entries))
+    found = items(root, "dfdc")
+    assert {file: (item.label, item.identity) for file, item in found.items()} == {
+        "part_0/aaa.mp4": ("fake", "bbb"),
+        "part_0/bbb.mp4": ("real", "bbb"),
+        "part_1/ccc.mp4": ("real", "ccc"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is no readable JSON"),
+        ("[]", "should map file names"),
+        ('{"a.mp4": {"label": "MAYBE"}}', "the entry 'a.mp4' has no label"),
+        ('{"../../a.mp4": {"label": "REAL"}}', "the entry '../../a.mp4'"),
+        ('{"a.mp4": 3}', "the entry 'a.mp4'"),
+    ],
+)
+def test_a_metadata_file_that_is_none(tmp_path: Path, clip: Path, text: str, says: str) -> None:
+    (tree(tmp_path, clip, "p/a.mp4") / "p/metadata.json").write_text(text)
+    with pytest.raises(StudyError) as error:
+        items(tmp_path, "dfdc")
+    assert says in str(error.value) and "metadata.json" in str(error.value)
+
+
+@pytest.mark.parametrize("layout", ["faceforensics", "celeb_df", "dfdc"])
+def test_a_tree_of_another_layout_is_refused(tmp_path: Path, clip: Path, layout: str) -> None:
+    with pytest.raises(StudyError, match=f"no real video where folder.layout = {layout} has them"):
+        items(tree(tmp_path, clip, "real/a.mp4", "fake/b.mp4"), layout)
+
+
+def test_the_stage_writes_identity_donor_and_method(tmp_path: Path, clip: Path) -> None:
+    tree(tmp_path / "set", clip, *FACEFORENSICS)
+    changes = {"source": "folder", "folder": {"path": "set", "layout": "faceforensics", "compressions": ["c23"]}}
+    write_params(tmp_path, deep_update(params(), {**changes, "compute": {"workers": 1}}))
+    done = stage(tmp_path, "videos")
+    assert done.returncode == 0, done.stderr
+    index = pd.read_csv(tmp_path / "data/videos/index.csv", keep_default_na=False, dtype=str).set_index("path")
+    row = index.loc["manipulated_sequences/Deepfakes/c23/videos/000_003.mp4"]
+    assert (row["identity"], row["donor"], row["label"], row["status"]) == ("000", "003", "fake", "ok")
+    assert row["method"] == "deepfakes"
+    assert (index["status"] == "ok").all() and len(index) == 6
