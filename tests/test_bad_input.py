@@ -14,7 +14,10 @@ import pytest
 from PIL import Image
 
 import study
+from facestudy import sample
 from facestudy.errors import StudyError
+from facestudy.sample import SampleSettings
+from facestudy.settings import check
 from tests.media import write_clip, write_picture
 from tests.pipeline_files import ROOT
 from tests.project import deep_update, params, stage, write_params
@@ -109,6 +112,25 @@ def test_no_face_anywhere_is_said_with_the_remedy(project: Path) -> None:
     sentence = refused(stage(project, "faces"))
     assert "no face above confidence 0.9 in 9 frames; lower faces.min_confidence or add videos" in sentence
     assert not (project / "data/faces").exists()
+
+
+def test_a_clip_without_any_face_costs_itself_alone(project: Path) -> None:
+    """Clips of two drawn persons beside two that show bars: frames listed with their reason, the rest goes on."""
+    values = params()
+    drawn = check(SampleSettings, {**values["sample"], "people": 2, "seconds": 0.4}, "sample")
+    for clip in sample.clips(drawn):
+        sample.render(clip, drawn, values["regions"], project / "input" / clip.label)
+    for name in ("videos", "frames", "faces"):
+        done = stage(project, name)
+        assert done.returncode == 0, done.stderr
+    faces = pd.read_csv(project / "data/faces/index.csv")
+    dropped = pd.read_csv(project / "data/faces/dropped.csv")
+    bars = dropped["video_id"].str.contains("good")
+    assert bars.sum() == 8 and set(dropped.loc[bars, "reason"]) == {"no_face"}
+    assert not faces["video_id"].str.contains("good").any()
+    assert len(faces) + len(dropped) == len(pd.read_csv(project / "data/frames/index.csv")) == 24
+    assert len(faces) >= 12
+    assert "without: " in done.stdout and "no_face" in done.stdout
 
 
 def test_a_stage_without_its_input_says_what_makes_it(project: Path) -> None:

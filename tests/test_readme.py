@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pandas as pd
 
 import calibrate
 from tests.pipeline_files import ROOT
+from tests.project import params
 
 README = (ROOT / "README.md").read_text()
 
@@ -25,6 +27,12 @@ def rows(text: str) -> list[str]:
 def test_the_result_tables_are_the_committed_ones() -> None:
     quoted = rows(between("results", "/results"))
     assert quoted and quoted == rows((ROOT / "metrics/results.md").read_text())
+
+
+def test_every_model_beats_chance_on_the_whole_faces_of_the_sample() -> None:
+    found = {path.stem: json.loads(path.read_text()) for path in (ROOT / "metrics/full").glob("*.json")}
+    assert set(found) == set(params()["models"])
+    assert all(figures["auc_low"] > 0.5 and figures["test_groups"] >= 20 for figures in found.values()), found
 
 
 def test_the_calibration_is_the_committed_one() -> None:
