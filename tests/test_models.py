@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -40,10 +39,9 @@ def settings(**values: Any) -> ModelSettings:
 
 
 @pytest.fixture
-def published() -> Path:
-    if "FACESTUDY_TEST_DATA" not in os.environ:
-        pytest.skip("FACESTUDY_TEST_DATA is not set: the published MesoNet weights are not here")
-    return Path(os.environ["FACESTUDY_TEST_DATA"]) / "mesonet"
+def published(outside_data: Path) -> Path:
+    """The authors' weights and test faces."""
+    return outside_data / "mesonet"
 
 
 def nearest_256(path: Path) -> npt.NDArray[np.uint8]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -74,10 +73,8 @@ def test_paper_is_what_the_paper_says() -> None:
     assert boxes["boxes"] == [[30, 72, 180, 121], [30, 162, 180, 232]] and boxes["box_size"] == [196, 235]
 
 
-def test_the_studys_lists_are_the_pinned_ones() -> None:
-    data = Path(os.environ.get("FACESTUDY_TEST_DATA", "")) / "seed_urls"
-    if not (data / "urls_fake.csv").is_file():
-        pytest.skip("FACESTUDY_TEST_DATA names no folder with seed_urls/")
+def test_the_studys_lists_are_the_pinned_ones(outside_data: Path) -> None:
+    data = outside_data / "seed_urls"
     lists = yaml.safe_load((ROOT / "presets/youtube.yaml").read_text())["youtube"]["lists"]
     found = [link for item in lists for link in parse((data / Path(item["url"]).name).read_bytes(), "list", None)]
     assert [item["sha256"] for item in lists] == [file_sha256(data / Path(item["url"]).name) for item in lists]
