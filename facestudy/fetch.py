@@ -50,16 +50,18 @@ PATTERNS = (
     ("geo_blocked", r"(in|from) your (country|location)|geo.?restrict|http error 451"),
     ("removed", r"has been removed|no longer available|been terminated|does not exist|http error (404|410)"),
     ("removed", r"copyright (claim|grounds)|account .* closed|video unavailable|isn't available anymore"),
-    ("login_required", r"members.only|join this channel|members on level|login|log in|sign in|registered users"),
-    ("login_required", r"requires payment|premium|rent|purchase|http error (401|403)"),
-    ("unsupported", r"unsupported url|no suitable extractor|format is not available|drm|live event|premieres|upcoming"),
-    ("unsupported", r"is not a valid url|incomplete youtube id|truncated|no video formats|live stream recording"),
+    ("login_required", r"members.only|join this channel|members on level|\blogin\b|log in|sign in|registered users"),
+    ("login_required", r"requires payment|\bpremium\b|\brent\b|\bpurchase|http error (401|403)"),
+    (
+        "unsupported",
+        r"unsupported url|no suitable extractor|format is not available|drm|live event|\bpremieres\b|upcoming",
+    ),
+    ("unsupported", r"is not a valid url|incomplete youtube id|no video formats|live stream recording"),
 )
 """Reasons and the words of yt-dlp 2026.8 and of YouTube, as it hands them on, that mean them. The first
 that matches counts; an error that no row knows is `network`: it may pass."""
 
 CODECS = {"h264": "(avc1|h264)", "hevc": "(hev1|hvc1)", "vp9": "(vp0?9)", "av1": "(av01|av1)"}
-BLOCK = 1 << 16
 
 
 def reason_of(message: str, youtube: bool) -> str:
@@ -74,6 +76,10 @@ def reason_of(message: str, youtube: bool) -> str:
     if youtube and re.search(r"http error 403", text):
         return "rate_limited"
     return next((reason for reason, pattern in PATTERNS if re.search(pattern, text)), "network")
+
+
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""IPv6 addresses that stand for the IPv4 address in their last 32 bits (RFC 6052)."""
 
 
 class Refused(Exception):
@@ -94,6 +100,8 @@ def is_public(host: str) -> bool:
     mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
     if mapped is not None:
         address = mapped
+    elif address in NAT64:
+        address = ipaddress.ip_address(int(address) & 0xFFFFFFFF)
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
@@ -143,18 +151,28 @@ def fetch(request: Mapping[str, Any]) -> dict[str, Any]:
     try:
         if not is_address(request["url"]):
             raise Refused("unsupported", "no http or https address")
-        file = _download(request["url"], Path(request["folder"]), settings)
-        try:
-            found = video.probe(file, request["max_pixels"])
-        except MediaError as error:
-            file.unlink()
-            raise Refused("corrupt", str(error)) from None
+        file, found = _probed(request)
         if found.duration_s > settings["max_duration_s"]:
             file.unlink()
             raise Refused("too_long", f"{found.duration_s:.0f} s")
         return {"file": file.name, **vars(found)}
     except Exception as error:
         return {**_why(error, request["youtube"], refused), "retry_after_s": _retry_after(error)}
+
+
+def _probed(request: Mapping[str, Any]) -> tuple[Path, video.Probe]:
+    """The downloaded file and what it holds."""
+    folder = Path(request["folder"])
+    continued = any(folder.iterdir())
+    file = _download(request["url"], folder, request["settings"])
+    try:
+        return file, video.probe(file, request["max_pixels"])
+    except MediaError as error:
+        for path in folder.iterdir():
+            path.unlink()
+        if not continued:
+            raise Refused("corrupt", str(error)) from None
+        return _probed(request)  # what lay there may have been part of another file: once more, from its start
 
 
 def _why(error: BaseException, youtube: bool, refused: list[str]) -> dict[str, str]:
@@ -231,7 +249,7 @@ def _download(url: str, folder: Path, settings: Mapping[str, Any]) -> Path:
             "js_runtimes": {"deno": {"path": deno.find_deno_bin()}},
             "logger": _Silent(),
             "noplaylist": True,
-            "outtmpl": {"default": "video.%(ext)s"},
+            "outtmpl": {"default": "video-%(format_id)s.%(ext)s"},  # a part is continued in its own format alone
             "paths": {"home": str(folder)},
             "postprocessors": [],
             "progress_hooks": [progress],
@@ -254,12 +272,11 @@ def _download(url: str, folder: Path, settings: Mapping[str, Any]) -> Path:
                 raise Refused("too_long", f"{info['duration']:.0f} s")
             if max(info.get("filesize") or 0, info.get("filesize_approx") or 0) > limit:
                 raise Refused("too_large", f"more than {settings['max_filesize_mb']:g} MB")
-            downloader.process_ie_result(info, download=True)
-    files = [path for path in folder.iterdir() if path.suffix not in (".part", ".ytdl") and path.is_file()]
-    if len(files) != 1:
+            done: Any = downloader.process_ie_result(info, download=True)
+    files = [Path(part["filepath"]) for part in done.get("requested_downloads") or []]
+    if len(files) != 1 or not files[0].is_file():
         raise DownloadError("the download ended without a file")
-    suffix = files[0].suffix.lower()
-    return files[0].rename(folder / ("video" + (suffix if suffix in video.VIDEO_SUFFIXES else ".mp4")))
+    return files[0]
 
 
 def read_list(request: Mapping[str, Any]) -> dict[str, Any]:

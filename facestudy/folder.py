@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import re
@@ -12,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from facestudy import video
+from facestudy import given_csv, video
 from facestudy.errors import StudyError
 from facestudy.layouts import LAYOUTS, Item, choose
 from facestudy.settings import Section
@@ -37,7 +36,7 @@ class FolderSettings(Section):
         return int(self.max_megapixels * 1e6)
 
 
-TABLE_COLUMNS = ("file", "identity", "donor", "method")
+TABLE_COLUMNS = ("identity", "donor", "method")
 
 
 def make_id(text: str, *prefix: str) -> str:
@@ -57,6 +56,11 @@ def make_id(text: str, *prefix: str) -> str:
 def as_id(name: str) -> str:
     """A name as it is where it can be an id, else an id made of it."""
     return name if name == "" or ID.fullmatch(name) else make_id(name)
+
+
+def method_of(label: str, method: str) -> str:
+    """The id of a manipulation method; without a name none for the real and unknown for the fake."""
+    return as_id(method.lower()) or ("none" if label == "real" else "unknown")
 
 
 def list_items(settings: FolderSettings) -> list[Item]:
@@ -100,32 +104,21 @@ def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings
 
 
 def _with_table(items: list[Item], path: Path) -> list[Item]:
-    known = {item.file: item for item in items}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = reader.fieldnames or []
-            if "file" not in columns or set(columns) - set(TABLE_COLUMNS):
-                raise StudyError(
-                    f"{path}: the columns are {', '.join(map(repr, columns)) or 'missing'}; "
-                    f"they should be file and any of {', '.join(TABLE_COLUMNS[1:])}."
-                )
-            seen: set[str] = set()
-            for row in reader:
-                where = f"{path}, row {reader.line_num}"
-                if None in row or None in row.values():
-                    raise StudyError(f"{where}: the number of cells is not that of the header.")
-                name = row["file"]
-                if name not in known:
-                    raise StudyError(f"{where}: there is no video or picture {name!r} among the chosen ones.")
-                if name in seen:
-                    raise StudyError(f"{where}: {name!r} repeats.")
-                seen.add(name)
-                values = {column: (row.get(column) or "").strip() for column in TABLE_COLUMNS[1:]}
-                said = {column: value for column, value in values.items() if value}
-                known[name] = dataclasses.replace(known[name], **said)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise StudyError(f"{path} cannot be read as a CSV in UTF-8 ({error}).") from None
+        text = given_csv.decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise StudyError(f"{path} cannot be read ({error.strerror}); folder.table should name a CSV.") from None
+    known = {item.file: item for item in items}
+    seen: set[str] = set()
+    for where, cells in given_csv.rows(text, str(path), "file", TABLE_COLUMNS):
+        name = cells["file"]
+        if name not in known:
+            raise StudyError(f"{where}: there is no video or picture {name!r} among the chosen ones.")
+        if name in seen:
+            raise StudyError(f"{where}: {name!r} repeats.")
+        seen.add(name)
+        said = {column: cells[column].strip() for column in TABLE_COLUMNS if cells[column].strip()}
+        known[name] = dataclasses.replace(known[name], **said)
     return list(known.values())
 
 
@@ -136,7 +129,7 @@ def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
         "label": item.label,
         "identity": as_id(item.identity),
         "donor": as_id(item.donor),
-        "method": as_id(item.method.lower()) or ("none" if item.label == "real" else "unknown"),
+        "method": method_of(item.label, item.method),
         "path": item.file.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
         "origin": "folder",
         "status": "rejected",
@@ -158,10 +151,6 @@ def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
     return {
         **row,
         "sha256": file_sha256(path),
-        "codec": found.codec,
-        "width": found.width,
-        "height": found.height,
-        "fps": found.fps,
-        "duration_s": found.duration_s,
+        **vars(found),
         "status": "ok",
     }

@@ -7,18 +7,17 @@ with all that people put into such files: stray quotes, a byte order mark, empty
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
+from facestudy import given_csv
 from facestudy.errors import StudyError
 from facestudy.folder import as_id, make_id
 from facestudy.tables import LABELS
 
-COLUMNS = ("url", "label", "identity", "donor", "method", "start", "end")
+COLUMNS = ("label", "identity", "donor", "method", "start", "end")
 MAX_BYTES = 5_000_000
 """Longer lists are refused: they are no lists of links."""
 MAX_URL = 2_000
@@ -56,11 +55,7 @@ class Link:
         """The id of the row in videos/index.csv."""
         part = "" if self.start_s is None and self.end_s is None else f"#{self.start_s}-{self.end_s}"
         video = youtube_id(self.url)
-        return (
-            make_id((video or urlsplit(self.url).path or "link") + part, "yt")
-            if video
-            else make_id(self.url + part, "link")
-        )
+        return make_id(video + part, "yt") if video else make_id(self.url + part, "link")
 
 
 def youtube_id(url: str) -> str:
@@ -109,10 +104,7 @@ def parse(data: bytes, name: str, label: str | None) -> list[Link]:
     """
     if len(data) > MAX_BYTES:
         raise StudyError(f"{name} has {len(data) / 1e6:.1f} MB; a list of links has at most {MAX_BYTES / 1e6:g}.")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise StudyError(f"{name} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
+    text = given_csv.decode(data, name)
     first = next((line for line in text.splitlines() if line.strip()), "")
     header = [cell.strip().lower() for cell in first.split(",")]
     links = list(_ours(text, name, label) if "url" in header else _study(text, name, label))
@@ -122,39 +114,15 @@ def parse(data: bytes, name: str, label: str | None) -> list[Link]:
 
 
 def _ours(text: str, name: str, label: str | None) -> Iterable[Link]:
-    try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        columns = [(column or "").strip().lower() for column in reader.fieldnames or []]
-        unknown = [column for column in columns if column not in COLUMNS]
-        if unknown or len(set(columns)) < len(columns):
-            raise StudyError(
-                f"{name}: the columns are {', '.join(map(repr, columns))}; known are {', '.join(COLUMNS)}, each once."
-            )
-        reader.fieldnames = columns
-        for row in reader:
-            where = f"{name}, row {reader.line_num}"
-            if None in row or None in row.values():
-                raise StudyError(f"{where}: the number of cells is not that of the header.")
-            cells = {column: (row.get(column) or "").strip() for column in COLUMNS}
-            if not any(cells.values()):
-                continue
-            if not _unquoted(cells["url"]):
-                raise StudyError(f"{where}: the url is missing.")
-            start, end = _seconds(cells["start"], where, "start"), _seconds(cells["end"], where, "end")
-            if end is not None and end <= (start or 0):
-                raise StudyError(f"{where}: end = {cells['end']!r} is not after start = {cells['start'] or '0'!r}.")
-            yield Link(
-                _unquoted(cells["url"]),
-                _label(cells["label"], label, where),
-                as_id(cells["identity"]),
-                as_id(cells["donor"]),
-                as_id(cells["method"]),
-                start,
-                end,
-                where,
-            )
-    except csv.Error as error:
-        raise StudyError(f"{name} cannot be read as a CSV ({error}).") from None
+    for where, row in given_csv.rows(text, name, "url", COLUMNS):
+        cells = {column: cell.strip("\"' \t") for column, cell in row.items()}
+        if not cells["url"]:
+            raise StudyError(f"{where}: the url is missing.")
+        start, end = _seconds(cells["start"], where, "start"), _seconds(cells["end"], where, "end")
+        if end is not None and end <= (start or 0):
+            raise StudyError(f"{where}: end = {cells['end']!r} is not after start = {cells['start'] or '0'!r}.")
+        who = as_id(cells["identity"]), as_id(cells["donor"]), cells["method"]
+        yield Link(cells["url"], _label(cells["label"], label, where), *who, start, end, where)
 
 
 def _study(text: str, name: str, label: str | None) -> Iterable[Link]:
@@ -166,10 +134,6 @@ def _study(text: str, name: str, label: str | None) -> Iterable[Link]:
         if found is None:
             raise StudyError(f"{where}: {line[:60]!r} is not of the form `URL, [FAKE|REAL] text`.")
         yield Link(found["url"], _label(found["label"] or "", label, where), where=where)
-
-
-def _unquoted(url: str) -> str:
-    return url.strip("\"' \t")
 
 
 def _label(cell: str, label: str | None, where: str) -> str:

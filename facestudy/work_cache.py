@@ -59,18 +59,27 @@ class WorkCache:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def find(self, key: str) -> Path | None:
+        """The folder of entry `key`, or None when it is absent or damaged; a damaged one is removed."""
+        final = self.root / key[:2] / key
+        if not final.is_dir():
+            return None
+        problem = _damage(final)
+        if problem is None:
+            return final
+        log.warning("work cache: %s of entry %s; made again", problem, final)
+        shutil.rmtree(final)
+        return None
+
     def entry(self, key: str, build: Callable[[Path], object]) -> Path:
         """The folder of entry `key`; `build(folder)` fills it when it is absent or damaged.
 
         Files in it are read-only by convention: link or copy them out with `link_or_copy`.
         """
+        found = self.find(key)
+        if found is not None:
+            return found
         final = self.root / key[:2] / key
-        if final.is_dir():
-            problem = _damage(final)
-            if problem is None:
-                return final
-            log.warning("work cache: %s of entry %s; made again", problem, final)
-            shutil.rmtree(final)
         final.parent.mkdir(parents=True, exist_ok=True)
         private = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root))
         try:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
-import logging
-import re
 import shutil
 import subprocess
 import sys
@@ -31,12 +30,13 @@ from tqdm import tqdm
 from facestudy import links
 from facestudy.errors import StudyError
 from facestudy.fetch import REASONS
+from facestudy.folder import method_of
 from facestudy.links import Link
 from facestudy.settings import Section
 from facestudy.tables import LABELS, Table
+from facestudy.video import VIDEO_SUFFIXES
 from facestudy.work_cache import MANIFEST, WorkCache, file_sha256, key_of
 
-log = logging.getLogger(__name__)
 LISTS = "data/lists"
 """The folder of lists that the pipeline watches."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -124,14 +124,15 @@ def wanted(settings: YoutubeSettings, cache: WorkCache) -> tuple[list[Link], int
             data = path.read_bytes()
         except OSError as error:
             raise StudyError(f"youtube.lists: {name} cannot be read ({error.strerror}).") from None
+        digest = hashlib.sha256(data).hexdigest()
         if item.sha256 is None and Path(LISTS).resolve() not in path.resolve().parents:
             raise StudyError(
                 f"youtube.lists: {name} lies outside {LISTS}, where its changes are not noticed; move it there or "
-                f"add sha256: {file_sha256(path)}."
+                f"add sha256: {digest}."
             )
-        if item.sha256 and file_sha256(path) != item.sha256:
+        if item.sha256 not in (None, digest):
             raise StudyError(
-                f"youtube.lists: {name} has the sha256 {file_sha256(path)}, not {item.sha256}; "
+                f"youtube.lists: {name} has the sha256 {digest}, not {item.sha256}; "
                 "look at what changed, then set the new one."
             )
         found += links.parse(data, name, item.label)
@@ -143,9 +144,12 @@ def _list_by_address(item: ListSettings, settings: YoutubeSettings, cache: WorkC
 
     def build(folder: Path) -> None:
         request = {"work": "list", "url": item.url, "file": str(folder / "list.csv"), "max_bytes": links.MAX_BYTES}
-        answer = _ask(request, settings, [])
+        answer = Downloads(settings).ask(request)
         if answer.get("detail"):
-            raise StudyError(f"youtube.lists: {item.url} could not be fetched ({answer['detail']}).")
+            raise StudyError(
+                f"youtube.lists: {item.url} could not be fetched ({answer['detail']}); "
+                "fetch it by hand and name it as path."
+            )
         digest = file_sha256(folder / "list.csv")
         if digest != item.sha256:
             raise StudyError(f"youtube.lists: {item.url} has the sha256 {digest}, not {item.sha256}; it is refused.")
@@ -163,11 +167,8 @@ def obtain(wanted: Sequence[Link], settings: YoutubeSettings, max_pixels: int, c
     first: dict[str, Link] = {}
     for link in wanted:
         first.setdefault(link.key, link)
-    running: list[subprocess.Popen[str]] = []
-    polite = _Pace(settings.sleep_s)
-    work = functools.partial(
-        _one, settings=settings, max_pixels=max_pixels, cache=cache, running=running, polite=polite
-    )
+    downloads = Downloads(settings)
+    work = functools.partial(_one, settings=settings, max_pixels=max_pixels, cache=cache, downloads=downloads)
     done: dict[str, Outcome] = {}
     bar: Any = tqdm(total=len(first), desc="videos", unit="", mininterval=1.0)
     with ThreadPoolExecutor(settings.concurrent) as pool, bar:
@@ -179,13 +180,10 @@ def obtain(wanted: Sequence[Link], settings: YoutubeSettings, max_pixels: int, c
                 bar.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            polite.stop()
-            for process in running:
-                process.kill()
+            downloads.stop()
             raise
     for link in wanted:
-        outcome = done[link.key]
-        yield dataclasses.replace(outcome, link=link)
+        yield dataclasses.replace(done[link.key], link=link)
 
 
 def row(outcome: Outcome) -> dict[str, object]:
@@ -196,7 +194,7 @@ def row(outcome: Outcome) -> dict[str, object]:
         "label": link.label,
         "identity": link.identity,
         "donor": link.donor,
-        "method": link.method or ("none" if link.label == "real" else "unknown"),
+        "method": method_of(link.label, link.method),
         "start_s": link.start_s,
         "end_s": link.end_s,
         "origin": "youtube" if links.youtube_id(link.url) else "link",
@@ -208,7 +206,7 @@ def row(outcome: Outcome) -> dict[str, object]:
     manifest = json.loads((outcome.entry / MANIFEST).read_text())
     return {
         **common,
-        **{name: found[name] for name in ("codec", "width", "height", "fps", "duration_s")},
+        **found,
         "path": link.video_id + Path(file).suffix,
         "sha256": manifest[file],
         "status": "ok",
@@ -220,18 +218,18 @@ def announcement(wanted: Sequence[Link], repeats: int, settings: YoutubeSettings
     counts = " + ".join(f"{sum(link.label == label for link in wanted)} {label}" for label in LABELS)
     return (
         f"youtube: {counts} links ({repeats} rows repeat one); about {expected_video_gb(len(wanted), settings):.1f} GB "
-        f"of video at most; the pauses alone take {len(wanted) * settings.sleep_s / 60:.0f} min"
+        f"of video expected; the pauses alone take {len(wanted) * settings.sleep_s / 60:.0f} min"
     )
 
 
 STREAM_BYTES = 1000.0
-"""Of an hour of one of YouTube's streams, a pixel of its picture, on the upper side (720p: 0.9 GB)."""
+"""Assumed of an hour of one of YouTube's streams, a pixel of its picture: 0.9 GB at 720p, rather more than less."""
 EXPECTED_S = 300.0
-"""Length of a video that nothing is known of yet, seconds."""
+"""Assumed length of a video that nothing is known of yet, seconds."""
 
 
 def expected_video_gb(count: int, settings: YoutubeSettings) -> float:
-    """Gigabytes of so many videos, on the upper side, before anything is known of them."""
+    """Gigabytes of so many videos, before anything is known of them, from the assumptions above."""
     pixels = settings.max_height**2 * 16 / 9
     seconds = min(EXPECTED_S, settings.max_duration_s)
     return count * min(settings.max_filesize_mb * 1e6, pixels * STREAM_BYTES * seconds / 3600) / 1e9
@@ -280,63 +278,50 @@ def check_enough(rows: Sequence[Mapping[str, object]], settings: YoutubeSettings
             )
 
 
-class _Pace:
-    """A pause between two downloads, however many run at once."""
+class _NotThere(Exception):
+    """A link without a video: a reason of REASONS and what was found."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._lock, self._next = seconds, threading.Lock(), 0.0
-        self._stopped = threading.Event()
-
-    def wait(self, at_least: float = 0.0) -> None:
-        """Sleep until it is this download's turn; `at_least` seconds hold up all of them."""
-        with self._lock:
-            now = time.monotonic()
-            turn = max(now + at_least, self._next)
-            self._next = turn + self._seconds
-        if self._stopped.wait(turn - now):
-            raise KeyboardInterrupt
-
-    def stop(self) -> None:
-        self._stopped.set()
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
 
 
-def _one(
-    link: Link,
-    settings: YoutubeSettings,
-    max_pixels: int,
-    cache: WorkCache,
-    running: list[subprocess.Popen[str]],
-    polite: _Pace,
-) -> Outcome:
+_LIMITS = ("max_duration_s", "max_filesize_mb")
+_ACCESS = ("extractors", "cookies", "cookies_from_browser", "proxy", "allow_private")
+"""What decides, besides the link, whether a video can be had: a change of it makes the gone worth a try."""
+
+
+def _one(link: Link, settings: YoutubeSettings, max_pixels: int, cache: WorkCache, downloads: Downloads) -> Outcome:
     """Fetch a link, or take what an earlier run found."""
     # Limits do not decide a file's bytes: loosening one must not fetch again what is there.
     key = key_of(link.key, settings.max_height, settings.codecs)
-    others = settings.model_dump(include={*_LIMITS, *_ACCESS})
-    gone = cache.root / "gone" / f"{key_of(key, others, max_pixels)}.json"
-    if gone.is_file():
-        return Outcome(link, None, **json.loads(gone.read_text()))
+    gone_key = key_of("gone", key, settings.model_dump(include={*_LIMITS, *_ACCESS}), max_pixels)
+    gone = cache.find(gone_key)
+    if gone is not None:
+        return Outcome(link, None, **json.loads((gone / "gone.json").read_text()))
     partial = cache.root / "partial" / key
 
     def build(folder: Path) -> None:
-        _fetch(link, settings, max_pixels, partial, folder, running, polite)
+        if not links.is_address(link.url):
+            raise _NotThere("unsupported", "no http or https address")
+        partial.mkdir(parents=True, exist_ok=True)
+        answer = downloads.fetch(link, partial, max_pixels)
+        suffix = Path(answer["file"]).suffix.lower()
+        name = "video" + (suffix if suffix in VIDEO_SUFFIXES else ".mp4")
+        (partial / answer["file"]).rename(folder / name)
+        (folder / "probe.json").write_text(json.dumps({**answer, "file": name}, sort_keys=True))
+        shutil.rmtree(partial, ignore_errors=True)
 
     try:
         entry = cache.entry(key, build)
         _check_limits(entry, settings)
         return Outcome(link, entry)
     except _NotThere as problem:
+        words = {"reason": problem.reason, "detail": problem.detail}
         if not REASONS[problem.reason]:
-            gone.parent.mkdir(parents=True, exist_ok=True)
-            private = gone.with_suffix(f".{threading.get_ident()}")
-            private.write_text(json.dumps({"reason": problem.reason, "detail": problem.detail}))
-            private.replace(gone)
+            cache.entry(gone_key, lambda folder: (folder / "gone.json").write_text(json.dumps(words)))
             shutil.rmtree(partial, ignore_errors=True)
-        return Outcome(link, None, problem.reason, problem.detail)
-
-
-_LIMITS = ("max_duration_s", "max_filesize_mb")
-_ACCESS = ("extractors", "cookies", "cookies_from_browser", "proxy", "allow_private")
-"""What decides, besides the link, whether a video can be had: a change of it makes the gone worth a try."""
+        return Outcome(link, None, **words)
 
 
 def _check_limits(entry: Path, settings: YoutubeSettings) -> None:
@@ -353,75 +338,82 @@ def probe_of(entry: Path) -> dict[str, Any]:
     return dict(json.loads((entry / "probe.json").read_text()))
 
 
-class _NotThere(Exception):
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason, self.detail = reason, detail
+class Downloads:
+    """The download processes of a run: one pause between two of them, all ended by `stop`."""
 
+    def __init__(self, settings: YoutubeSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._next = 0.0
+        self._running: set[subprocess.Popen[str]] = set()
 
-def _fetch(
-    link: Link,
-    settings: YoutubeSettings,
-    max_pixels: int,
-    partial: Path,
-    folder: Path,
-    running: list[subprocess.Popen[str]],
-    polite: _Pace,
-) -> None:
-    """Download into `partial`, then move the file and its probe into `folder`, a new work-cache entry."""
-    if not links.is_address(link.url):
-        raise _NotThere("unsupported", "no http or https address")
-    partial.mkdir(parents=True, exist_ok=True)
-    request = {
-        "work": "fetch",
-        "url": link.url,
-        "youtube": bool(links.youtube_id(link.url)),
-        "folder": str(partial),
-        "max_pixels": max_pixels,
-    }
-    wait = 0.0
-    for attempt in range(settings.retries + 1):
-        polite.wait(wait)
-        answer = _ask(request, settings, running)
-        if answer.get("reason") != "rate_limited":
-            break
-        wait = answer["retry_after_s"] or settings.sleep_s * 2 ** (attempt + 1)
-        if wait > settings.limit_s:
-            break
-    if "file" not in answer:
+    def stop(self) -> None:
+        """End the running downloads and let no other begin."""
+        with self._lock:
+            self._stopped.set()
+            for process in self._running:
+                process.kill()
+
+    def _wait(self, at_least: float) -> None:
+        """Sleep until it is this download's turn; `at_least` seconds hold up all of them."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now + at_least, self._next)
+            self._next = turn + self._settings.sleep_s
+        self._stopped.wait(turn - now)
+
+    def fetch(self, link: Link, folder: Path, max_pixels: int) -> dict[str, Any]:
+        """Download into folder; the answer of facestudy.fetch. Raises _NotThere, or StudyError on a full disk."""
+        request = {
+            "work": "fetch",
+            "url": link.url,
+            "youtube": bool(links.youtube_id(link.url)),
+            "folder": str(folder),
+            "max_pixels": max_pixels,
+        }
+        wait = 0.0
+        for attempt in range(self._settings.retries + 1):
+            self._wait(wait)
+            answer = self.ask(request)
+            if answer.get("reason") != "rate_limited":
+                break
+            wait = answer["retry_after_s"] or self._settings.sleep_s * 2 ** (attempt + 1)
+            if wait > self._settings.limit_s:
+                break
+        if "file" in answer:
+            return answer
         if not answer["reason"]:
-            free = shutil.disk_usage(partial).free / 2**20
+            free = shutil.disk_usage(folder).free / 2**20
             raise StudyError(f"{answer['detail']} while downloading ({free:.0f} MiB free); make room and run again.")
         raise _NotThere(answer["reason"], answer["detail"])
-    (partial / answer["file"]).rename(folder / answer["file"])
-    (folder / "probe.json").write_text(json.dumps(answer, sort_keys=True))
-    shutil.rmtree(partial, ignore_errors=True)
 
-
-def _ask(request: dict[str, Any], settings: YoutubeSettings, running: list[subprocess.Popen[str]]) -> dict[str, Any]:
-    """Run facestudy.fetch on a request; its answer."""
-    options = settings.model_dump(exclude={"lists"})
-    text = json.dumps({**request, "settings": options, "limit_s": settings.limit_s})
-    process = subprocess.Popen(
-        [sys.executable, "-m", "facestudy.fetch"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the downloads
-    )  # fmt: skip
-    running.append(process)
-    assert process.stdin and process.stdout
-    try:
-        process.stdin.write(text + "\n")
-        process.stdin.flush()
-        # Its input stays open: the process ends when this one does.
-        words = process.stdout.read()
-        process.wait()
-    finally:
-        process.stdin.close()
-        process.stdout.close()
-        running.remove(process)
-    try:
-        answer = json.loads(words.splitlines()[-1])
-    except (IndexError, ValueError):
-        said = re.sub(r"\s+", " ", words)[-200:] or f"ended with code {process.returncode}"
-        return {"reason": "network", "detail": f"the download process broke: {said}", "retry_after_s": 0}
-    return dict(answer)
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Run facestudy.fetch on a request; its answer."""
+        options = self._settings.model_dump(exclude={"lists"})
+        text = json.dumps({**request, "settings": options, "limit_s": self._settings.limit_s})
+        with self._lock:
+            if self._stopped.is_set():
+                raise KeyboardInterrupt
+            process = subprocess.Popen(
+                [sys.executable, "-m", "facestudy.fetch"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the downloads
+            )  # fmt: skip
+            self._running.add(process)
+        assert process.stdin and process.stdout
+        with process:
+            try:
+                process.stdin.write(text + "\n")
+                process.stdin.flush()
+                # Its input stays open meanwhile: the process ends when this one does.
+                words = process.stdout.read()
+            except BrokenPipeError:
+                words = ""
+            finally:
+                self._running.discard(process)
+        try:
+            return dict(json.loads(words.splitlines()[-1]))
+        except (IndexError, ValueError):
+            said = " ".join(words.split())[-200:] or f"ended with code {process.returncode}"
+            return {"reason": "network", "detail": f"the download process broke: {said}", "retry_after_s": 0}

@@ -48,7 +48,7 @@ def from_sample(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
         rows.append(
             {
                 **{name: getattr(clip, name) for name in ("video_id", "label", "identity", "donor", "method")},
-                **{name: getattr(found, name) for name in ("codec", "width", "height", "fps", "duration_s")},
+                **vars(found),
                 "path": path.name,
                 "sha256": file_sha256(path),
                 "origin": "sample",
@@ -110,9 +110,8 @@ def summary(index: pd.DataFrame) -> str:
     Raises StudyError when a class has none.
     """
     ok = index[index["status"] == "ok"]
-    lost = index[index["status"] != "ok"]
-    reasons = Counter(zip(lost["status"], lost["reason"], strict=True))
-    listed = "; ".join(f"{count} {status}: {reason}" for (status, reason), count in reasons.most_common(5))
+    reasons = Counter(index.loc[index["status"] == "rejected", "reason"])
+    listed = "; ".join(f"{count} rejected: {reason}" for reason, count in reasons.most_common(5))
     for label in tables.LABELS:
         if not (ok["label"] == label).any():
             raise StudyError(f"none of the {(index['label'] == label).sum()} {label} videos can be used ({listed}).")

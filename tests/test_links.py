@@ -65,7 +65,7 @@ def test_a_fault_is_named_with_its_row(text: str, label: str | None, says: str) 
 
 
 def test_not_text_and_too_long() -> None:
-    with pytest.raises(StudyError, match="not UTF-8"):
+    with pytest.raises(StudyError, match="list.csv cannot be read as a CSV in UTF-8"):
         parse(b"\xff\xfe\x00", "list.csv", None)
     with pytest.raises(StudyError, match="at most 5"):
         parse(b"x" * 5_000_001, "list.csv", None)
