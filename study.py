@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 
 from calibrate import CalibrationSettings
 from facestudy.crops import CropSettings, Variant, check_variants
+from facestudy.duplicates import DuplicateSettings
 from facestudy.errors import StudyError
 from facestudy.estimate import estimate
 from facestudy.faces import FaceSettings
@@ -46,6 +47,7 @@ class Params(Section):
     sample: SampleSettings
     frames: FrameSettings
     faces: FaceSettings
+    duplicates: DuplicateSettings
     split: SplitSettings
     regions: dict[Name, Box]
     variants: list[Name]

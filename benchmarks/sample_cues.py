@@ -95,7 +95,7 @@ def report(
         path = folder / f"{clip.video_id}.mp4"
         pictures = [frame.picture for frame in read_video(path, numbers)]
         chosen = [
-            faces.select(seen, picture.shape, face_settings)[0]
+            next(iter(faces.select(seen, picture.shape, face_settings)[0]), None)
             for seen, picture in zip(faces.detect(pictures, face_settings), pictures, strict=True)
         ]
         table.append(cues.clip_cues(path.stat().st_size, pictures, chosen))

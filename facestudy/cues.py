@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facestudy.faces import Face
+from facestudy.quality import sharpness
 from facestudy.regions import FloatArray
 from facestudy.video import Picture
 
@@ -37,9 +38,8 @@ CUE_GROUPS = {
 }
 
 
-def sharpness(picture: Picture) -> float:
-    """Variance of the Laplacian of the grey levels of an RGB picture (Pech-Pacheco et al. 2000)."""
-    return float(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+def _sharpness(picture: Picture) -> float:
+    return sharpness(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
 
 
 def clip_cues(file_bytes: int, pictures: Sequence[Picture], faces: Sequence[Face | None]) -> FloatArray:
@@ -55,9 +55,9 @@ def clip_cues(file_bytes: int, pictures: Sequence[Picture], faces: Sequence[Face
             continue
         boxes.append((face.x, face.y, face.w, face.h))
         x0, y0 = max(0, round(face.x)), max(0, round(face.y))
-        inside.append(sharpness(picture[y0 : round(face.y + face.h), x0 : round(face.x + face.w)]))
+        inside.append(_sharpness(picture[y0 : round(face.y + face.h), x0 : round(face.x + face.w)]))
     colour = np.mean([picture.mean(axis=(0, 1)) for picture in pictures], axis=0)
-    whole = np.log(np.mean([sharpness(picture) for picture in pictures]) + 1e-6)
+    whole = np.log(np.mean([_sharpness(picture) for picture in pictures]) + 1e-6)
     box = np.mean(boxes, axis=0) if boxes else np.full(4, np.nan)
     within = np.log(np.mean(inside) + 1e-6) if inside else np.nan
     return np.array([np.log(file_bytes), *colour, whole, within, *box])

@@ -1,4 +1,4 @@
-"""Faces in frames: find them with MTCNN, choose one, cut it out.
+"""Faces in frames: find them with MTCNN, choose, follow a person through the clip, cut out.
 
 MTCNN is the package `mtcnn` (Zhang et al. 2016, arXiv:1604.02878). It wants RGB, and it looks at
 reduced copies: a face is found there as well, several times faster. Coordinates are in pixels
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from facestudy.frames import reduce
+from facestudy.quality import QualitySettings
 from facestudy.regions import LANDMARKS, FloatArray
 from facestudy.settings import Section
 from facestudy.video import Picture
@@ -35,6 +36,13 @@ class FaceSettings(Section):
     min_confidence: Annotated[float, Field(ge=0, le=1)]
     detect_side: Annotated[int, Field(ge=64)]
     batch: Annotated[int, Field(ge=1)]
+    all: bool
+    track_overlap: Annotated[float, Field(gt=0, lt=1)]
+    quality: QualitySettings
+
+    def of_search(self) -> dict[str, object]:
+        """The settings that decide what is found and cut out; the others only choose among it."""
+        return self.model_dump(exclude={"track_overlap", "quality"})
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,8 @@ def detect(pictures: Sequence[Picture], settings: FaceSettings) -> list[list[Fac
 
     pictures: RGB, any sizes. One forward pass looks at up to `settings.batch` pictures.
 
-    >>> settings = FaceSettings(min_confidence=0.9, detect_side=640, batch=8)
+    >>> settings = FaceSettings(min_confidence=0.9, detect_side=640, batch=8, all=False, track_overlap=0.3,
+    ...                         quality=dict.fromkeys(QualitySettings.model_fields))
     >>> detect([np.zeros((240, 320, 3), np.uint8)], settings)
     [[]]
     """
@@ -108,22 +117,71 @@ def _scaled(face: dict[str, Any], scale: tuple[float, float]) -> Face:
     )
 
 
-def select(faces: Sequence[Face], shape: tuple[int, ...], settings: FaceSettings) -> tuple[Face | None, str]:
-    """The largest face above the confidence threshold, or None and the reason.
+def select(faces: Sequence[Face], shape: tuple[int, ...], settings: FaceSettings) -> tuple[list[Face], str]:
+    """The faces above the confidence threshold, the largest first, or none and the reason.
 
-    shape: of the frame, (height, width, ...).
+    shape: of the frame, (height, width, ...). Only the largest unless `settings.all`.
     """
     if min(shape[:2]) < SMALLEST_SIDE:
-        return None, "frame_too_small"
+        return [], "frame_too_small"
     if not faces:
-        return None, "no_face"
+        return [], "no_face"
     sure = [face for face in faces if face.confidence > settings.min_confidence]
     if not sure:
-        return None, "low_confidence"
+        return [], "low_confidence"
     plausible = [face for face in sure if is_plausible(face)]
     if not plausible:
-        return None, "implausible_landmarks"
-    return max(plausible, key=lambda face: (face.w * face.h, face.confidence)), ""
+        return [], "implausible_landmarks"
+    ordered = sorted(plausible, key=lambda face: (face.w * face.h, face.confidence), reverse=True)
+    return ordered if settings.all else ordered[:1], ""
+
+
+Boxes = Sequence[tuple[float, float, float, float]]
+"""x, y, w, h of the faces in one frame, the largest first."""
+
+
+def tracks(frames: Sequence[Boxes], overlap: float) -> list[list[int]]:
+    """Which faces are the same person through a clip: a track number for every face of every frame.
+
+    A face goes on the track whose last box it overlaps most (intersection over union, at least
+    `overlap`), each track with one face a frame; what overlaps none begins a track. Tracks count from 0.
+
+    >>> tracks([[(0, 0, 10, 10)], [(50, 0, 12, 12), (1, 0, 10, 10)], [], [(0, 1, 10, 10)]], 0.3)
+    [[0], [1, 0], [], [0]]
+    """
+    last: list[tuple[float, float, float, float]] = []
+    numbers = []
+    for boxes in frames:
+        pairs = sorted(
+            ((intersection_over_union(box, before), -track, -row) for row, box in enumerate(boxes)
+             for track, before in enumerate(last)),
+            reverse=True,
+        )  # fmt: skip
+        found: dict[int, int] = {}
+        for shared, minus_track, minus_row in pairs:
+            if shared >= overlap and -minus_row not in found and -minus_track not in found.values():
+                found[-minus_row] = -minus_track
+        for row, box in enumerate(boxes):
+            if row not in found:
+                found[row] = len(last)
+                last.append(box)
+            last[found[row]] = box
+        numbers.append([found[row] for row in range(len(boxes))])
+    return numbers
+
+
+def intersection_over_union(first: tuple[float, ...], second: tuple[float, ...]) -> float:
+    """Of two boxes x, y, w, h.
+
+    >>> intersection_over_union((0, 0, 2, 2), (1, 0, 2, 2))
+    0.3333333333333333
+    """
+    across = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
+    down = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
+    if across <= 0 or down <= 0:
+        return 0.0
+    shared = across * down
+    return shared / (first[2] * first[3] + second[2] * second[3] - shared)
 
 
 def is_plausible(face: Face) -> bool:

@@ -15,7 +15,7 @@ from facestudy import given_csv, video
 from facestudy.errors import StudyError
 from facestudy.layouts import LAYOUTS, Item, choose
 from facestudy.settings import Section
-from facestudy.tables import ID, LABELS
+from facestudy.tables import ID, LABELS, SUBSETS
 from facestudy.video import MediaError
 from facestudy.work_cache import file_sha256
 
@@ -24,7 +24,7 @@ class FolderSettings(Section):
     """Section `folder` of params.yaml."""
 
     path: str
-    layout: Literal["real_fake", "faceforensics", "celeb_df", "dfdc"]
+    layout: Literal["real_fake", "faceforensics", "celeb_df", "dfdc", "images"]
     table: str | None
     methods: list[str] | None
     compressions: list[str] | None
@@ -36,7 +36,8 @@ class FolderSettings(Section):
         return int(self.max_megapixels * 1e6)
 
 
-TABLE_COLUMNS = ("identity", "donor", "method")
+TABLE_COLUMNS = ("identity", "donor", "method", "subset")
+OFFICIAL = SUBSETS[:3]
 
 
 def make_id(text: str, *prefix: str) -> str:
@@ -73,13 +74,14 @@ def list_items(settings: FolderSettings) -> list[Item]:
     if not root.is_dir():
         raise StudyError(f"folder.path: {root} is no folder; set it to the folder that holds real/ and fake/.")
     found = list(LAYOUTS[settings.layout](root))
+    if settings.table is not None:
+        found = _with_table(found, root / settings.table, settings.layout == "images")
+    found = [item for item in found if item.label]
     items = choose(found, settings.methods, settings.compressions, settings.max_per_class)
     for label in LABELS:
         if not any(item.label == label for item in items):
             raise StudyError(_none_of(label, found, root, settings))
-    if settings.table is not None:
-        items = _with_table(items, root / settings.table)
-    return sorted(items, key=lambda item: item.file)
+    return items
 
 
 def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings) -> str:
@@ -103,21 +105,28 @@ def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings
     )
 
 
-def _with_table(items: list[Item], path: Path) -> list[Item]:
+def _with_table(items: list[Item], path: Path, labels: bool) -> list[Item]:
+    """The items with what a CSV says of them; labels: whether it may say the class as well."""
     try:
         text = given_csv.decode(path.read_bytes(), str(path))
     except OSError as error:
         raise StudyError(f"{path} cannot be read ({error.strerror}); folder.table should name a CSV.") from None
+    allowed = {"label": LABELS, "subset": OFFICIAL}
+    columns = (*TABLE_COLUMNS, "label") if labels else TABLE_COLUMNS
     known = {item.file: item for item in items}
     seen: set[str] = set()
-    for where, cells in given_csv.rows(text, str(path), "file", TABLE_COLUMNS):
+    for where, cells in given_csv.rows(text, str(path), "file", columns):
         name = cells["file"]
         if name not in known:
-            raise StudyError(f"{where}: there is no video or picture {name!r} among the chosen ones.")
+            raise StudyError(f"{where}: there is no video or picture {name!r} in the folder.")
         if name in seen:
             raise StudyError(f"{where}: {name!r} repeats.")
         seen.add(name)
-        said = {column: cells[column].strip() for column in TABLE_COLUMNS if cells[column].strip()}
+        said = {column: cells[column].strip() for column in columns if cells[column].strip()}
+        for column in allowed.keys() & said.keys():
+            said[column] = said[column].lower()
+            if said[column] not in allowed[column]:
+                raise StudyError(f"{where}: {column} = {said[column]!r} is none of {', '.join(allowed[column])}.")
         known[name] = dataclasses.replace(known[name], **said)
     return list(known.values())
 
@@ -130,6 +139,7 @@ def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
         "identity": as_id(item.identity),
         "donor": as_id(item.donor),
         "method": method_of(item.label, item.method),
+        "official_subset": item.subset,
         "path": item.file.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
         "origin": "folder",
         "status": "rejected",

@@ -1,16 +1,20 @@
 """How the datasets people have lie on a disk, and what their file names say of who is shown.
 
 Each layout turns a folder into `Item`s: the files, relative to the folder, with label, identity (who
-is shown), donor (whose face or motion was put in) and method. Names follow each dataset's own naming:
+is shown), donor (whose face or motion was put in), method and, where the dataset has one, the subset of
+its official split. Names follow each dataset's own naming:
 
 - real_fake: real/ and fake/, any subfolders.
 - faceforensics: FaceForensics++ (Roessler et al. 2019): original_sequences/<source>/<compression>/videos
   and manipulated_sequences/<method>/<compression>/videos, a fake named <target>_<donor>; the actors of
-  its DeepFakeDetection part are <target>_<donor>__<scene>__<code>.
+  its DeepFakeDetection part are <target>_<donor>__<scene>__<code>. Official split: the pairs in
+  splits/train.json, val.json and test.json.
 - celeb_df: Celeb-DF (Li et al. 2020): Celeb-real, YouTube-real, Celeb-synthesis, a fake named
-  <target>_<donor>_<number>.
+  <target>_<donor>_<number>. Official split: List_of_testing_videos.txt; the rest is for training.
 - dfdc: the Deepfake Detection Challenge (Dolhansky et al. 2020): metadata.json beside the videos, with
-  each file's label and, for a fake, its original.
+  each file's label, split and, for a fake, its original.
+- images: pictures below folders called real and fake (also training_real and the like), these below
+  folders called train, valid(ation) or test where there is an official split.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from facestudy import video
 from facestudy.errors import StudyError
@@ -38,6 +43,20 @@ class Item:
     donor: str = ""
     method: str = ""
     compression: str = ""
+    subset: str = ""
+
+
+SUBSET_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validate": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""How datasets call the subsets, and what they are called here."""
 
 
 def media_below(root: Path, folder: str) -> Iterator[str]:
@@ -61,7 +80,11 @@ FF_ACTORS = re.compile(r"(\d+)(?:_(\d+))?__.*")
 
 
 def faceforensics(root: Path) -> Iterator[Item]:
-    """Files elsewhere in the tree (masks, images of the benchmark) are no videos of the study."""
+    """Files elsewhere in the tree (masks, images of the benchmark) are no videos of the study.
+
+    Raises StudyError for a file of the official split that is not as the benchmark writes it.
+    """
+    subsets = _ff_subsets(root)
     for kind in ("original", "manipulated"):
         for file in media_below(root, f"{kind}_sequences"):
             place = FF_PATH.fullmatch(file)
@@ -79,15 +102,46 @@ def faceforensics(root: Path) -> Iterator[Item]:
                 prefix + donor if fake and donor else "",
                 source if fake else "",
                 compression,
+                "" if actors else subsets.get(target, ""),
             )
 
 
+def _ff_subsets(root: Path) -> dict[str, str]:
+    """The official subset of each original video; empty where the split is not there."""
+    subsets: dict[str, str] = {}
+    for name in ("train", "val", "test"):
+        path = root / "splits" / f"{name}.json"
+        pairs = _json(path) if path.is_file() else []
+        if not isinstance(pairs, list):
+            raise StudyError(f"{path} should be a list of pairs of video numbers; fetch it again.")
+        for pair in pairs:
+            if not (isinstance(pair, list) and all(isinstance(number, str) for number in pair)):
+                raise StudyError(f'{path}: {pair!r} is no pair of video numbers as in ["071", "054"].')
+            for number in pair:
+                if subsets.setdefault(number, SUBSET_NAMES[name]) != SUBSET_NAMES[name]:
+                    raise StudyError(f"{path}: the video {number} is in another official subset too.")
+    return subsets
+
+
 def celeb_df(root: Path) -> Iterator[Item]:
+    tested = _celeb_df_test(root / "List_of_testing_videos.txt")
     for folder, label in (("Celeb-real", "real"), ("YouTube-real", "real"), ("Celeb-synthesis", "fake")):
         for file in media_below(root, folder):
             people = [*re.findall(r"id\d+", Path(file).stem), "", ""]
             fake = label == "fake"
-            yield Item(file, label, people[0], people[1] if fake else "", "celeb_df" if fake else "")
+            subset = ("test" if file in tested else "train") if tested else ""
+            yield Item(file, label, people[0], people[1] if fake else "", "celeb_df" if fake else "", subset=subset)
+
+
+def _celeb_df_test(path: Path) -> set[str]:
+    """The files of the official test subset, named by lines such as "1 YouTube-real/00170.mp4"."""
+    if not path.is_file():
+        return set()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} cannot be read ({error}); fetch it again.") from None
+    return {line.split(maxsplit=1)[-1].strip() for line in lines if line.strip()}
 
 
 def dfdc(root: Path) -> Iterator[Item]:
@@ -96,10 +150,7 @@ def dfdc(root: Path) -> Iterator[Item]:
     Raises StudyError naming the file and the entry that is not as DFDC writes it.
     """
     for path in sorted(root.rglob("metadata.json")):
-        try:
-            entries = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StudyError(f"{path} is no readable JSON ({error}); fetch it again.") from None
+        entries = _json(path)
         if not isinstance(entries, dict):
             raise StudyError(f"{path} should map file names to their label, as DFDC's own does.")
         here = path.parent.relative_to(root)
@@ -111,7 +162,33 @@ def dfdc(root: Path) -> Iterator[Item]:
                 continue  # parts of the set are often used alone
             original = entry.get("original")
             who = original if label == "fake" and isinstance(original, str) else name
-            yield Item((here / name).as_posix(), label, Path(who).stem, "", "dfdc" if label == "fake" else "")
+            method = "dfdc" if label == "fake" else ""
+            subset = SUBSET_NAMES.get(str(entry.get("split", "")).lower(), "")
+            yield Item((here / name).as_posix(), label, Path(who).stem, "", method, subset=subset)
+
+
+def _json(path: Path) -> Any:
+    """The content of a JSON file; StudyError when it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise StudyError(f"{path} is no readable JSON ({error}); fetch it again.") from None
+
+
+def images(root: Path) -> Iterator[Item]:
+    """The nearest folder above a picture that names a class or a subset counts.
+
+    A picture below none has no label; it is left out unless folder.table gives one.
+    """
+    for file in media_below(root, ""):
+        if Path(file).suffix.lower() not in video.PICTURE_SUFFIXES:
+            continue
+        label, subset = "", ""
+        for folder in Path(file).parts[-2::-1]:
+            words = re.split(r"[^a-z]+", folder.lower())
+            label = label or next((word for word in words if word in LABELS), "")
+            subset = subset or next((SUBSET_NAMES[word] for word in words if word in SUBSET_NAMES), "")
+        yield Item(file, label, subset=subset)
 
 
 LAYOUTS: dict[str, Callable[[Path], Iterator[Item]]] = {
@@ -119,6 +196,7 @@ LAYOUTS: dict[str, Callable[[Path], Iterator[Item]]] = {
     "faceforensics": faceforensics,
     "celeb_df": celeb_df,
     "dfdc": dfdc,
+    "images": images,
 }
 
 

@@ -57,7 +57,8 @@ class Scores:
     """Scored things (faces or videos) of the test subset, one row per thing, one p_fake per seed.
 
     fake: (n,) True for the positive class. p_fake: (seeds, n) in [0, 1]. video, group: (n,) numbers
-    from 0 of the video and the group that a thing belongs to. ids: of the faces; empty for videos.
+    from 0 of the video and the group that a thing belongs to. ids, methods: of the faces; empty for videos.
+    track: (n,) numbers from 0 of the person in a video; None: one person a video.
     """
 
     fake: BoolArray
@@ -65,6 +66,8 @@ class Scores:
     video: IntArray
     group: IntArray
     ids: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    track: IntArray | None = None
 
     @property
     def groups(self) -> int:
@@ -102,7 +105,9 @@ def read_scores(paths: Sequence[Path]) -> Scores:
     video, _ = pd.factorize(reference["video_id"], sort=True)
     group, _ = pd.factorize(reference["group"], sort=True)
     fake = reference["label"].to_numpy() == "fake"
-    return Scores(fake, np.stack(p_fake), video, group, tuple(reference["face_id"]))
+    track, _ = pd.factorize(reference["track_id"], sort=True)
+    ids, methods = tuple(reference["face_id"]), tuple(reference["method"])
+    return Scores(fake, np.stack(p_fake), video, group, ids, methods, track)
 
 
 def _check_rows(path: Path, rows: pd.DataFrame) -> None:
@@ -121,18 +126,18 @@ def _check_rows(path: Path, rows: pd.DataFrame) -> None:
     if len(wrong):
         row = wrong.iloc[0]
         raise StudyError(f"{path}: face {row['face_id']} has p_fake = {row['p_fake']}, not 0 to 1; {again}.")
-    for column in ("label", "group"):
-        values = rows.groupby("video_id")[column].nunique()
+    for thing, column in (("video", "label"), ("video", "group"), ("track", "video_id")):
+        values = rows.groupby(f"{thing}_id")[column].nunique()
         if (values > 1).any():
-            raise StudyError(f"{path}: video {values.idxmax()} has more than one {column}; {again}.")
+            raise StudyError(f"{path}: {thing} {values.idxmax()} has more than one {column}; {again}.")
 
 
 def _check_same_faces(first_path: Path, first: pd.DataFrame, path: Path, rows: pd.DataFrame) -> None:
-    columns = ["face_id", "video_id", "group", "label"]
+    columns = ["face_id", "video_id", "track_id", "group", "method", "label"]
     if rows[columns].equals(first[columns]):
         return
     odd = sorted(set(first["face_id"]) ^ set(rows["face_id"]))
-    what = f"{odd[0]} is in one only" if odd else "video, group or label of a face differ"
+    what = f"{odd[0]} is in one only" if odd else "what they say of a face differs"
     raise StudyError(
         f"{first_path} and {path} are not about the same test faces ({what}); `dvc repro -f` makes both again."
     )
@@ -149,13 +154,29 @@ def same_faces(first: Scores, second: Scores) -> bool:
 
 
 def by_video(faces: Scores) -> Scores:
-    """Videos instead of faces: p_fake of a video is the mean over its faces, for each seed."""
-    count = np.bincount(faces.video).astype(np.float64)
-    sums = np.stack([np.bincount(faces.video, weights=p) for p in faces.p_fake])
-    _, first = np.unique(faces.video, return_index=True)
+    """Videos instead of faces: the mean p_fake over the faces of a person, the greatest of a video's persons.
+
+    One swapped face makes a video fake, whoever else is in it. For each seed.
+    """
+    track = faces.video if faces.track is None else faces.track
+    count = np.bincount(track).astype(np.float64)
+    means = np.stack([np.bincount(track, weights=p) for p in faces.p_fake]) / count
+    _, of_track = np.unique(track, return_index=True)
+    p_fake = np.zeros((len(means), faces.videos))
+    for seed, row in enumerate(means):
+        np.maximum.at(p_fake[seed], faces.video[of_track], row)
     # Rounded well below the 6 decimals of p_fake: a mean of exactly .5 must not depend on the order.
-    p_fake = np.clip(np.round(sums / count, 12), 0.0, 1.0)
-    return Scores(faces.fake[first], p_fake, np.arange(len(count)), faces.group[first])
+    p_fake = np.clip(np.round(p_fake, 12), 0.0, 1.0)
+    _, first = np.unique(faces.video, return_index=True)
+    return Scores(faces.fake[first], p_fake, np.arange(faces.videos), faces.group[first])
+
+
+def of_method(faces: Scores, method: str) -> Scores:
+    """The real faces and the fakes of one manipulation method, groups numbered anew."""
+    rows = np.flatnonzero(~faces.fake | (np.array(faces.methods) == method))
+    numbers = [np.unique(column[rows], return_inverse=True)[1] for column in (faces.video, faces.group)]
+    ids, methods = (tuple(column[row] for row in rows) for column in (faces.ids, faces.methods))
+    return Scores(faces.fake[rows], faces.p_fake[:, rows], numbers[0], numbers[1], ids, methods)
 
 
 def point_metrics(fake: BoolArray, p_fake: FloatArray) -> dict[str, float]:

@@ -21,7 +21,7 @@ from facestudy.intervals import (
     estimates,
     holm,
 )
-from facestudy.metrics import Scores, by_video, same_faces
+from facestudy.metrics import Scores, by_video, of_method, same_faces
 from facestudy.model_settings import ModelSettings
 
 COMPARED = ("accuracy", "auc")
@@ -118,6 +118,36 @@ def comparison_table(rows: Iterable[Comparison], test: Scores) -> pd.DataFrame:
     return pd.DataFrame(records, columns=[*columns, *counts])
 
 
+def fake_methods(scores: Scores) -> list[str]:
+    """The manipulation methods of the fakes, in alphabetical order."""
+    return sorted({method for method, fake in zip(scores.methods, scores.fake, strict=True) if fake})
+
+
+def method_estimates(scores: Scores, settings: EvaluateSettings) -> dict[str, tuple[Scores, dict[str, Estimate]]]:
+    """For each manipulation method, how well its fakes are told from all real faces."""
+    found = {}
+    for method in fake_methods(scores):
+        part = of_method(scores, method)
+        names = ("balanced_accuracy", "auc")  # plain accuracy would say more of the reals than of a small method
+        found[method] = part, estimates(part, draw_groups(part, settings), settings, names)
+    return found
+
+
+def methods_table(cells: Cells, settings: EvaluateSettings) -> pd.DataFrame:
+    """metrics/methods.csv: each cell's figures on the fakes of one method against all real faces, as text cells."""
+    records = []
+    for model, variants in cells.items():
+        for variant, scores in variants.items():
+            for method, (part, found) in method_estimates(scores, settings).items():
+                record = {"model": model, "variant": variant, "method": method}
+                for name, estimate in found.items():
+                    for column, number in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high)):
+                        record[name + column] = f"{number:.6f}"
+                counts = {"fake_groups": part.groups_with(fake=True).sum(), "fake_faces": part.fake.sum()}
+                records.append(record | {name: str(count) for name, count in counts.items()})
+    return pd.DataFrame(records)
+
+
 def results_markdown(
     cells: Cells,
     rows: Sequence[Comparison],
@@ -159,6 +189,8 @@ def results_markdown(
             [model, *(_cell(found[model][variant][metric], scale, digits) for variant in variants)] for model in found
         ]
         lines += [f"## {title}", "", *_markdown_table(head, body), ""]
+    if len(fake_methods(test)) > 1:
+        lines += _method_section(cells, settings)
     if rows:
         lines += _difference_section(rows, variants[0], level)
     lines += ["## What a cell is", ""]
@@ -190,6 +222,18 @@ def _difference_section(rows: Sequence[Comparison], reference: str, level: str) 
     title = f"## Difference from {reference}"
     text = f"Variant less {reference}, the same resamples for both; in brackets the {level} interval."
     return [title, "", text, "", *_markdown_table(head, body), ""]
+
+
+def _method_section(cells: Cells, settings: EvaluateSettings) -> list[str]:
+    variants = list(next(iter(cells.values())))
+    head = ["model", "method", *variants]
+    body = []
+    for model, scores in cells.items():
+        found = [method_estimates(scores[variant], settings) for variant in variants]
+        for method in found[0]:
+            body.append([model, method, *(_cell(one[method][1]["auc"], 1, 3) for one in found)])
+    text = "The fakes of each method against all real faces; more in metrics/methods.csv."
+    return ["## AUC by method", "", text, "", *_markdown_table(head, body), ""]
 
 
 def _reading(intervals: int, settings: EvaluateSettings) -> list[str]:

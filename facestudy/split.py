@@ -6,7 +6,7 @@ shares any of them forms one group, and a group lies on one side of the split as
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -20,6 +20,7 @@ from facestudy.settings import Section
 from facestudy.tables import LABELS, SPLIT, SUBSETS
 
 USED = SUBSETS[:3]
+PEOPLE = ("identity", "donor")
 
 
 class SplitSettings(Section):
@@ -27,6 +28,8 @@ class SplitSettings(Section):
 
     seed: Annotated[int, Field(ge=0)]
     faces_per_class: Annotated[int, Field(ge=1)] | None
+    faces_per_video: Annotated[int, Field(ge=1)] | None
+    official: bool
     test: Annotated[float, Field(gt=0, lt=1)]
     validation: Annotated[float, Field(gt=0, lt=1)]
 
@@ -40,50 +43,71 @@ class SplitSettings(Section):
         }
 
 
-def groups(videos: pd.DataFrame) -> pd.Series:
-    """A group id for every video: the connected component over video, person, donor and content.
+def groups(videos: pd.DataFrame, pairs: Iterable[tuple[str, str]] = ()) -> pd.Series:
+    """A group id for every video: the connected component over video, person, donor and duplicates.
 
-    videos: columns video_id, identity, donor, sha256. An identity and a donor of the same name are
-    the same person; an empty cell links nothing. Files with the same sha256 are the same video.
+    videos: columns video_id, identity, donor. An identity and a donor of the same name are the same
+    person; an empty cell links nothing. pairs: video ids of duplicates.
     Returns a series indexed by video_id; a group is called by its first video id.
 
-    >>> videos = pd.DataFrame({"video_id": ["a", "b", "c"], "identity": ["p", "q", "r"],
-    ...                        "donor": ["", "p", ""], "sha256": ["1", "2", "3"]})
-    >>> groups(videos).tolist()
-    ['a', 'a', 'c']
+    >>> videos = pd.DataFrame({"video_id": ["a", "b", "c", "d"], "identity": ["p", "q", "r", ""],
+    ...                        "donor": ["", "p", "", ""]})
+    >>> groups(videos, [("d", "c")]).tolist()
+    ['a', 'a', 'c', 'c']
     """
-    numbers: dict[Hashable, int] = {}
-    edges = []
-    for row, video in enumerate(videos.itertuples()):
-        people = {("person", name) for name in (video.identity, video.donor) if name}
-        content = {("content", video.sha256)} if video.sha256 else set()
-        edges += [(row, len(videos) + numbers.setdefault(thing, len(numbers))) for thing in sorted(people | content)]
-    size = len(videos) + len(numbers)
-    rows, columns = (np.array(edges).T) if edges else (np.empty(0, int), np.empty(0, int))
+    links: list[tuple[object, object]] = []
+    for video in videos.itertuples():
+        links += [(video.video_id, ("person", name)) for name in (video.identity, video.donor) if name]
+    return _components(videos["video_id"], [*links, *pairs])
+
+
+def _components(ids: pd.Series, links: Sequence[tuple[object, object]]) -> pd.Series:
+    """For each id the first id of its connected component; links may name things that are no id."""
+    numbers: dict[object, int] = {video_id: number for number, video_id in enumerate(ids)}
+    edges = [[numbers.setdefault(thing, len(numbers)) for thing in link] for link in links]
+    rows, columns = np.array(edges).T if edges else (np.empty(0, int), np.empty(0, int))
+    size = len(numbers)
     _, component = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), (size, size)), False)
-    data = pd.DataFrame({"video_id": videos["video_id"].to_numpy(), "component": component[: len(videos)]})
+    data = pd.DataFrame({"video_id": ids.to_numpy(), "component": component[: len(ids)]})
     return data.groupby("component")["video_id"].transform("min").set_axis(data["video_id"]).rename("group")
 
 
-def draw(faces: pd.DataFrame, per_class: int | None, seed: int) -> pd.Series:
-    """Which faces to use: the same number of each class, spread evenly over the videos.
+def duplicates_across(videos: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> set[str]:
+    """The videos that an official split has on another side than a duplicate of theirs, and that must go.
 
-    faces: columns face_id, video_id, label. Every video of a class gives one face, drawn at random,
-    before any gives a second, and so on. per_class None, or more than there are: as many as the
-    smaller class has. Returns a boolean series on the index of `faces`.
+    Of duplicates on several sides those of test stay, then those of validation: what was published
+    for the test is to be tested on, and nothing like it trained on.
     """
-    random = np.random.default_rng([seed, 1])
+    place = videos["official_subset"].map({"test": 0, "validation": 1, "train": 2}).set_axis(videos["video_id"])
+    component = _components(videos["video_id"], pairs)
+    return set(place.index[place > place.groupby(component).transform("min")])
+
+
+def draw(faces: pd.DataFrame, settings: SplitSettings) -> pd.Series:
+    """Which faces to use: as many of each class, evenly over its methods, and in these over the videos.
+
+    faces: columns face_id, video_id, label, method, official. Every video of a method gives one face,
+    drawn at random, before any gives a second, up to split.faces_per_video; the methods of a class
+    take turns. Each official subset is balanced on its own. faces_per_class None, or more than there
+    are: as many as the smaller class has. Returns a boolean series on the index of `faces`.
+    """
+    random = np.random.default_rng([settings.seed, 1])
     shuffled = faces.sort_values("face_id").iloc[random.permutation(len(faces))]
-    turn = shuffled.groupby("video_id").cumcount()
-    ordered = shuffled.assign(turn=turn).sort_values("turn", kind="stable")
-    smaller = int(faces["label"].value_counts().reindex(list(LABELS), fill_value=0).min())
-    count = smaller if per_class is None else min(per_class, smaller)
-    chosen = ordered.groupby("label").head(count).index
-    return pd.Series(faces.index.isin(chosen), index=faces.index)
+    ordered = shuffled.assign(turn=shuffled.groupby("video_id").cumcount()).sort_values("turn", kind="stable")
+    if settings.faces_per_video is not None:
+        ordered = ordered[ordered["turn"] < settings.faces_per_video]
+    turn = ordered.groupby(["official", "label", "method"]).cumcount()
+    ordered = ordered.assign(turn=turn).sort_values("turn", kind="stable")
+    there = pd.crosstab(ordered["official"], ordered["label"]).reindex(columns=list(LABELS), fill_value=0)
+    counts = there.min(axis=1)
+    if settings.faces_per_class is not None and settings.faces_per_class < counts.sum():
+        counts = counts * settings.faces_per_class // counts.sum()
+    chosen = [rows.head(counts[official]).index for (official, _), rows in ordered.groupby(["official", "label"])]
+    return pd.Series(faces.index.isin(np.concatenate(chosen) if chosen else []), index=faces.index)
 
 
-def assign(counts: pd.DataFrame, settings: SplitSettings) -> pd.Series:
-    """A subset for every group, so that each class is shared out as the settings ask.
+def assign(counts: pd.DataFrame, settings: SplitSettings, subsets: Sequence[str] = USED) -> pd.Series:
+    """A subset (of `subsets`) for every group, so that each class is shared out as the settings ask.
 
     counts: index group, columns real and fake: faces of each class. Groups come in order of size,
     drawn at random among equals, and go where the classes are furthest below their share (the
@@ -93,7 +117,8 @@ def assign(counts: pd.DataFrame, settings: SplitSettings) -> pd.Series:
     counts = counts.sort_index()
     order = np.lexsort([random.permutation(len(counts)), -counts.sum(axis=1).to_numpy()])
     sizes = counts[list(LABELS)].to_numpy(float)
-    shares = np.array([settings.shares()[subset] for subset in USED])
+    shares = np.array([settings.shares()[subset] for subset in subsets])
+    shares /= shares.sum()
     wanted = shares[:, None] * sizes.sum(axis=0)
     have = np.zeros_like(wanted)
     subset = np.empty(len(counts), dtype=object)
@@ -102,36 +127,82 @@ def assign(counts: pd.DataFrame, settings: SplitSettings) -> pd.Series:
         # The squared shortfall over all subsets after giving the group to each of them in turn,
         # measured in shares of the subset so that small subsets fill at the same pace.
         shortfall = [
-            ((((wanted - have - np.eye(3)[i][:, None] * sizes[group]) / scale) ** 2).sum(axis=1) / shares).sum()
-            for i in range(3)
+            ((((wanted - have - given[:, None] * sizes[group]) / scale) ** 2).sum(axis=1) / shares).sum()
+            for given in np.eye(len(subsets))
         ]
         best = int(np.argmin(shortfall))
         have[best] += sizes[group]
-        subset[group] = USED[best]
+        subset[group] = subsets[best]
     return pd.Series(subset, index=counts.index, name="subset")
 
 
-def make_split(faces: pd.DataFrame, videos: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
+def make_split(
+    faces: pd.DataFrame, videos: pd.DataFrame, settings: SplitSettings, duplicates: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """The split: one row a face, columns of tables.SPLIT.
 
-    faces: tables.FACES; videos: tables.VIDEOS. Faces that balance leaves out are `unused`.
-    Raises StudyError when a class or a subset would be empty.
+    faces: tables.FACES; videos: tables.VIDEOS; duplicates: tables.DUPLICATES. Faces that balance leaves
+    out are `unused`.
+
+    Where the videos have an official subset (and `split.official`), it is kept to, and a person whom
+    it shows on two sides has a group on each. Duplicates never lie on two sides.
+
+    Raises StudyError when a class or a subset would be empty, or only some videos have an official subset.
     """
-    data = faces[["face_id", "video_id", "label"]].merge(
-        videos[["video_id", "method"]], on="video_id", validate="many_to_one"
+    columns = ["video_id", "method", "official_subset"]
+    data = faces[["face_id", "video_id", "track_id", "label"]].merge(
+        videos[columns], on="video_id", validate="many_to_one"
     )
     for label in LABELS:
         if not (data["label"] == label).any():
             raise StudyError(
                 f"There is no {label} face to split; both classes are needed (see data/faces/dropped.csv)."
             )
-    data["group"] = data["video_id"].map(groups(videos))
-    used = draw(data, settings.faces_per_class, settings.seed)
-    counts = pd.crosstab(data.loc[used, "group"], data.loc[used, "label"]).reindex(columns=list(LABELS), fill_value=0)
+    pairs = [] if duplicates is None else list(zip(duplicates["first"], duplicates["second"], strict=True))
+    data["official"] = _official(data, settings)
+    if (data["official"] != "").any():
+        gone = duplicates_across(videos, pairs)
+        # A person counts once on each side: the sides were drawn by others, and tests are about one side.
+        apart = videos.assign(
+            **{c: videos[c].where(videos[c] == "", videos["official_subset"] + ":" + videos[c]) for c in PEOPLE}
+        )
+        kept_pairs = [pair for pair in pairs if not gone & set(pair)]
+        data["group"] = data["video_id"].map(groups(apart, kept_pairs))
+    else:
+        gone = set()
+        data["group"] = data["video_id"].map(groups(videos, pairs))
+    usable = data[~data["video_id"].isin(gone)]
+    used = draw(usable, settings)
+    drawn = usable[used]
     data["subset"] = "unused"
-    data.loc[used, "subset"] = data.loc[used, "group"].map(assign(counts, settings))
+    data.loc[drawn.index, "subset"] = _subsets(drawn, settings)
     check_split(data)
     return data[SPLIT.names()]
+
+
+def _official(data: pd.DataFrame, settings: SplitSettings) -> pd.Series:
+    """The official subset of each face, or "" where there is no official split (one without a test is none)."""
+    official = data["official_subset"]
+    without = data.loc[official == "", "video_id"]
+    if not settings.official or "test" not in set(official):
+        return pd.Series("", index=data.index)
+    if len(without):
+        raise StudyError(
+            f"{without.nunique()} of {data['video_id'].nunique()} videos, as {without.iloc[0]}, have no official "
+            "subset; leave them out (folder.methods), name theirs in folder.table, or set split.official: false."
+        )
+    return official
+
+
+def _subsets(drawn: pd.DataFrame, settings: SplitSettings) -> pd.Series:
+    """The subset of each drawn face: the official one; where there is none, or none for validation, by `assign`."""
+    official = drawn["official"]
+    if "validation" in set(official):
+        return official
+    free = (official == "").all()
+    rows = drawn if free else drawn[official == "train"]
+    counts = pd.crosstab(rows["group"], rows["label"]).reindex(columns=list(LABELS), fill_value=0)
+    return rows["group"].map(assign(counts, settings, USED if free else USED[:2])).reindex(drawn.index).fillna(official)
 
 
 def check_split(data: pd.DataFrame) -> None:
@@ -154,8 +225,8 @@ def check_split(data: pd.DataFrame) -> None:
                 )
 
 
-def summary(data: pd.DataFrame) -> str:
-    """Groups, videos and faces of each class in each subset, on one line."""
+def summary(data: pd.DataFrame, videos: pd.DataFrame) -> str:
+    """Groups, videos and faces of each class in each subset, and what an official split leaves to know."""
     parts = []
     for subset in SUBSETS:
         rows = data[data["subset"] == subset]
@@ -164,4 +235,19 @@ def summary(data: pd.DataFrame) -> str:
             f"{subset} {rows['group'].nunique()} groups, {rows['video_id'].nunique()} videos, "
             f"{real} real + {fake} fake faces"
         )
+    both = people_on_both_sides(data, videos)
+    if both:
+        parts.append(
+            f"beware: the official split shows {both} of the people in test in training too; with split.official: "
+            "false nobody is on both sides"
+        )
     return "; ".join(parts)
+
+
+def people_on_both_sides(data: pd.DataFrame, videos: pd.DataFrame) -> int:
+    """How many persons (shown, or donors) of the test videos also are in videos that models are fitted or chosen on."""
+    shown = {}
+    for side, subsets in (("test", ["test"]), ("fitted", ["train", "validation"])):
+        ids = data.loc[data["subset"].isin(subsets), "video_id"]
+        shown[side] = set(videos.loc[videos["video_id"].isin(ids), list(PEOPLE)].to_numpy().ravel()) - {""}
+    return len(shown["test"] & shown["fitted"])

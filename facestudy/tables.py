@@ -20,6 +20,14 @@ ID = re.compile(r"[a-z0-9_-]+")
 LANDMARK_COLUMNS = tuple(
     f"{point}_{axis}" for point in ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right") for axis in "xy"
 )
+QUALITY_COLUMNS: dict[str, str | int] = {
+    "size": 1,
+    "sharpness": 1,
+    "brightness": 1,
+    "landmark_error": 4,
+    "blockiness": 3,
+}
+"""What facestudy.quality measures of a face."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ VIDEOS = Table(
         "identity": "text",
         "donor": "text",
         "method": "text",
+        "official_subset": "text",
         "path": "text",
         "sha256": "text",
         "codec": "text",
@@ -88,15 +97,34 @@ FACES = Table(
         "valid_y0": "int",
         "valid_x1": "int",
         "valid_y1": "int",
+        **QUALITY_COLUMNS,
         "path": "text",
     },
     key="face_id",
 )
-DROPPED = Table({"frame_id": "text", "video_id": "text", "label": "text", "reason": "text"}, key="frame_id")
+DROPPED = Table(
+    {"face_id": "text", "frame_id": "text", "video_id": "text", "label": "text", "reason": "text"}, key="face_id"
+)
+DUPLICATES = Table(
+    {
+        "pair_id": "text",
+        "first": "text",
+        "second": "text",
+        "first_label": "text",
+        "second_label": "text",
+        "kind": "text",
+        "faces": "int",
+        "matched": "int",
+        "distance": "int",
+        "same_person": "text",
+    },
+    key="pair_id",
+)
 SPLIT = Table(
     {
         "face_id": "text",
         "video_id": "text",
+        "track_id": "text",
         "group": "text",
         "method": "text",
         "label": "text",

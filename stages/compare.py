@@ -1,4 +1,4 @@
-"""Every variant against the first, and the results table: metrics/comparison.csv, metrics/results.md."""
+"""Every variant against the first, each method of fakes, the results table: metrics/*.csv, metrics/results.md."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from facestudy.results import (
     check_cells,
     compare_variants,
     comparison_table,
+    methods_table,
     results_markdown,
 )
 from stages.stage import output_file, read_params, run, section
@@ -39,6 +40,8 @@ def main() -> str:
     text = results_markdown(cells, rows, models, seeds, settings, sample)
     with output_file(Path("metrics/comparison.csv")) as path:
         comparison_table(rows, test).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+    with output_file(Path("metrics/methods.csv")) as path:
+        methods_table(cells, settings).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(text, encoding="utf-8")
     different = sum(row.p_holm < 1 - settings.confidence for row in rows)

@@ -1,50 +1,80 @@
-"""The largest sure face of every frame, cut out: data/faces/."""
+"""The faces of every frame, cut out and measured: data/faces/; what was dropped of each class: metrics/faces.csv."""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from facestudy import faces, frames, tables, video
+import pandas as pd
+
+from facestudy import faces, frames, quality, tables, video
 from facestudy.errors import StudyError
 from facestudy.faces import FaceSettings
 from facestudy.parallel import ComputeSettings, map_items
+from facestudy.quality import Drop
 from facestudy.work_cache import WorkCache, code_of, file_sha256, key_of, link_or_copy
-from stages.stage import WORK_CACHE, output_folder, read_params, run, section
+from stages.stage import WORK_CACHE, output_file, output_folder, read_params, run, section
 
 FRAMES = Path("data/frames")
 MAX_PIXELS = 10**9  # frames are our own pictures
+BEYOND_CHANCE = 0.05
 
 
 def one_video(names: list[str], settings: FaceSettings) -> Path:
     """The work-cache entry with the faces in the frames of one video."""
     digests = [file_sha256(FRAMES / name) for name in names]
-    key = key_of(digests, settings.model_dump(), code_of(faces, frames))
+    key = key_of(digests, settings.of_search(), code_of(faces, frames, quality))
     return WorkCache(WORK_CACHE / "faces").entry(key, lambda folder: search(names, settings, folder))
 
 
 def search(names: list[str], settings: FaceSettings, folder: Path) -> None:
-    """Write the cut-out of each frame's face and faces.json, in order of the frames."""
+    """Write the cut-outs of each frame's faces and faces.json: for each frame its faces, or the reason for none."""
     found: list[dict[str, Any]] = []
     for start in range(0, len(names), settings.batch):  # a batch in memory, however long the video
         pictures = [video.read_picture(FRAMES / name, MAX_PIXELS) for name in names[start : start + settings.batch]]
         for picture, candidates in zip(pictures, faces.detect(pictures, settings), strict=True):
-            face, reason = faces.select(candidates, picture.shape, settings)
-            if face is None:
-                found.append({"reason": reason})
-                continue
-            cut = faces.cut_out(picture, face)
-            name = f"{len(found):06d}.png"
-            frames.write_picture(folder / name, cut.picture)
-            numbers = {"x": face.x, "y": face.y, "w": face.w, "h": face.h, "confidence": face.confidence}
-            points = dict(zip(tables.LANDMARK_COLUMNS, face.landmarks.ravel().tolist(), strict=True))
-            place = {"cut_x": cut.x, "cut_y": cut.y, "cut_scale": cut.scale}
-            valid = dict(zip(("valid_x0", "valid_y0", "valid_x1", "valid_y1"), cut.valid, strict=True))
-            found.append({**numbers, **points, **place, **valid, "path": name, "reason": ""})
+            chosen, reason = faces.select(candidates, picture.shape, settings)
+            rows = [cut(picture, face, folder / f"{len(found):06d}_f{n}.png") for n, face in enumerate(chosen)]
+            found.append({"faces": rows, "reason": reason})
     (folder / "faces.json").write_text(json.dumps(found))
+
+
+def cut(picture: video.Picture, face: faces.Face, path: Path) -> dict[str, Any]:
+    """Write the cut-out of a face; what the faces table says of it."""
+    found = faces.cut_out(picture, face)
+    frames.write_picture(path, found.picture)
+    box = {"x": face.x, "y": face.y, "w": face.w, "h": face.h}
+    return {
+        **box,
+        "confidence": face.confidence,
+        **dict(zip(tables.LANDMARK_COLUMNS, face.landmarks.ravel().tolist(), strict=True)),
+        **{"cut_x": found.x, "cut_y": found.y, "cut_scale": found.scale},
+        **dict(zip(("valid_x0", "valid_y0", "valid_x1", "valid_y1"), found.valid, strict=True)),
+        **quality.measure(picture, (face.x, face.y, face.w, face.h), face.landmarks),
+        "path": path.name,
+    }
+
+
+def rows_of(
+    video_id: str, label: str, frame_ids: list[str], answers: list[dict[str, Any]], settings: FaceSettings
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of one video for the faces table and for the dropped ones; `path` is still the work cache's."""
+    boxes = [[(face["x"], face["y"], face["w"], face["h"]) for face in answer["faces"]] for answer in answers]
+    # One face a frame is taken for one person: the largest face of a clip.
+    numbers = faces.tracks(boxes, settings.track_overlap) if settings.all else [[0] * len(frame) for frame in boxes]
+    kept: list[dict[str, Any]] = []
+    dropped: list[dict[str, Any]] = []
+    for frame_id, answer, on in zip(frame_ids, answers, numbers, strict=True):
+        frame = {"video_id": video_id, "label": label, "frame_id": frame_id}
+        if answer["reason"]:
+            dropped.append({**frame, "face_id": f"{frame_id}_f0", "reason": answer["reason"]})
+        for number, (face, track) in enumerate(zip(answer["faces"], on, strict=True)):
+            row = {**frame, **face, "face_id": f"{frame_id}_f{number}", "track_id": f"{video_id}_t{track}"}
+            row["reason"] = settings.quality.reason(face)
+            (dropped if row["reason"] else kept).append(row)
+    return kept, dropped
 
 
 def main() -> str:
@@ -57,39 +87,60 @@ def main() -> str:
     items = [rows["path"].tolist() for rows in per_video.values()]
     found: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
-    with output_folder(Path("data/faces")) as out:
+    with output_folder(Path("data/faces")) as out, output_file(Path("metrics/faces.csv")) as report:
         entries = map_items(work, items, section(params, "compute", ComputeSettings), "faces")
         for (video_id, rows), entry in zip(per_video.items(), entries, strict=True):
-            base = {"video_id": video_id, "label": labels[video_id]}
             answers = json.loads((entry / "faces.json").read_text())
-            for frame_id, answer in zip(rows["frame_id"], answers, strict=True):
-                row = {**base, "frame_id": frame_id, **answer}
-                if answer["reason"]:
-                    dropped.append(row)
-                    continue
-                name = f"{video_id}/{frame_id}_f0.png"
-                link_or_copy(entry / answer["path"], out / name)
-                found.append({**row, "face_id": f"{frame_id}_f0", "track_id": f"{video_id}_t0", "path": name})
+            kept, lost = rows_of(video_id, labels[video_id], rows["frame_id"].tolist(), answers, settings)
+            dropped += lost
+            for row in kept:
+                name = f"{video_id}/{row['face_id']}.png"
+                link_or_copy(entry / row["path"], out / name)
+                found.append({**row, "path": name})
+        drops = quality.drops(found, dropped)
         if not found:
+            reasons = ", ".join(f"{sum(drop.dropped.values())} {drop.reason}" for drop in drops)
             raise StudyError(
-                f"no face above confidence {settings.min_confidence} in {len(index)} frames; "
-                "lower faces.min_confidence or add videos that show faces."
+                f"no face is left of {len(index)} frames ({reasons}); lower faces.min_confidence "
+                f"({settings.min_confidence}) or the thresholds of faces.quality, or add videos that show faces."
             )
         tables.write(out / "index.csv", tables.frame(found, tables.FACES), tables.FACES)
         tables.write(out / "dropped.csv", tables.frame(dropped, tables.DROPPED), tables.DROPPED)
-    return f"{len(index)} frames in, {len(found)} faces out; " + "; ".join(
-        rate(label, found, dropped) for label in tables.LABELS
-    )
+        drop_table(drops).to_csv(report, index=False, encoding="utf-8", lineterminator="\n")
+    return summary(len(index), found, drops)
 
 
-def rate(label: str, found: list[dict[str, Any]], dropped: list[dict[str, Any]]) -> str:
-    """Frames of a class with a face, and why the others have none."""
-    with_face = sum(row["label"] == label for row in found)
-    reasons = Counter(row["reason"] for row in dropped if row["label"] == label)
-    total = with_face + reasons.total()
-    share = f"{with_face / total:.1%}" if total else "none"
-    listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    return f"{label} {with_face} of {total} ({share})" + (f", without: {listed}" if listed else "")
+def drop_table(drops: list[Drop]) -> pd.DataFrame:
+    """metrics/faces.csv: for each reason how many of each class it took, of how many, and p of the difference."""
+    columns = ["reason", *(f"{label}_{what}" for label in tables.LABELS for what in ("dropped", "looked_at")), "p"]
+    rows = [
+        [drop.reason, *(n for label in tables.LABELS for n in (drop.dropped[label], drop.looked_at[label])), drop.p]
+        for drop in drops
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    table["p"] = [f"{p:.4f}" for p in table["p"]]
+    return table
+
+
+def summary(frame_count: int, found: list[dict[str, Any]], drops: list[Drop]) -> str:
+    """Faces of each class, why others were left out, and a warning where a reason took more of one class."""
+    rates = "; ".join(rate(label, sum(row["label"] == label for row in found), drops) for label in tables.LABELS)
+    lines = [f"{frame_count} frames in, {len(found)} faces out; {rates}"]
+    for drop in drops:
+        if drop.p < BEYOND_CHANCE:
+            taken = " and ".join(f"{drop.dropped[label]} of {drop.looked_at[label]} {label}" for label in tables.LABELS)
+            lines.append(
+                f"  beware: {drop.reason} took {taken} (p = {drop.p:.3f}); a detector may learn what is behind it"
+            )
+    return "\n".join(lines)
+
+
+def rate(label: str, kept: int, drops: list[Drop]) -> str:
+    """The share of what was looked at in a class that gave a face, and why the others did not."""
+    total = kept + sum(drop.dropped[label] for drop in drops)
+    share = f"{kept / total:.1%}" if total else "none"
+    listed = ", ".join(f"{drop.dropped[label]} {drop.reason}" for drop in drops if drop.dropped[label])
+    return f"{label} {kept} of {total} ({share})" + (f", without: {listed}" if listed else "")
 
 
 if __name__ == "__main__":

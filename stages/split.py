@@ -13,10 +13,11 @@ def main() -> str:
     settings = section(read_params(), "split", SplitSettings)
     faces = tables.read(Path("data/faces/index.csv"), tables.FACES)
     videos = tables.read(Path("data/videos/index.csv"), tables.VIDEOS)
-    split = make_split(faces, videos, settings)
+    duplicates = tables.read(Path("data/duplicates.csv"), tables.DUPLICATES)
+    split = make_split(faces, videos, settings, duplicates)
     with output_file(Path("data/split.csv")) as path:
         tables.write(path, split, tables.SPLIT)
-    text = summary(split)
+    text = summary(split, videos)
     wanted = settings.faces_per_class
     if wanted is not None and (split["subset"] != "unused").sum() < 2 * wanted:
         text += f"; fewer than the {wanted} faces a class that split.faces_per_class asks for: that is all there are"

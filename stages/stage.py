@@ -32,6 +32,7 @@ TOP_LEVEL = (
     "sample",
     "frames",
     "faces",
+    "duplicates",
     "split",
     "regions",
     "variants",

@@ -8,9 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facestudy import faces
-from facestudy.faces import Face, FaceSettings, cut_out, detect, is_plausible, select
+from facestudy.faces import (
+    Face,
+    FaceSettings,
+    cut_out,
+    detect,
+    intersection_over_union,
+    is_plausible,
+    select,
+    tracks,
+)
+from tests.project import params
 
-SETTINGS = FaceSettings(min_confidence=0.9, detect_side=640, batch=4)
+SETTINGS = FaceSettings.model_validate(params()["faces"] | {"batch": 4})
 POINTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
 
 
@@ -53,7 +63,33 @@ def test_the_cut_out_is_centred_on_the_box() -> None:
 def test_largest_sure_face_is_chosen() -> None:
     small, large, unsure = face(0, 0, 40, 50), face(5, 5, 60, 70), face(0, 0, 90, 90, 0.5)
     chosen, reason = select([small, unsure, large], (200, 200, 3), SETTINGS)
-    assert chosen is large and reason == ""
+    assert [id(one) for one in chosen] == [id(large)] and reason == ""
+    chosen, _ = select([small, unsure, large], (200, 200, 3), SETTINGS.model_copy(update={"all": True}))
+    assert [id(one) for one in chosen] == [id(large), id(small)]
+
+
+@given(st.lists(st.lists(st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(5, 40)] * 2), max_size=4), max_size=6))
+def test_tracks_have_one_face_a_frame_and_overlap_from_frame_to_frame(frames: list[list[tuple[int, ...]]]) -> None:
+    boxes = [[(float(x), float(y), float(w), float(h)) for x, y, w, h in frame] for frame in frames]
+    numbers = tracks(boxes, 0.3)
+    assert [len(frame) for frame in numbers] == [len(frame) for frame in boxes]
+    last: dict[int, tuple[float, ...]] = {}
+    for frame, on in zip(boxes, numbers, strict=True):
+        assert len(set(on)) == len(on)
+        for box, number in zip(frame, on, strict=True):
+            assert number not in last or intersection_over_union(box, last[number]) >= 0.3
+        for box, number in zip(frame, on, strict=True):
+            if number not in last:  # a new track: no free one fitted
+                free = [track for track in last if track not in on]
+                assert all(intersection_over_union(box, last[track]) < 0.3 for track in free)
+        last |= dict(zip(on, frame, strict=True))
+    assert sorted(last) == list(range(len(last)))
+
+
+def test_two_people_keep_their_tracks_when_the_other_becomes_larger() -> None:
+    left, right = (10.0, 10.0, 40.0, 40.0), (200.0, 10.0, 38.0, 38.0)
+    grown = (196.0, 8.0, 46.0, 46.0)
+    assert tracks([[left, right], [grown, left], [], [grown]], 0.3) == [[0, 1], [1, 0], [], [1]]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +102,7 @@ def test_largest_sure_face_is_chosen() -> None:
     ],
 )
 def test_a_frame_without_a_face_has_a_reason(candidates: list[Face], shape: tuple[int, ...], reason: str) -> None:
-    assert select(candidates, shape, SETTINGS) == (None, reason)
+    assert select(candidates, shape, SETTINGS) == ([], reason)
 
 
 def test_a_face_upside_down_is_still_a_face_but_a_mirrored_order_is_not() -> None:

@@ -48,6 +48,24 @@ FACEFORENSICS = (
 )
 
 
+def test_faceforensics_official_split(tmp_path: Path, clip: Path) -> None:
+    root = tree(tmp_path, clip, *FACEFORENSICS)
+    (root / "splits").mkdir()
+    (root / "splits/train.json").write_text('[["003", "100"]]')
+    (root / "splits/test.json").write_text('[["000", "200"]]')
+    found = items(root, "faceforensics")
+    assert found[FACEFORENSICS[0]].subset == found[FACEFORENSICS[4]].subset == "test"
+    assert found[FACEFORENSICS[2]].subset == found[FACEFORENSICS[6]].subset == "train"
+    assert found[FACEFORENSICS[3]].subset == found[FACEFORENSICS[7]].subset == ""  # its actors have no official split
+    (root / "splits/val.json").write_text('[["003", "101"]]')
+    with pytest.raises(StudyError, match="val.json: the video 003 is in another official subset too"):
+        items(root, "faceforensics")
+    for text, message in (("{}", "should be a list of pairs"), ("[7]", "7 is no pair"), ("[", "no readable JSON")):
+        (root / "splits/val.json").write_text(text)
+        with pytest.raises(StudyError, match=f"val.json.*{message}"):
+            items(root, "faceforensics")
+
+
 def test_faceforensics(tmp_path: Path, clip: Path) -> None:
     root = tree(tmp_path, clip, *FACEFORENSICS)
     found = items(root, "faceforensics")
@@ -148,3 +166,68 @@ def test_the_stage_writes_identity_donor_and_method(tmp_path: Path, clip: Path) 
     assert (row["identity"], row["donor"], row["label"], row["status"]) == ("000", "003", "fake", "ok")
     assert row["method"] == "deepfakes"
     assert (index["status"] == "ok").all() and len(index) == 6
+
+
+def test_celeb_df_official_test_list(tmp_path: Path, clip: Path) -> None:
+    files = "Celeb-real/id0_0000.mp4", "YouTube-real/00000.mp4", "Celeb-synthesis/id0_id16_0001.mp4"
+    root = tree(tmp_path, clip, *files)
+    (root / "List_of_testing_videos.txt").write_text(f"1 {files[1]}\r\n\n0 {files[2]}\n")
+    assert {file: item.subset for file, item in items(root, "celeb_df").items()} == {
+        files[0]: "train",
+        files[1]: "test",
+        files[2]: "test",
+    }
+
+
+IMAGES = (
+    "train/real/a.jpg",
+    "train/fake/gan/b.png",
+    "valid/Fake/c.jpg",
+    "Test/training_real/d.webp",
+    "loose/e.jpg",
+    "real/notes/clip.mp4",
+)
+
+
+def test_images_by_the_names_of_their_folders(tmp_path: Path, clip: Path) -> None:
+    root = tree(tmp_path, clip, *IMAGES)
+    found = items(root, "images")
+    assert {file: (item.label, item.subset) for file, item in found.items()} == {
+        "train/real/a.jpg": ("real", "train"),
+        "train/fake/gan/b.png": ("fake", "train"),
+        "valid/Fake/c.jpg": ("fake", "validation"),
+        "Test/training_real/d.webp": ("real", "train"),  # the nearest folder counts
+    }
+
+
+def test_images_by_a_table(tmp_path: Path, clip: Path) -> None:
+    root = tree(tmp_path, clip, *IMAGES)
+    (root / "who.csv").write_text("file,label,identity,subset\nloose/e.jpg,REAL,ann,Test\ntrain/real/a.jpg,fake,,\n")
+    found = items(root, "images", table="who.csv")
+    assert (found["loose/e.jpg"].label, found["loose/e.jpg"].identity, found["loose/e.jpg"].subset) == (
+        "real",
+        "ann",
+        "test",
+    )
+    assert found["train/real/a.jpg"].label == "fake" and found["train/real/a.jpg"].subset == "train"
+    for text, message in (
+        ("file,label\nloose/e.jpg,maybe\n", "row 2: label = 'maybe' is none of real, fake"),
+        ("file,subset\nloose/e.jpg,unused\n", "row 2: subset = 'unused' is none of train, validation, test"),
+    ):
+        (root / "who.csv").write_text(text)
+        with pytest.raises(StudyError, match=message):
+            items(root, "images", table="who.csv")
+    (root / "who.csv").write_text("file,label\nreal/notes/clip.mp4,real\n")
+    with pytest.raises(StudyError, match=r"they should be file and any of identity, donor, method, subset, each"):
+        items(root, "real_fake", table="who.csv")
+
+
+def test_official_subsets_reach_the_table_of_videos(tmp_path: Path, clip: Path) -> None:
+    root = tree(tmp_path / "set", clip, "Celeb-real/id0_0000.mp4", "Celeb-synthesis/id0_id16_0001.mp4")
+    (root / "List_of_testing_videos.txt").write_text("1 Celeb-real/id0_0000.mp4\n")
+    values = deep_update(params(), {"source": "folder", "folder": {"path": str(root), "layout": "celeb_df"}})
+    write_params(tmp_path, values)
+    done = stage(tmp_path, "videos")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "data/videos/index.csv").set_index("label")
+    assert table["official_subset"].to_dict() == {"real": "test", "fake": "train"}

@@ -20,6 +20,7 @@ from facestudy.metrics import (
     RANGES,
     Scores,
     by_video,
+    of_method,
     point_metrics,
     read_scores,
     resampled_metrics,
@@ -135,6 +136,7 @@ def predictions(rows: int = 8) -> pd.DataFrame:
             {
                 "face_id": f"face-{i:02}",
                 "video_id": f"video-{i // 2}",
+                "track_id": f"video-{i // 2}_t0",
                 "group": f"group-{i // 4}",
                 "method": "swap",
                 "label": "fake" if i // 2 % 2 else "real",
@@ -147,6 +149,7 @@ def predictions(rows: int = 8) -> pd.DataFrame:
             {
                 "face_id": "a-validation-face",
                 "video_id": "other",
+                "track_id": "other_t0",
                 "group": "other",
                 "method": "swap",
                 "label": "fake",
@@ -184,12 +187,34 @@ def test_a_video_mean_of_one_half_is_exact_in_any_order() -> None:
         assert by_video(scores).p_fake[0, 0] == 0.5
 
 
+def test_a_video_is_as_fake_as_the_most_fake_person_in_it(tmp_path: Path) -> None:
+    data = predictions()
+    data["track_id"] = [f"{video}_t{n % 2}" for n, video in enumerate(data["video_id"])]
+    videos = by_video(read_scores([write(tmp_path, 1, data)]))
+    np.testing.assert_allclose(videos.p_fake[0], [0.1, 0.3, 0.5, 0.7])
+
+
+def test_the_fakes_of_one_method_against_all_reals() -> None:
+    scores = Scores(
+        np.array([False, True, True, False, True]),
+        np.array([[0.1, 0.2, 0.3, 0.4, 0.5]]),
+        np.array([0, 1, 2, 3, 4]),
+        np.array([0, 0, 1, 2, 2]),
+        tuple("abcde"),
+        ("none", "swap", "puppet", "none", "swap"),
+    )
+    part = of_method(scores, "swap")
+    assert part.ids == ("a", "b", "d", "e") and part.fake.tolist() == [False, True, False, True]
+    assert part.video.tolist() == [0, 1, 2, 3] and part.group.tolist() == [0, 0, 1, 1]
+    assert part.p_fake.tolist() == [[0.1, 0.2, 0.4, 0.5]]
+
+
 def test_refuses_predictions_it_cannot_use(tmp_path: Path) -> None:
     good = predictions()
     path = write(tmp_path, 1, good)
     bad = {
         "not about the same test faces .face-07 is in one only": good[good["face_id"] != "face-07"],
-        "video, group or label of a face differ": good.assign(group=good["video_id"]),
+        "what they say of a face differs": good.assign(group=good["video_id"]),
         "no test row has the label real": good[(good["label"] == "fake")],
         "no test row has the label fake": good[good["label"] == "real"],
         "face face-03 has p_fake = 1.5": good.assign(p_fake=good["p_fake"].where(good["face_id"] != "face-03", 1.5)),
@@ -197,6 +222,7 @@ def test_refuses_predictions_it_cannot_use(tmp_path: Path) -> None:
         "face face-03 has the label 'FAKE'": good.assign(
             label=good["label"].where(good["face_id"] != "face-03", "FAKE")
         ),
+        "track one has more than one video_id": good.assign(track_id="one"),
         "video video-0 has more than one label": good.assign(
             label=good["label"].where(good["face_id"] != "face-00", "fake")
         ),

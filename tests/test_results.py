@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from sklearn.metrics import roc_auc_score
 
 from facestudy import tables
 from facestudy.errors import StudyError
@@ -37,6 +38,7 @@ def made_up_predictions(seed: int, strength: float, groups: int = 24) -> pd.Data
                     {
                         "face_id": f"p{group:03}-{label}-{face}",
                         "video_id": f"p{group:03}-{label}",
+                        "track_id": f"p{group:03}-{label}_t0",
                         "group": f"p{group:03}",
                         "method": "swap" if label == "fake" else "",
                         "label": label,
@@ -217,6 +219,37 @@ def test_results_page(study: Study) -> None:
     assert len(tables_in_page) == 2 * (2 + 2) + (2 + 4)
     study.set(source="folder")
     assert "built-in sample" not in study.compare()[1]
+
+
+def test_results_by_method_are_those_of_its_fakes_against_all_reals(study: Study) -> None:
+    study.evaluate("vgg", "nose")
+    _, page = study.compare()
+    assert "by method" not in page  # one method: nothing to tell apart
+    (whole,) = pd.read_csv("metrics/methods.csv").query("model == 'vgg' and variant == 'nose'").to_dict("records")
+    found = json.loads(Path("metrics/nose/vgg.json").read_text())
+    assert (whole["auc"], whole["auc_low"]) == (found["auc"], found["auc_low"])
+    data = {}
+    for variant in study.params["variants"]:
+        for model in study.params["models"]:
+            for seed in study.params["seeds"]:
+                path = study.predictions(variant, model, seed)
+                table = tables.read(path, tables.PREDICTIONS)
+                odd = (table["label"] == "fake") & table["group"].str[-1].isin(list("13579"))
+                table["method"] = table["method"].mask(odd, "puppet")
+                tables.write(path, table, tables.PREDICTIONS)
+                data[variant, model, seed] = table[table["subset"] == "test"]
+    _, page = study.compare()
+    by_method = pd.read_csv("metrics/methods.csv")
+    assert len(by_method) == 3 * 2 * 2 and (by_method["fake_groups"] == 12).all()
+    for row in by_method.to_dict("records"):
+        aucs = []
+        for seed in study.params["seeds"]:
+            table = data[row["variant"], row["model"], seed]
+            part = table[(table["label"] == "real") | (table["method"] == row["method"])]
+            aucs.append(roc_auc_score(part["label"] == "fake", part["p_fake"]))
+        assert row["auc"] == pytest.approx(np.mean(aucs), abs=1e-6)
+        assert row["auc_low"] < row["auc"] <= row["auc_high"]
+    assert page.count("| puppet") == page.count("| swap") == 2
 
 
 def test_few_groups_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,19 +9,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facestudy.errors import StudyError
-from facestudy.split import SplitSettings, assign, check_split, draw, groups, make_split
+from facestudy.split import SplitSettings, assign, check_split, draw, groups, make_split, summary
 
-SETTINGS = SplitSettings(seed=1, faces_per_class=None, test=0.2, validation=0.15)
+SETTINGS = SplitSettings(seed=1, faces_per_class=None, faces_per_video=None, official=True, test=0.2, validation=0.15)
 
 
 def tables(videos: list[tuple[str, str, str, str, int]]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Faces and videos from (video_id, label, identity, donor, number of faces)."""
     video_rows = pd.DataFrame(
-        [(v, label, person, donor, "m", f"hash-{v}") for v, label, person, donor, _ in videos],
-        columns=["video_id", "label", "identity", "donor", "method", "sha256"],
+        [(v, label, person, donor, "m", "") for v, label, person, donor, _ in videos],
+        columns=["video_id", "label", "identity", "donor", "method", "official_subset"],
     )
-    face_rows = [(f"{v}_{i:03d}", v, label) for v, label, _, _, count in videos for i in range(count)]
-    return pd.DataFrame(face_rows, columns=["face_id", "video_id", "label"]), video_rows
+    face_rows = [(f"{v}_{i:03d}", v, f"{v}_t0", label) for v, label, _, _, count in videos for i in range(count)]
+    return pd.DataFrame(face_rows, columns=["face_id", "video_id", "track_id", "label"]), video_rows
+
+
+def drawable(faces: pd.DataFrame, methods: dict[str, str] | None = None) -> pd.DataFrame:
+    """The columns that `draw` wants; methods by video id."""
+    return faces.assign(method=faces["video_id"].map(methods or {}).fillna("m"), official="")
+
+
+def with_settings(**changes: object) -> SplitSettings:
+    return SETTINGS.model_copy(update=changes)
 
 
 def twins(people: int, faces: int = 4) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -44,17 +53,13 @@ def test_groups_join_over_person_donor_and_content() -> None:
             ("e", "fake", "", "", 1),
         ]
     )
-    videos.loc[4, "sha256"] = videos.loc[2, "sha256"]  # the same bytes under two names
-    found = groups(videos)
+    found = groups(videos, [("c", "e")])
     assert found.to_dict() == {"a": "a", "b": "a", "c": "c", "d": "d", "e": "c"}
 
 
 def reference_components(videos: pd.DataFrame) -> set[frozenset[str]]:
     """Connected components by repeated merging, to hold the real ones against."""
-    sets = [
-        ({row.video_id}, {("p", name) for name in (row.identity, row.donor) if name} | {("s", row.sha256)})
-        for row in videos.itertuples()
-    ]
+    sets = [({row.video_id}, {name for name in (row.identity, row.donor) if name}) for row in videos.itertuples()]
     merged = True
     while merged:
         merged = False
@@ -131,11 +136,26 @@ def test_the_draw_is_even_over_videos() -> None:
     faces, _ = tables(
         [(f"v{n}", "real", "", "", 50) for n in range(5)] + [(f"w{n}", "fake", "", "", 3) for n in range(5)]
     )
-    used = draw(faces, None, 1)
+    used = draw(drawable(faces), SETTINGS)
     chosen = faces[used].groupby("video_id").size()
     assert (chosen == 3).all()
-    assert faces[draw(faces, 7, 1)].groupby("label").size().tolist() == [7, 7]
-    assert faces[draw(faces, 7, 1)].groupby("video_id").size().max() == 2
+    seven = faces[draw(drawable(faces), with_settings(faces_per_class=7))]
+    assert seven.groupby("label").size().tolist() == [7, 7]
+    assert seven.groupby("video_id").size().max() == 2
+    two = faces[draw(drawable(faces), with_settings(faces_per_video=2))]
+    assert (two.groupby("video_id").size() == 2).all()
+
+
+def test_the_draw_is_even_over_methods_before_videos() -> None:
+    """Two videos of one method and twenty of another: half of the fakes come from each, while they last."""
+    fakes = {f"f{n:02d}": "rare" if n < 2 else "common" for n in range(22)}
+    faces, _ = tables([(v, "fake", "", "", 20) for v in fakes] + [(f"r{n:02d}", "real", "", "", 20) for n in range(22)])
+    data = drawable(faces, fakes)
+    chosen = data[draw(data, with_settings(faces_per_class=60)) & (data["label"] == "fake")]
+    assert chosen.groupby("method").size().to_dict() == {"common": 30, "rare": 30}
+    assert chosen.groupby("video_id").size().loc[["f00", "f01"]].tolist() == [15, 15]
+    everything = data[draw(data, SETTINGS) & (data["label"] == "fake")]
+    assert everything.groupby("method").size().to_dict() == {"common": 400, "rare": 40}
 
 
 def test_shares_of_single_pictures_as_in_the_paper() -> None:
@@ -144,6 +164,66 @@ def test_shares_of_single_pictures_as_in_the_paper() -> None:
     counts = split.groupby(["subset", "label"]).size()
     assert counts["test"].tolist() == [400, 400]
     assert counts["train"].tolist() == [1360, 1360]
+
+
+def official(videos: pd.DataFrame, subsets: dict[str, str]) -> pd.DataFrame:
+    return videos.assign(official_subset=videos["video_id"].map(subsets).fillna("train"))
+
+
+def test_an_official_split_is_kept_to_and_validation_is_taken_from_its_training() -> None:
+    faces, videos = twins(60)
+    tested = {f"p{n}_{label}": "test" for n in range(20) for label in ("real", "fake")}
+    split = make_split(faces, official(videos, tested), SETTINGS)
+    by_video = split.groupby("video_id")["subset"].first()
+    assert set(by_video.index[by_video == "test"]) == set(tested)
+    assert (split.groupby("group")["subset"].nunique() == 1).all()
+    assert split["subset"].value_counts().to_dict() == {"train": 272, "test": 160, "validation": 48}
+    with_validation = official(videos, tested | {"p30_real": "validation", "p30_fake": "validation"})
+    split = make_split(faces, with_validation, SETTINGS)
+    assert set(split.loc[split["subset"] == "validation", "video_id"]) == {"p30_real", "p30_fake"}
+    ignored = make_split(faces, with_validation, with_settings(official=False))
+    assert set(ignored.loc[ignored["subset"] == "test", "video_id"]) != set(tested)
+    # What has no test part is no split.
+    assert make_split(faces, official(videos, {}), SETTINGS).equals(make_split(faces, videos, SETTINGS))
+
+
+def test_an_official_split_balances_each_subset_on_its_own() -> None:
+    faces, videos = tables(
+        [(f"r{n:02d}", "real", f"r{n}", "", 10) for n in range(40)]
+        + [(f"f{n:02d}", "fake", "", "", 10) for n in range(60)]
+    )
+    subsets = {f"r{n:02d}": "test" for n in range(10)} | {f"f{n:02d}": "test" for n in range(50)}
+    split = make_split(faces, official(videos, subsets), with_settings(faces_per_class=100))
+    counts = split.groupby(["subset", "label"]).size().unstack()
+    assert counts.loc["test"].tolist() == [50, 50]
+    assert counts.loc[["train", "validation"]].sum().tolist() == [50, 50]
+
+
+def test_people_on_both_sides_of_an_official_split_are_told_and_duplicates_are_not_let_through() -> None:
+    faces, videos = twins(60)
+    tested = {f"p{n}_real": "test" for n in range(20)} | {f"p{n + 1}_fake": "test" for n in range(20)}
+    pairs = pd.DataFrame({"first": ["p3_real"], "second": ["p40_real"]})
+    split = make_split(faces, official(videos, tested), SETTINGS, pairs)
+    assert set(split.loc[split["video_id"] == "p40_real", "subset"]) == {"unused"}
+    assert set(split.loc[split["video_id"] == "p3_real", "subset"]) == {"test"}
+    # p0 is tested as real and fitted on as fake, p20 the other way round; donors differ.
+    assert "shows 2 of the people in test in training too" in summary(split, videos)
+    assert "beware" not in summary(make_split(faces, videos, SETTINGS), videos)
+
+
+def test_an_official_split_of_some_videos_only_is_refused() -> None:
+    faces, videos = twins(60)
+    videos.loc[:20, "official_subset"] = "test"
+    with pytest.raises(StudyError, match="99 of 120 videos, as p10_fake, have no official subset; leave them out"):
+        make_split(faces, videos, SETTINGS)
+
+
+def test_duplicates_join_groups() -> None:
+    faces, videos = twins(60)
+    pairs = pd.DataFrame({"first": ["p1_real"], "second": ["p2_fake"]})
+    split = make_split(faces, videos, SETTINGS, pairs).groupby("video_id")["group"].first()
+    assert split["p1_real"] == split["p1_fake"] == split["p2_real"] == split["p2_fake"]
+    assert split["p3_real"] != split["p1_real"]
 
 
 def test_one_class_only_is_refused() -> None:

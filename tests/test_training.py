@@ -194,7 +194,14 @@ def study(folder: Path, **model: Any) -> pd.DataFrame:
     subsets = ["train"] * 8 + ["validation"] * 4 + ["test"] * 4 + ["unused"] * 2
     split = tables.frame(
         (
-            {"face_id": f"f{row:02d}", "video_id": f"v{row}", "group": f"g{row}", "method": "", "subset": subset}
+            {
+                "face_id": f"f{row:02d}",
+                "video_id": f"v{row}",
+                "track_id": f"v{row}_t0",
+                "group": f"g{row}",
+                "method": "",
+                "subset": subset,
+            }
             | {"label": "fake" if label else "real"}
             for row, (subset, label) in enumerate(zip(subsets, faces.labels, strict=True))
         ),

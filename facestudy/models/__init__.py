@@ -2,7 +2,7 @@
 
 >>> model = build(ModelSettings(network="meso4", input_size=64, epochs=1, learning_rate=1e-3))
 >>> model.output_names, model.count_params()
-(['p_fake'], 13017)
+(['p_fake'], 12713)
 """
 
 from __future__ import annotations
