@@ -1,7 +1,7 @@
 """The commands behind `make run` and `make study`: check the settings, run a preset, go back.
 
 python study.py check                     are all settings known and sound?
-python study.py results                   print the results table
+python study.py results                   print the results table; share what lies in two caches
 python study.py run NAME [KEY=VALUE ...]  presets/NAME.yaml over params.yaml, run as DVC experiment NAME
 python study.py back                      main's parameters, data and results again
 """
@@ -22,7 +22,7 @@ from calibrate import CalibrationSettings
 from facestudy.crops import CropSettings, Variant, check_variants
 from facestudy.duplicates import DuplicateSettings
 from facestudy.errors import StudyError
-from facestudy.estimate import estimate
+from facestudy.estimate import Pictures, estimate
 from facestudy.faces import FaceSettings
 from facestudy.folder import FolderSettings, list_items
 from facestudy.frames import FrameSettings
@@ -33,9 +33,12 @@ from facestudy.regions import Box
 from facestudy.sample import SampleSettings
 from facestudy.settings import Name, Section, check, merge
 from facestudy.split import SplitSettings
-from facestudy.work_cache import WorkCache
-from facestudy.youtube import YoutubeSettings, wanted
+from facestudy.work_cache import WorkCache, share
+from facestudy.youtube import YoutubeSettings, expected_video_gb, wanted
 from stages.stage import PARAMS, WORK_CACHE, read_params
+
+SOURCE_HEIGHT = 720
+"""Pixels; assumed of the videos in a folder, before they are looked at."""
 
 
 class Params(Section):
@@ -143,28 +146,37 @@ def run_preset(name: str, settings: list[str]) -> None:
             "before a preset takes the place of params.yaml."
         )
     params = apply_preset(name, settings)
-    print(estimate(params.models, params.variants, params.seeds, params.split, expected_faces(params)), flush=True)
+    print(expected(params), flush=True)
     if name in call("dvc", "exp", "list", "--name-only").split():
         call("dvc", "exp", "remove", name)
     failed = subprocess.run(["dvc", "exp", "run", "--name", name]).returncode
     if failed:
         raise StudyError("the study stopped; mend what it says and run it again, or `make back` to main.")
     print_results()
+    share_caches()
     branch = call("git", "rev-parse", "--abbrev-ref", "HEAD").strip()
     print(f"\nThis is the experiment {name}: `dvc metrics diff {branch} {name}` compares it with {branch},")
     print(f"`make back` returns to {branch}.")
 
 
-def expected_faces(params: Params) -> int:
-    """How many faces a run will train and test on, as far as the settings and the folder tell."""
+def expected(params: Params) -> str:
+    """How long a run will train and what it will store, as far as the settings and the folder tell."""
+    video_gb, height = 0.0, SOURCE_HEIGHT
     if params.source == "sample":
-        videos = 2 * params.sample.people
+        videos, height = 2 * params.sample.people, params.sample.height
     elif params.source == "folder":
         videos = len(list_items(params.folder))
     else:
         videos = len(wanted(params.youtube, WorkCache(WORK_CACHE / "videos"))[0])
-    faces = videos * (params.frames.per_video or params.frames.max_per_video)
-    return min(faces, 2 * (params.split.faces_per_class or faces))
+        video_gb, height = expected_video_gb(videos, params.youtube), params.youtube.max_height
+    frames = videos * (params.frames.per_video or params.frames.max_per_video)
+    reduced = round((params.frames.max_side or 1e9) * 9 / 16)
+    width, crop_height = params.crops.size
+    pictures = Pictures(
+        video_gb, frames, min(height, reduced), params.frames.format, width * crop_height * len(params.variants)
+    )
+    faces = min(frames, 2 * (params.split.faces_per_class or frames))
+    return estimate(params.models, params.variants, params.seeds, params.split, faces, pictures)
 
 
 def back() -> None:
@@ -173,6 +185,13 @@ def back() -> None:
     call("git", "clean", "-fdq", "predictions", "metrics", "reports")
     call("dvc", "checkout", "--force", "--allow-missing")
     print("back at", call("git", "log", "-1", "--format=%h %s").strip())
+
+
+def share_caches() -> None:
+    """Files that the work cache and DVC's cache both hold take their place once from here on."""
+    saved = share(WORK_CACHE, Path(call("dvc", "cache", "dir").strip()) / "files" / "md5")
+    if saved:
+        print(f"disk: {saved / 1e9:.2f} GB that lay in two caches lie there once now")
 
 
 def print_results() -> None:
@@ -195,9 +214,12 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         if arguments.command == "check":
-            check_params(read_params())
+            params = check_params(read_params())
+            if params.source != "sample":
+                print(expected(params), flush=True)
         elif arguments.command == "results":
             print_results()
+            share_caches()
         elif arguments.command == "run":
             run_preset(arguments.preset, arguments.settings)
         else:

@@ -20,6 +20,7 @@ from tests.test_sample import settings as sample_settings
 LIMITED = FaceSettings.model_validate(
     deep_update(params()["faces"], {"all": True, "quality": {"min_size": 40, "max_brightness": 200}})
 )
+Answer = dict[str, Any]
 
 
 def found(x: float, size: float, brightness: float = 100) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def found(x: float, size: float, brightness: float = 100) -> dict[str, Any]:
 
 
 def test_everyone_is_kept_on_a_track_and_poor_faces_are_dropped_one_by_one() -> None:
-    answers = [
+    answers: list[Answer] = [
         {"faces": [found(200, 60), found(10, 50)], "reason": ""},
         {"faces": [], "reason": "no_face"},
         {"faces": [found(12, 52), found(205, 38), found(400, 90, 220)], "reason": ""},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import yaml
 
 import study
 from facestudy.errors import StudyError
-from facestudy.estimate import cell_seconds, estimate
+from facestudy.estimate import cell_seconds
 from facestudy.links import parse, without_repeats
 from facestudy.settings import merge
 from facestudy.tables import LABELS
@@ -46,11 +47,26 @@ def test_applies_resolves_and_goes_back(project: Path, monkeypatch: pytest.Monke
     assert listed.returncode == 0, listed.stderr
     cells = [line for line in listed.stdout.split() if line.startswith("train@")]
     assert len(cells) == len(settings.models) * len(settings.variants) * len(settings.seeds)
-    faces = study.expected_faces(settings)
-    text = estimate(settings.models, settings.variants, settings.seeds, settings.split, faces)
-    assert "training in all" in text and f"{faces} faces" in text
+    text = study.expected(settings)
+    assert "training in all" in text and re.search(r"disk: .*: \d+\.\d GB, 2 copies", text)
     study.back()
     assert call(project, "git", "status", "--porcelain").stdout == ""
+
+
+def test_the_disk_for_the_earlier_study_is_said_and_the_preset_keeps_it_small(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """390 links: every 200th frame of 1080p as PNG would be 90 GB."""
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(study, "wanted", lambda *_: ([None] * 390, 0))
+    values = params()
+    merge(values, yaml.safe_load((ROOT / "presets/youtube.yaml").read_text()), "youtube.yaml")
+    kept = study.expected(study.check_params(values))
+    values["youtube"]["max_height"] = 1080
+    values["frames"] |= {"per_video": None, "every": 200, "format": "png", "max_side": None}
+    whole = study.expected(study.check_params(values))
+    small, large = (float(re.search(r"([\d.]+) GB, 2 copies", text)[1]) for text in (kept, whole))  # type: ignore[index]
+    assert small < 10 and large > 90
 
 
 def test_paper_is_what_the_paper_says() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import multiprocessing
 from pathlib import Path
 
 import pytest
 
-from facestudy.work_cache import WorkCache, code_of, key_of, link_or_copy
+from facestudy.work_cache import SHARED_BYTES, WorkCache, code_of, key_of, link_or_copy, share
 
 
 def build_counted(folder: Path, log: Path) -> None:
@@ -88,6 +89,33 @@ def test_code_is_part_of_a_key() -> None:
     from facestudy import frames, video
 
     assert code_of(frames) != code_of(video)
+
+
+def test_what_lies_in_both_caches_lies_there_once(tmp_path: Path) -> None:
+    root, objects = tmp_path / "cache", tmp_path / "dvc"
+    large, small = b"a" * SHARED_BYTES, b"a" * 100
+    contents = {"large": large, "small": small, "alone": b"b" * SHARED_BYTES, "rotten": b"c" * SHARED_BYTES}
+
+    def build(folder: Path) -> None:
+        for name, data in contents.items():
+            (folder / name).write_bytes(data)
+
+    entry = WorkCache(root / "faces").entry(key_of("x"), build)
+    for name in ("large", "small", "rotten"):
+        digest = hashlib.md5(contents[name]).hexdigest()
+        (objects / digest[:2]).mkdir(parents=True, exist_ok=True)
+        (objects / digest[:2] / digest[2:]).write_bytes(contents[name] if name != "rotten" else b"short")
+    assert share(root, objects) == SHARED_BYTES
+    assert {name: (entry / name).stat().st_nlink for name in contents} == {
+        "large": 2,
+        "small": 1,
+        "alone": 1,
+        "rotten": 1,
+    }
+    assert {name: (entry / name).read_bytes() for name in contents} == contents
+    assert WorkCache(root / "faces").find(key_of("x")) == entry
+    assert share(root, objects) == 0
+    assert sorted(path.name for path in entry.iterdir()) == sorted([*contents, "manifest.json"])
 
 
 def test_link_or_copy_makes_folders(tmp_path: Path) -> None:
