@@ -24,7 +24,7 @@ run: env        ## the whole study as params.yaml describes it, then the results
 	@python study.py results
 
 test: env       ## all tests, each skipped one listed with its reason
-	python -m pytest
+	python -m pytest --numprocesses 2 --dist loadfile
 
 study: env      ## a preset as a DVC experiment: make study PRESET=paper SET="folder.path=/my/videos"
 	@python study.py run "$(PRESET)" $(SET)

@@ -1,6 +1,9 @@
 """A real HTTP server on loopback that serves clips and misbehaves on request. Run by tests, or by hand:
 
-    python -m tests.media_server FOLDER      # prints its address; links are address/BEHAVIOUR/FILE
+    python -m tests.media_server FOLDER LIST.csv
+
+serves FOLDER/real and FOLDER/fake until Ctrl-C and writes the list of links to them, every third one
+broken, for `youtube.lists`. A link is ADDRESS/BEHAVIOUR/FILE.
 
 Behaviours: ok, missing (404), forbidden (403), private_redirect (to 127.0.0.2), page (HTML named
 .mp4), page_as_video (HTML said to be video/mp4), octets (the clip as application/octet-stream),
@@ -16,13 +19,31 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
+REASONS = {
+    "ok": "",
+    "octets": "",
+    "busy": "",
+    "cut": "",
+    "missing": "removed",
+    "forbidden": "login_required",
+    "page": "unsupported",
+    "page_as_video": "corrupt",
+    "broken": "corrupt",
+    "always_busy": "rate_limited",
+    "down": "rate_limited",
+    "stall": "network",
+    "endless": "too_large",
+    "large": "too_large",
+}
+"""What a download should make of each behaviour: the file, or a reason."""
+GOOD, BAD = ([name for name, reason in REASONS.items() if bool(reason) == bad] for bad in (False, True))
 PAGE = b"<!DOCTYPE html><html><head><title>Sign up</title></head><body>Nothing to see</body></html>"
 
 
@@ -175,7 +196,24 @@ def serving(folder: Path, stall_s: float = 30.0) -> Iterator[MediaServer]:
         server.server_close()
 
 
+def links(server: MediaServer) -> dict[str, tuple[str, str]]:
+    """Links to the files below real/ and fake/ of the server's folder, every third broken: url -> label, reason."""
+    files = sorted(path.relative_to(server.folder) for path in server.folder.glob("[rf]*/*") if path.is_file())
+    found = {}
+    for number, file in enumerate(files):
+        behaviour = BAD[number // 3 % len(BAD)] if number % 3 == 2 else GOOD[number % len(GOOD)]
+        found[f"{server.address}/{behaviour}/{quote(str(file))}"] = (file.parts[0], REASONS[behaviour])
+    return found
+
+
+def write_list(path: Path, found: Mapping[str, tuple[str, str]]) -> None:
+    """The links as a list of the project's own form."""
+    rows = [f"{url},{label}" for url, (label, _) in found.items()]
+    path.write_text("\n".join(["url,label", *rows]) + "\n")
+
+
 if __name__ == "__main__":
     with serving(Path(sys.argv[1])) as chosen:
-        print(chosen.address, flush=True)
+        write_list(Path(sys.argv[2]), links(chosen))
+        print(f"serving {sys.argv[1]} at {chosen.address}; the list is {sys.argv[2]}; Ctrl-C ends", flush=True)
         threading.Event().wait()

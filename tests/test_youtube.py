@@ -24,6 +24,7 @@ from facestudy.settings import check
 from facestudy.work_cache import WorkCache, file_sha256
 from facestudy.youtube import Downloads, ListSettings, Outcome, YoutubeSettings, obtain
 from tests.media import write_clip
+from tests.media_server import REASONS as BEHAVIOURS
 from tests.media_server import MediaServer, serving
 from tests.project import ENVIRONMENT, deep_update, params, stage, write_params
 
@@ -65,31 +66,13 @@ def fetch_all(links: list[Link], cache: Path, **changes: Any) -> dict[str, Outco
     return {outcome.link.url.split("/")[3]: outcome for outcome in outcomes}
 
 
-WANTED = {
-    "ok": "",
-    "octets": "",
-    "busy": "",
-    "cut": "",
-    "missing": "removed",
-    "forbidden": "login_required",
-    "page": "unsupported",
-    "page_as_video": "corrupt",
-    "broken": "corrupt",
-    "always_busy": "rate_limited",
-    "down": "rate_limited",
-    "stall": "network",
-    "endless": "too_large",
-    "large": "too_large",
-}
-
-
 def test_every_misbehaviour_has_its_reason_and_nothing_that_works_is_lost(
     server: MediaServer, clips: Path, tmp_path: Path
 ) -> None:
-    links = [Link(f"{server.address}/{behaviour}/0.mp4", "real") for behaviour in WANTED]
+    links = [Link(f"{server.address}/{behaviour}/0.mp4", "real") for behaviour in BEHAVIOURS]
     found = fetch_all(links, tmp_path)
-    assert {behaviour: outcome.reason for behaviour, outcome in found.items()} == WANTED
-    for behaviour, reason in WANTED.items():
+    assert {behaviour: outcome.reason for behaviour, outcome in found.items()} == BEHAVIOURS
+    for behaviour, reason in BEHAVIOURS.items():
         if not reason:
             entry = found[behaviour].entry
             assert entry is not None
@@ -98,9 +81,9 @@ def test_every_misbehaviour_has_its_reason_and_nothing_that_works_is_lost(
 
     before = server.requests.copy()
     again = fetch_all(links, tmp_path)
-    assert {behaviour: outcome.reason for behaviour, outcome in again.items()} == WANTED
+    assert {behaviour: outcome.reason for behaviour, outcome in again.items()} == BEHAVIOURS
     asked = {path.split("/")[1] for path, count in server.requests.items() if count > before[path]}
-    assert asked == {behaviour for behaviour, reason in WANTED.items() if REASONS.get(reason, False)}
+    assert asked == {behaviour for behaviour, reason in BEHAVIOURS.items() if REASONS.get(reason, False)}
 
 
 def test_parts_of_a_video_are_fetched_once(server: MediaServer, tmp_path: Path) -> None:
