@@ -7,10 +7,8 @@ re-encoding and resizing; cut-outs rather than frames, so that borders and capti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import imagehash
 import numpy as np
@@ -25,6 +23,9 @@ from facestudy.work_cache import key_of
 
 SIDE = 16
 BITS = SIDE * SIDE
+
+BLOCK = 512
+"""Faces compared with all later ones at once."""
 
 Bits = npt.NDArray[np.bool_]
 
@@ -60,13 +61,12 @@ def find(videos: pd.DataFrame, faces: pd.DataFrame, hashes: Bits, settings: Dupl
     if settings.max_distance is not None:
         once = (faces["video_id"] == faces["video_id"].map(first_of)).to_numpy()
         alike = _alike(faces.loc[once, "video_id"], hashes[once], settings.max_distance)
-        for first, second, found in alike:
-            if found["matched"] >= settings.min_share * found["faces"]:
-                rows.append(_row(about, first, second, "near", found))
+        alike = alike[alike["matched"] >= settings.min_share * alike["faces"]]
+        rows += [_row(about, pair.pop("first"), pair.pop("second"), "near", pair) for pair in alike.to_dict("records")]
     return frame(rows, DUPLICATES)
 
 
-def _row(about: pd.DataFrame, first: str, second: str, kind: str, found: dict[str, int]) -> dict[str, object]:
+def _row(about: pd.DataFrame, first: str, second: str, kind: str, found: dict[Any, Any]) -> dict[str, object]:
     people = [set(about.loc[video, ["identity", "donor"]]) - {""} for video in (first, second)]
     return {
         "pair_id": key_of(first, second)[:16],
@@ -79,28 +79,36 @@ def _row(about: pd.DataFrame, first: str, second: str, kind: str, found: dict[st
     }
 
 
-def _alike(video_ids: pd.Series, hashes: Bits, max_distance: int) -> Iterator[tuple[str, str, dict[str, int]]]:
-    """Pairs of videos with a face in common, in order of their ids: faces (of the one with fewer), how many of
-    them have a match, the least distance."""
+def _alike(video_ids: pd.Series, hashes: Bits, max_distance: int) -> pd.DataFrame:
+    """Pairs of videos with a face in common, first and second in order of their ids: faces (of the one with
+    fewer), how many of them are matched, the least distance."""
     ids = video_ids.to_numpy().astype(str)
     order = np.argsort(ids, kind="stable")
-    names, starts = np.unique(ids[order], return_index=True)
+    names, number, sizes = np.unique(ids[order], return_inverse=True, return_counts=True)
     # Signs instead of bits: a matrix product then counts equal less unequal ones.
     signs = np.where(hashes[order], 1, -1).astype(np.float32)
-    for number, (start, end) in enumerate(pairwise(starts)):  # against all later ones
-        distances = (BITS - signs[start:end] @ signs[end:].T) / 2
-        later = starts[number + 1 :] - end
-        here = np.minimum.reduceat(distances, later, axis=1)
-        there = distances.min(axis=0)
-        for place in np.flatnonzero(here.min(axis=0) <= max_distance):
-            theirs = there[later[place] : later[place + 1] if place + 1 < len(later) else None]
-            fewer = min((here[:, place], theirs), key=len)
-            found = {
-                "faces": len(fewer),
-                "matched": int((fewer <= max_distance).sum()),
-                "distance": int(fewer.min()),
-            }
-            yield str(names[number]), str(names[number + 1 + place]), found
+    parts = []
+    for low in range(0, len(signs), BLOCK):
+        product = signs[low : low + BLOCK] @ signs[low:].T
+        row, column = np.nonzero(product >= BITS - 2 * max_distance)
+        distance = (BITS - product[row, column]) / 2
+        row, column = row + low, column + low
+        part = pd.DataFrame({"first": number[row], "second": number[column], "row": row, "column": column})
+        parts.append(part.assign(distance=distance)[part["first"] < part["second"]])
+    pairs = pd.concat(parts, ignore_index=True).groupby(["first", "second"])
+    found = pairs.agg(rows=("row", "nunique"), columns=("column", "nunique"), distance=("distance", "min"))
+    found = found.reset_index()
+    of_first, of_second = sizes[found["first"]], sizes[found["second"]]
+    matched = np.where(of_first <= of_second, found["rows"], found["columns"])
+    return pd.DataFrame(
+        {
+            "first": names[found["first"]],
+            "second": names[found["second"]],
+            "faces": np.minimum(of_first, of_second),
+            "matched": matched,
+            "distance": found["distance"].astype(int),
+        }
+    )
 
 
 def summary(pairs: pd.DataFrame) -> str:
