@@ -171,9 +171,8 @@ def expected(params: Params) -> str:
         video_gb, height = expected_video_gb(videos, params.youtube), params.youtube.max_height
     frames = videos * (params.frames.per_video or params.frames.max_per_video)
     reduced = round((params.frames.max_side or 1e9) * 9 / 16)
-    width, crop_height = params.crops.size
     pictures = Pictures(
-        video_gb, frames, min(height, reduced), params.frames.format, width * crop_height * len(params.variants)
+        video_gb, frames, min(height, reduced), params.frames.format, params.crops.size, len(params.variants)
     )
     faces = min(frames, 2 * (params.split.faces_per_class or frames))
     return estimate(params.models, params.variants, params.seeds, params.split, faces, pictures)

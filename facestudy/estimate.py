@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from facestudy.model_settings import ModelSettings
 from facestudy.split import SplitSettings
+from facestudy.storage import crop_bytes, cut_out_bytes, frame_bytes
 
 STEP_MS = {"meso4": (256, 10.7), "mesoinception4": (256, 16.0), "vgg19": (150, 127.0), "resnet50": (150, 107.0)}
 """network -> (pixels, milliseconds of one training step an image) at width 1 on 2 cores without a
@@ -15,31 +16,29 @@ PREDICT_SHARE = 0.35
 """A prediction costs about this part of a training step."""
 OVERHEAD_S = 20.0
 """Seconds a training takes to start: importing TensorFlow and tracing the graphs."""
-FRAME_BYTES = {"png": 1.2, "jpg": 0.23}
-"""A pixel of a frame of real video; a cut-out is PNG. From 32 web clips, nine of ten take less."""
-CUT_OUT_SIDE = 0.8
-"""Of the frame's height: a face of two fifths, cut out at twice its size."""
-CROP_BYTES = 1.5
-"""A pixel of a stored crop (PNG)."""
 COPIES = 2
 """DVC keeps its cache beside the work tree; with the work cache, which joins DVC's when a run ends, 3 meanwhile."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a run will store: videos it fetches, GB; frames, their height in pixels and format; pixels of all crops."""
+    """What a run will store: videos it fetches, GB; frames, their height in pixels and format; crops, (width, height)
+    and how many variants."""
 
     video_gb: float
     frames: int
     height: int
     format: str
-    crop_pixels: int
+    crop_size: tuple[int, int]
+    variants: int
 
     def gigabytes(self) -> dict[str, float]:
         """GB of each kind, one copy."""
-        frame = self.height**2 * 16 / 9 * FRAME_BYTES[self.format]
-        cut_out = (CUT_OUT_SIDE * self.height) ** 2 * FRAME_BYTES["png"]
-        each = {"frames": frame, "faces": cut_out, "crops": self.crop_pixels * CROP_BYTES}
+        each = {
+            "frames": frame_bytes(self.height**2 * 16 / 9, self.format),
+            "faces": cut_out_bytes(self.height),
+            "crops": crop_bytes(self.crop_size) * self.variants,
+        }
         return {"videos": self.video_gb} | {kind: self.frames * size / 1e9 for kind, size in each.items()}
 
 

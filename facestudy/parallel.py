@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Literal, TypeVar
 
 import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from pydantic import Field
 from tqdm import tqdm
 
+from facestudy.errors import StudyError
 from facestudy.settings import Section
 
 T = TypeVar("T")
@@ -42,11 +44,23 @@ def map_items(
                 yield function(item)
                 bar.update()
             return
-        with _backend(settings):
+        with _backend(settings), _told():
             parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")
             for result in parallel(joblib.delayed(function)(item) for item in items):
                 yield result
                 bar.update()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A worker that dies is no error of ours."""
+    try:
+        yield
+    except TerminatedWorkerError:
+        raise StudyError(
+            "a worker process died (killed, or out of memory); run again, what was finished is kept. If it happens "
+            "again, lower compute.workers."
+        ) from None
 
 
 @contextmanager

@@ -22,7 +22,8 @@ from facestudy.errors import StudyError
 from facestudy.parallel import ComputeSettings
 from facestudy.regions import Box
 from facestudy.settings import check
-from stages.stage import output_file, output_folder, read_params, run, section
+from facestudy.storage import crop_bytes
+from stages.stage import needs, output_file, output_folder, read_params, run, section
 
 FACES = Path("data/faces/index.csv")
 CROPS = Path("data/crops")
@@ -45,6 +46,7 @@ def main() -> str:
     faces = faces_from_table(tables.read(FACES, tables.FACES))
     if not faces:
         raise StudyError(f"{FACES} lists no face, so there is nothing to crop; data/faces/dropped.csv says why.")
+    needs(len(faces) * crop_bytes(settings.size))
     colour = mean_colour(faces, FACES.parent, boxes["face"], compute)
     with output_folder(CROPS / name) as target:
         rows = write_crops(faces, FACES.parent, target, plan, colour, compute)

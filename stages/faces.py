@@ -14,8 +14,9 @@ from facestudy.errors import StudyError
 from facestudy.faces import FaceSettings
 from facestudy.parallel import ComputeSettings, map_items
 from facestudy.quality import Drop
+from facestudy.storage import cut_out_bytes
 from facestudy.work_cache import WorkCache, code_of, file_sha256, key_of, link_or_copy
-from stages.stage import WORK_CACHE, output_file, output_folder, read_params, run, section
+from stages.stage import WORK_CACHE, needs, output_file, output_folder, read_params, run, section
 
 FRAMES = Path("data/frames")
 MAX_PIXELS = 10**9  # frames are our own pictures
@@ -85,6 +86,7 @@ def main() -> str:
     per_video = {str(video_id): rows for video_id, rows in index.groupby("video_id")}
     work = functools.partial(one_video, settings=settings)
     items = [rows["path"].tolist() for rows in per_video.values()]
+    needs(sum(cut_out_bytes(height) for height in index["height"]))
     found: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
     with output_folder(Path("data/faces")) as out, output_file(Path("metrics/faces.csv")) as report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,8 +14,9 @@ from facestudy.errors import StudyError
 from facestudy.folder import FolderSettings
 from facestudy.frames import FrameSettings
 from facestudy.parallel import ComputeSettings, map_items
+from facestudy.storage import frame_bytes
 from facestudy.work_cache import WorkCache, code_of, key_of, link_or_copy
-from stages.stage import WORK_CACHE, output_folder, read_params, run, section
+from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
 
 Wanted = tuple[str, str, float | None, float | None]
 """Of a video: path, sha256, and the start and end in seconds of the part that is wanted."""
@@ -30,6 +32,13 @@ def one_video(item: Wanted, root: Path, settings: FrameSettings, max_pixels: int
     )
 
 
+def expected_bytes(video: dict[Any, Any], settings: FrameSettings) -> float:
+    """About what the frames of a video will take."""
+    pixels = video["width"] * video["height"] * min(1.0, (settings.max_side or 1e9) / max(video["width"], 1)) ** 2
+    count = settings.per_video or min(settings.max_per_video, video["fps"] * video["duration_s"] / (settings.every or 1))
+    return float(max(count, 1) * frame_bytes(pixels, settings.format))
+
+
 def main() -> str:
     params = read_params()
     settings = section(params, "frames", FrameSettings)
@@ -43,6 +52,7 @@ def main() -> str:
         (path, sha256, None if pd.isna(start) else start, None if pd.isna(end) else end)
         for path, sha256, start, end in zip(*(usable[column] for column in columns), strict=True)
     ]
+    needs(sum(expected_bytes(video, settings) for video in usable.to_dict("records")))
     rows, dropped = [], []
     with output_folder(Path("data/frames")) as out:
         entries = map_items(work, items, section(params, "compute", ComputeSettings), "frames")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import logging
 import os
 import shutil
@@ -118,13 +119,37 @@ def run(name: str, main: Callable[[], str]) -> None:
     except KeyboardInterrupt:
         print(f"{name}: interrupted; what was finished is kept.", file=sys.stderr)
         sys.exit(130)
-    except OSError as error:
-        if error.errno != 28:  # ENOSPC
+    except Exception as error:
+        sentence = _fault(error)
+        if sentence is None:
             raise
-        free = shutil.disk_usage(Path.cwd()).free / 2**20
-        print(f"{name}: the disk is full ({free:.0f} MiB free); make room and run again.", file=sys.stderr)
+        print(f"{name}: {sentence}", file=sys.stderr)
         sys.exit(1)
     print(f"{name}: {summary}")
+
+
+_need_mb = 1.0
+
+
+def needs(size: float) -> None:
+    """Remember how many bytes the stage will write, for what is said when the disk is full."""
+    global _need_mb
+    _need_mb = max(1.0, size / 1e6)
+
+
+def _fault(error: Exception) -> str | None:
+    """A sentence for an error that is the machine's and not ours, else None."""
+    # FFmpeg and HDF5 have exceptions of their own; the text is the operating system's.
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
+        free = shutil.disk_usage(Path.cwd()).free / 1e6
+        return (
+            f"the disk is full ({free:.0f} MB free); the stage needs about {_need_mb:.0f} MB; make room and run again, "
+            "what was finished is kept."
+        )
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; mend that and run again, what was finished is kept."
+    return None
 
 
 def _die_with_parent() -> None:

@@ -15,10 +15,11 @@ from facestudy.folder import FolderSettings, examine, list_items
 from facestudy.parallel import ComputeSettings, map_items
 from facestudy.regions import Box
 from facestudy.sample import Clip, SampleSettings
+from facestudy.storage import CLIP_BYTES
 from facestudy.video import probe
 from facestudy.work_cache import WorkCache, code_of, file_sha256, key_of, link_or_copy
 from facestudy.youtube import YoutubeSettings
-from stages.stage import WORK_CACHE, output_folder, read_params, run, section
+from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
 
 OUT = Path("data/videos")
 
@@ -36,6 +37,7 @@ def from_sample(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
     settings = section(params, "sample", SampleSettings)
     boxes = section(params, "regions", dict[str, Box])
     clips = sample.clips(settings)
+    needs(len(clips) * settings.frames * settings.width * settings.height * CLIP_BYTES)
     work = functools.partial(one_clip, settings=settings, boxes=boxes)
     rows: list[dict[str, object]] = []
     for clip, entry in zip(

@@ -1,0 +1,175 @@
+"""A tiny study in a folder of its own: start it, hurt it, run it again, compare every byte."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from facestudy.work_cache import file_sha256
+from tests.project import copy_project, deep_update, environment_for, params
+
+OUTPUTS = ("data", "models", "predictions", "metrics", "reports")
+STAGES = ("videos", "frames", "faces", "duplicates", "split", "crops", "train", "evaluate", "compare", "focus")
+LIMIT_S = 240
+
+
+def tiny_params() -> dict[str, object]:
+    """The project's settings at their smallest: one model, one variant, one seed."""
+    values = deep_update(
+        params(),
+        {
+            "sample": {"people": 10, "seconds": 0.4, "fps": 5},
+            "frames": {"per_video": 2},
+            "split": {"test": 0.34, "validation": 0.3},
+            "crops": {"size": [64, 64], "sheet_faces": 2},
+            "seeds": [1],
+            "evaluate": {"resamples": 200},
+            "variants": ["eyes_lower"],
+            "focus": "eyes_lower",
+            "compute": {"workers": 2},
+        },
+    )
+    values["models"] = {"mesonet": {**values["models"]["mesonet"], "input_size": 64, "epochs": 2}}
+    return values
+
+
+def pristine(folder: Path) -> Path:
+    """The project with tiny settings, nothing run; every try begins as a copy of it."""
+    return copy_project(folder, tiny_params())
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended, and what it said (both streams)."""
+
+    code: int
+    text: str
+
+
+class Study:
+    """A copy of the pristine project and the `dvc repro` that runs in it."""
+
+    def __init__(self, source: Path, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        shutil.copytree(source, folder, symlinks=True)
+        self.environment = {**environment_for(folder), **environment}
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self, *command: str) -> None:
+        """Begin a command (`dvc repro` unless another is given) in a process group of its own."""
+        self.process = subprocess.Popen(
+            command or ("dvc", "repro"),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def finish(self, timeout: float = LIMIT_S) -> Finished:
+        """Wait for the command that was begun."""
+        assert self.process is not None
+        text, _ = self.process.communicate(timeout=timeout)
+        return Finished(self.process.returncode, text)
+
+    def run(self, *command: str) -> Finished:
+        self.start(*command)
+        return self.finish()
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process at work in the project's folder, or below the command that was begun."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(self.folder):
+                    found.append(process)
+        return found
+
+    def stage(self) -> psutil.Process | None:
+        """The running stage's process."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                words = process.cmdline()
+                if "-m" in words and any(word.startswith("stages.") for word in words):
+                    return process
+        return None
+
+    def workers(self) -> list[psutil.Process]:
+        """The running stage's worker processes."""
+        stage = self.stage()
+        return [] if stage is None else stage.children(recursive=True)
+
+    def hurt(self, target: str, sign: signal.Signals) -> str:
+        """Send a signal to dvc, to the stage, to one worker, or (all) to the whole group as Ctrl-C does.
+
+        Returns whom it reached; a stage stands in for a worker, dvc for a stage, where there is none.
+        """
+        assert self.process is not None
+        if target == "all":
+            os.killpg(self.process.pid, sign)
+            return "all"
+        with contextlib.suppress(psutil.Error):
+            workers, stage = self.workers() if target == "worker" else [], self.stage()
+            if target == "worker" and workers:
+                workers[-1].send_signal(sign)
+                return "worker"
+            if target in ("worker", "stage") and stage is not None:
+                stage.send_signal(sign)
+                return "stage"
+        self.process.send_signal(sign)
+        return "dvc"
+
+    def outputs(self) -> dict[str, str]:
+        """sha256 of everything that a run leaves: outputs and the lock."""
+        files = [path for name in OUTPUTS for path in (self.folder / name).rglob("*") if path.is_file()]
+        files = [path for path in files if path.name != ".gitignore"]
+        return {str(path.relative_to(self.folder)): file_sha256(path) for path in (*files, self.folder / "dvc.lock")}
+
+
+def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    """The names of the files that only one has, or that differ."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def gone_within(study: Study, seconds: float) -> list[str]:
+    """Wait until no process of the study is left; the command lines of those that still are."""
+    end = time.monotonic() + seconds
+    left = study.processes()
+    while left and time.monotonic() < end:
+        time.sleep(0.2)
+        left = study.processes()
+    lines = []
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            lines.append(" ".join(process.cmdline()))
+    return lines
+
+
+@contextlib.contextmanager
+def tmpfs(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A small file system of its own, for disks that fill up; needs root."""
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path, leave_kb: int) -> Path:
+    """Write a file that leaves only so much of the folder's disk."""
+    balloon = folder / "balloon"
+    free = shutil.disk_usage(folder).free
+    with balloon.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, free - leave_kb * 1024))
+    return balloon
