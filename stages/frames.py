@@ -35,7 +35,8 @@ def one_video(item: Wanted, root: Path, settings: FrameSettings, max_pixels: int
 def expected_bytes(video: dict[Any, Any], settings: FrameSettings) -> float:
     """About what the frames of a video will take."""
     pixels = video["width"] * video["height"] * min(1.0, (settings.max_side or 1e9) / max(video["width"], 1)) ** 2
-    count = settings.per_video or min(settings.max_per_video, video["fps"] * video["duration_s"] / (settings.every or 1))
+    all_frames = video["fps"] * video["duration_s"]
+    count = settings.per_video or min(settings.max_per_video, all_frames / (settings.every or 1))
     return float(max(count, 1) * frame_bytes(pixels, settings.format))
 
 
