@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from facestudy import given_csv, video
+from facestudy import decode, given_csv, video
 from facestudy.errors import StudyError
 from facestudy.layouts import LAYOUTS, Item, choose
 from facestudy.settings import Section
 from facestudy.tables import ID, LABELS
-from facestudy.video import MediaError
+from facestudy.video import Limits, MediaError
 from facestudy.work_cache import file_sha256
 
 
@@ -30,10 +30,24 @@ class FolderSettings(Section):
     compressions: list[str] | None
     max_per_class: Annotated[int, Field(ge=1)] | None
     max_megapixels: Annotated[float, Field(gt=0)]
+    max_duration_s: Annotated[float, Field(gt=0)]
+    max_file_gb: Annotated[float, Field(gt=0)]
+    max_frames: Annotated[int, Field(ge=1)]
+    max_streams: Annotated[int, Field(ge=1)]
+    decode_s: Annotated[float, Field(gt=0)]
+    decode_mb: Annotated[int, Field(ge=64)]
 
     @property
-    def max_pixels(self) -> int:
-        return int(self.max_megapixels * 1e6)
+    def limits(self) -> Limits:
+        return Limits(
+            int(self.max_megapixels * 1e6),
+            self.max_duration_s,
+            int(self.max_file_gb * 1e9),
+            self.max_frames,
+            self.max_streams,
+            self.decode_s,
+            self.decode_mb,
+        )
 
 
 TABLE_COLUMNS = ("identity", "donor", "method")
@@ -143,7 +157,7 @@ def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
             raise MediaError("a link that leads out of the folder")
         if not stat.S_ISREG(path.stat().st_mode):
             raise MediaError("not a regular file")
-        found = video.probe(path, settings.max_pixels)
+        found = decode.probe(path, settings.limits)
     except MediaError as error:
         return {**row, "reason": str(error)}
     except OSError as error:

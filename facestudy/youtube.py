@@ -34,7 +34,7 @@ from facestudy.folder import method_of
 from facestudy.links import Link
 from facestudy.settings import Section
 from facestudy.tables import LABELS, Table
-from facestudy.video import VIDEO_SUFFIXES
+from facestudy.video import VIDEO_SUFFIXES, Limits
 from facestudy.work_cache import MANIFEST, WorkCache, file_sha256, key_of
 
 LISTS = "data/lists"
@@ -158,7 +158,7 @@ def _list_by_address(item: ListSettings, settings: YoutubeSettings, cache: WorkC
     return cache.entry(key_of("list", item.sha256), build) / "list.csv"
 
 
-def obtain(wanted: Sequence[Link], settings: YoutubeSettings, max_pixels: int, cache: WorkCache) -> Iterator[Outcome]:
+def obtain(wanted: Sequence[Link], settings: YoutubeSettings, limits: Limits, cache: WorkCache) -> Iterator[Outcome]:
     """What became of each link, in their order; two parts of one video are one download.
 
     Raises StudyError when the disk is full. Ctrl-C ends the running downloads and keeps what they have.
@@ -168,7 +168,7 @@ def obtain(wanted: Sequence[Link], settings: YoutubeSettings, max_pixels: int, c
     for link in wanted:
         first.setdefault(link.key, link)
     downloads = Downloads(settings)
-    work = functools.partial(_one, settings=settings, max_pixels=max_pixels, cache=cache, downloads=downloads)
+    work = functools.partial(_one, settings=settings, limits=limits, cache=cache, downloads=downloads)
     done: dict[str, Outcome] = {}
     bar: Any = tqdm(total=len(first), desc="videos", unit="", mininterval=1.0)
     with ThreadPoolExecutor(settings.concurrent) as pool, bar:
@@ -291,11 +291,11 @@ _ACCESS = ("extractors", "cookies", "cookies_from_browser", "proxy", "allow_priv
 """What decides, besides the link, whether a video can be had: a change of it makes the gone worth a try."""
 
 
-def _one(link: Link, settings: YoutubeSettings, max_pixels: int, cache: WorkCache, downloads: Downloads) -> Outcome:
+def _one(link: Link, settings: YoutubeSettings, limits: Limits, cache: WorkCache, downloads: Downloads) -> Outcome:
     """Fetch a link, or take what an earlier run found."""
     # Limits do not decide a file's bytes: loosening one must not fetch again what is there.
     key = key_of(link.key, settings.max_height, settings.codecs)
-    gone_key = key_of("gone", key, settings.model_dump(include={*_LIMITS, *_ACCESS}), max_pixels)
+    gone_key = key_of("gone", key, settings.model_dump(include={*_LIMITS, *_ACCESS}), vars(limits))
     gone = cache.find(gone_key)
     if gone is not None:
         return Outcome(link, None, **json.loads((gone / "gone.json").read_text()))
@@ -305,7 +305,7 @@ def _one(link: Link, settings: YoutubeSettings, max_pixels: int, cache: WorkCach
         if not links.is_address(link.url):
             raise _NotThere("unsupported", "no http or https address")
         partial.mkdir(parents=True, exist_ok=True)
-        answer = downloads.fetch(link, partial, max_pixels)
+        answer = downloads.fetch(link, partial, limits)
         suffix = Path(answer["file"]).suffix.lower()
         name = "video" + (suffix if suffix in VIDEO_SUFFIXES else ".mp4")
         (partial / answer["file"]).rename(folder / name)
@@ -363,14 +363,14 @@ class Downloads:
             self._next = turn + self._settings.sleep_s
         self._stopped.wait(turn - now)
 
-    def fetch(self, link: Link, folder: Path, max_pixels: int) -> dict[str, Any]:
+    def fetch(self, link: Link, folder: Path, limits: Limits) -> dict[str, Any]:
         """Download into folder; the answer of facestudy.fetch. Raises _NotThere, or StudyError on a full disk."""
         request = {
             "work": "fetch",
             "url": link.url,
             "youtube": bool(links.youtube_id(link.url)),
             "folder": str(folder),
-            "max_pixels": max_pixels,
+            "limits": vars(limits),
         }
         wait = 0.0
         for attempt in range(self._settings.retries + 1):

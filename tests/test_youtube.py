@@ -23,7 +23,7 @@ from facestudy.links import Link
 from facestudy.settings import check
 from facestudy.work_cache import WorkCache, file_sha256
 from facestudy.youtube import Downloads, ListSettings, Outcome, YoutubeSettings, obtain
-from tests.media import write_clip
+from tests.media import LIMITS, write_clip
 from tests.media_server import MediaServer, serving
 from tests.project import ENVIRONMENT, deep_update, params, stage, write_params
 
@@ -38,7 +38,6 @@ FAST = {
     "concurrent": 2,
     "min_videos_per_class": 1,
 }
-MAX_PIXELS = 10**7
 
 
 def settings(**changes: Any) -> YoutubeSettings:
@@ -61,7 +60,7 @@ def server(clips: Path) -> Iterator[MediaServer]:
 
 def fetch_all(links: list[Link], cache: Path, **changes: Any) -> dict[str, Outcome]:
     """behaviour -> what became of the link."""
-    outcomes = obtain(links, settings(**changes), MAX_PIXELS, WorkCache(cache))
+    outcomes = obtain(links, settings(**changes), LIMITS, WorkCache(cache))
     return {outcome.link.url.split("/")[3]: outcome for outcome in outcomes}
 
 
@@ -105,11 +104,11 @@ def test_every_misbehaviour_has_its_reason_and_nothing_that_works_is_lost(
 
 def test_parts_of_a_video_are_fetched_once(server: MediaServer, tmp_path: Path) -> None:
     parts = [Link(f"{server.address}/ok/1.mp4", "real", start_s=s, end_s=s + 1) for s in (0.0, 2.0)]
-    first, second = obtain(parts, settings(), MAX_PIXELS, WorkCache(tmp_path))
+    first, second = obtain(parts, settings(), LIMITS, WorkCache(tmp_path))
     assert first.entry == second.entry is not None
     assert first.link.video_id != second.link.video_id
     requests = sum(server.requests.values())
-    (other,) = obtain([Link(f"{server.address}/ok/1.mp4", "real")], settings(), MAX_PIXELS, WorkCache(tmp_path))
+    (other,) = obtain([Link(f"{server.address}/ok/1.mp4", "real")], settings(), LIMITS, WorkCache(tmp_path))
     assert other.entry == first.entry and sum(server.requests.values()) == requests
 
 
@@ -128,9 +127,9 @@ def test_a_file_that_was_complete_when_the_run_was_killed_is_taken_up(
 ) -> None:
     downloads = Downloads(settings())
     link = Link(f"{server.address}/ok/3.mp4", "real")
-    first = downloads.fetch(link, tmp_path, MAX_PIXELS)  # and nobody took the file away
+    first = downloads.fetch(link, tmp_path, LIMITS)  # and nobody took the file away
     sent = sum(server.sent.values())
-    assert downloads.fetch(link, tmp_path, MAX_PIXELS) == first
+    assert downloads.fetch(link, tmp_path, LIMITS) == first
     assert file_sha256(tmp_path / first["file"]) == file_sha256(clips / "3.mp4")
     assert sum(server.sent.values()) - sent <= sent / 2, "it was downloaded again"
 
@@ -157,7 +156,7 @@ def test_only_the_allowed_extractors_look_at_a_link(server: MediaServer, tmp_pat
 
 def test_addresses_that_are_none_start_nothing(tmp_path: Path) -> None:
     links = [Link(f"{scheme}x{number}", "real") for scheme in ("file:///etc/", "ftp://a.org/") for number in range(600)]
-    outcomes = list(obtain(links, settings(sleep_s=5.0), MAX_PIXELS, WorkCache(tmp_path)))
+    outcomes = list(obtain(links, settings(sleep_s=5.0), LIMITS, WorkCache(tmp_path)))
     assert len(outcomes) == 1200 and {outcome.reason for outcome in outcomes} == {"unsupported"}
 
 
@@ -168,7 +167,7 @@ def test_addresses_that_are_none_start_nothing(tmp_path: Path) -> None:
 def test_this_machine_is_refused(server: MediaServer, tmp_path: Path, host: str) -> None:
     port = server.server_address[1]
     link = Link(f"http://{host}:{port}/ok/0.mp4", "real")
-    (outcome,) = obtain([link], settings(allow_private=False), MAX_PIXELS, WorkCache(tmp_path))
+    (outcome,) = obtain([link], settings(allow_private=False), LIMITS, WorkCache(tmp_path))
     assert (outcome.reason, outcome.entry) == ("unsupported", None)
     assert "not a public address" in outcome.detail
     assert not server.requests
@@ -187,7 +186,7 @@ def test_a_redirect_to_a_private_address_is_refused(server: MediaServer, tmp_pat
         "url": f"{server.address}/private_redirect/0.mp4",
         "youtube": False,
         "folder": str(tmp_path),
-        "max_pixels": MAX_PIXELS,
+        "limits": vars(LIMITS),
         "settings": settings(allow_private=False).model_dump(exclude={"lists"}),
     }
     command = [sys.executable, "-c", REDIRECT, json.dumps(request)]
