@@ -68,8 +68,12 @@ def make_id(text: str, *prefix: str) -> str:
 
 
 def as_id(name: str) -> str:
-    """A name as it is where it can be an id, else an id made of it."""
-    return name if name == "" or ID.fullmatch(name) else make_id(name)
+    """A name as it is where it can be an id, else an id made of it.
+
+    One that begins with a hyphen would be a formula to a spreadsheet, an option to a command.
+    """
+    plain = ID.fullmatch(name) and len(name) <= 64 and not name.startswith("-")
+    return name if name == "" or plain else make_id(name)
 
 
 def method_of(label: str, method: str) -> str:
