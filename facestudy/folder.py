@@ -88,7 +88,11 @@ def list_items(settings: FolderSettings) -> list[Item]:
     row that names no file.
     """
     root = Path(settings.path)
-    if not root.is_dir():
+    try:
+        there = root.is_dir()
+    except OSError:  # a name that is too long
+        there = False
+    if not there:
         raise StudyError(f"folder.path: {root} is no folder; set it to the folder that holds real/ and fake/.")
     found = list(LAYOUTS[settings.layout](root))
     items = choose(found, settings.methods, settings.compressions, settings.max_per_class)
@@ -124,8 +128,9 @@ def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings
 def _with_table(items: list[Item], path: Path) -> list[Item]:
     try:
         text = given_csv.decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise StudyError(f"{path} cannot be read ({error.strerror}); folder.table should name a CSV.") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        said = getattr(error, "strerror", None) or error
+        raise StudyError(f"{path} cannot be read ({said}); folder.table should name a CSV.") from None
     known = {item.file: item for item in items}
     seen: set[str] = set()
     for where, cells in given_csv.rows(text, str(path), "file", TABLE_COLUMNS):

@@ -122,8 +122,9 @@ def wanted(settings: YoutubeSettings, cache: WorkCache) -> tuple[list[Link], int
         name = item.url or str(item.path)
         try:
             data = path.read_bytes()
-        except OSError as error:
-            raise StudyError(f"youtube.lists: {name} cannot be read ({error.strerror}).") from None
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+            said = getattr(error, "strerror", None) or error
+            raise StudyError(f"youtube.lists: {name} cannot be read ({said}).") from None
         digest = hashlib.sha256(data).hexdigest()
         if item.sha256 is None and Path(LISTS).resolve() not in path.resolve().parents:
             raise StudyError(
