@@ -50,6 +50,8 @@ class FolderSettings(Section):
         )
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a spreadsheet takes for the begin of a formula; no path or id in our tables begins so."""
 TABLE_COLUMNS = ("identity", "donor", "method")
 
 
@@ -101,6 +103,11 @@ def list_items(settings: FolderSettings) -> list[Item]:
             raise StudyError(_none_of(label, found, root, settings))
     if settings.table is not None:
         items = _with_table(items, root / settings.table)
+    files: dict[str, str] = {}
+    for item in items:
+        other = files.setdefault(make_id(item.file, item.label), item.file)
+        if other != item.file:  # 32 bits of a hash: made so, as chance hardly would
+            raise StudyError(f"{root}: the files {other!r} and {item.file!r} get the same id; rename one of the two.")
     return sorted(items, key=lambda item: item.file)
 
 
@@ -164,6 +171,8 @@ def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
             raise MediaError("the file's name is not valid UTF-8; rename it")
         if not path.resolve().is_relative_to(root.resolve()):
             raise MediaError("a link that leads out of the folder")
+        if item.file.startswith(FORMULA):
+            row["path"] = f"./{item.file}"
         if not stat.S_ISREG(path.stat().st_mode):
             raise MediaError("not a regular file")
         found = decode.probe(path, settings.limits)

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from facestudy import links
 from facestudy.errors import StudyError
 from facestudy.fetch import REASONS
-from facestudy.folder import method_of
+from facestudy.folder import FORMULA, method_of
 from facestudy.links import Link
 from facestudy.settings import Section
 from facestudy.tables import LABELS, Table
@@ -177,7 +177,8 @@ def obtain(wanted: Sequence[Link], settings: YoutubeSettings, limits: Limits, ca
             for outcome in pool.map(work, first.values()):
                 done[outcome.link.key] = outcome
                 words = outcome.link.video_id, outcome.link.url, outcome.reason or "ok", outcome.detail
-                bar.write("  ".join(words).rstrip(), file=sys.stderr)
+                line = "  ".join(words).rstrip()
+                bar.write("".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)
                 bar.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -212,6 +213,25 @@ def row(outcome: Outcome) -> dict[str, object]:
         "sha256": manifest[file],
         "status": "ok",
     }
+
+
+def request_row(outcome: Outcome, row: Mapping[str, object]) -> dict[str, object]:
+    """The row of requests.csv of a link, row being that of index.csv.
+
+    What lists and servers wrote goes into a table for people: a cell that a spreadsheet would take for
+    a formula begins with an apostrophe.
+    """
+    cells = {**row, "url": outcome.link.url, "detail": outcome.detail, "listed_in": outcome.link.where}
+    return {column: no_formula(str(cells.get(column) or "")) for column in REQUESTS.columns}
+
+
+def no_formula(cell: str) -> str:
+    """A cell as it is, after an apostrophe where it begins as formulas do.
+
+    >>> no_formula("=HYPERLINK(1)"), no_formula("a=b")
+    ("'=HYPERLINK(1)", 'a=b')
+    """
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
 def announcement(wanted: Sequence[Link], repeats: int, settings: YoutubeSettings) -> str:

@@ -80,7 +80,7 @@ def from_youtube(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
     for outcome in youtube.obtain(links, settings, limits, cache):
         row = youtube.row(outcome)
         rows.append(row)
-        requests.append({**row, "url": outcome.link.url, "listed_in": outcome.link.where, "detail": outcome.detail})
+        requests.append(youtube.request_row(outcome, row))
         if outcome.entry is not None:
             link_or_copy(outcome.entry / youtube.probe_of(outcome.entry)["file"], out / str(row["path"]))
     tables.write(out / "requests.csv", tables.frame(requests, youtube.REQUESTS), youtube.REQUESTS)
