@@ -29,6 +29,7 @@ from facestudy.errors import StudyError
 from facestudy.frames import FrameSettings
 from facestudy.video import Limits, MediaError, Probe
 
+COMMAND = (sys.executable, "-m", "facestudy.decode")
 START_S = 120.0
 """Seconds that a child may take for its imports, however busy the machine is."""
 OUT_OF_MEMORY = -4
@@ -78,7 +79,7 @@ class _Child:
         root = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "facestudy.decode"],
+            COMMAND,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},  # a thread more is memory more
             start_new_session=True,  # Ctrl-C is for who started it; its end closes the child's input, which ends it

@@ -56,16 +56,16 @@ TABLE_COLUMNS = ("identity", "donor", "method")
 
 
 def make_id(text: str, *prefix: str) -> str:
-    """An id ([a-z0-9_-]+) for any text: its plain letters and digits, and eight digits of a hash.
+    """An id ([a-z0-9_-]+) for any text: its plain letters and digits, and twelve digits of a hash.
 
     The same text always gives the same id; texts that look alike get different ones.
 
     >>> make_id("real/My Clip (1).mp4", "real")
-    'real_my-clip-1_da1e871f'
+    'real_my-clip-1_da1e871f4a0e'
     """
     stem = Path(text).stem.lower()
     plain = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:40].strip("-")
-    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return "_".join([*prefix, *([plain] if plain else []), digest])
 
 
@@ -106,7 +106,7 @@ def list_items(settings: FolderSettings) -> list[Item]:
     files: dict[str, str] = {}
     for item in items:
         other = files.setdefault(make_id(item.file, item.label), item.file)
-        if other != item.file:  # 32 bits of a hash: made so, as chance hardly would
+        if other != item.file:
             raise StudyError(f"{root}: the files {other!r} and {item.file!r} get the same id; rename one of the two.")
     return sorted(items, key=lambda item: item.file)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -136,4 +138,88 @@ def test_sound_only(tmp_path: Path) -> None:
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     with pytest.raises(MediaError, match="no video stream"):
+        probe(path, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ({"max_duration_s": 1.0}, r"1 s are more than 1 \(folder.max_duration_s\)"),
+        ({"max_frames": 11}, r"it has more than 11 frames \(folder.max_frames\)"),
+        ({"max_bytes": 500}, r"0.0 GB are more than 5e-07 \(folder.max_file_gb\)"),
+        ({"max_streams": 1}, r"2 streams are more than 1 \(folder.max_streams\)"),
+    ],
+)
+def test_limits(tmp_path: Path, limit: dict[str, Any], reason: str) -> None:
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        for stream in (container.add_stream("libx264", rate=10), container.add_stream("libx264", rate=10)):
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(12):
+            for stream in container.streams.video:
+                frame = av.VideoFrame.from_ndarray(numbered_picture(number), format="rgb24")
+                container.mux(stream.encode(frame))
+        for stream in container.streams.video:
+            container.mux(stream.encode())
+    assert probe(path, LIMITS).frames == 12
+    with pytest.raises(MediaError, match=reason):
+        probe(path, replace(LIMITS, **limit))
+
+
+def test_frames_that_grow_on_the_way_are_not_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "grows.avi"
+    noise = list(np.random.default_rng(0).integers(0, 255, (100, 256, 256, 3), dtype=np.uint8))
+    parts = [noise, [numbered_picture(1, 640, 480)] * 4]  # FFmpeg looks no further than 5 MB ahead
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        count = 0
+        for pictures in parts:
+            encoder = stream.codec_context if count == 0 else av.CodecContext.create("libx264", "w")
+            encoder.height, encoder.width = pictures[0].shape[:2]
+            encoder.pix_fmt, encoder.time_base, encoder.max_b_frames = "yuv420p", Fraction(1, 10), 0
+            encoder.options = {"qp": "0", "preset": "ultrafast", "g": "10"}
+            for picture in [*pictures, None]:
+                frame = None if picture is None else av.VideoFrame.from_ndarray(picture, format="rgb24")
+                for packet in encoder.encode(frame):
+                    packet.pts = packet.dts = count
+                    packet.time_base, packet.stream = Fraction(1, 10), stream
+                    container.mux(packet)
+                    count += 1
+    assert path.stat().st_size > 5_000_000
+    assert [frame.picture.shape for frame in read_video(path, [0, 103], LIMITS)] == [(256, 256, 3), (480, 640, 3)]
+    narrow = replace(LIMITS, max_pixels=256 * 256)
+    assert probe(path, narrow).frames == 104
+    shapes = []
+    with pytest.raises(MediaError, match="decoding stopped"):
+        for frame in read_video(path, [0, 103], narrow):
+            shapes.append(frame.picture.shape)
+    assert shapes == [(256, 256, 3)]
+
+
+def test_no_script_makes_ffmpeg_open_other_files(tmp_path: Path) -> None:
+    write_clip(tmp_path / "secret.mp4")
+    script = tmp_path / "script.mp4"
+    for text in (
+        "ffconcat version 1.0\nfile secret.mp4\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nsecret.mp4\n#EXT-X-ENDLIST\n",
+    ):
+        script.write_text(text)
+        with pytest.raises(MediaError, match="not decodable as a video"):
+            probe(script, LIMITS)
+
+
+@pytest.mark.parametrize("name", ["concat:secret.mp4", "http:x.mp4", "%03d.mp4", "-i.mp4"])
+def test_a_name_is_nothing_but_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(Path("plain.mp4")).rename(name)
+    assert probe(Path(name), LIMITS).frames == 12
+
+
+def test_a_damaged_picture_with_an_orientation_is_refused_by_probing_too(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)).save(path, exif=exif)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(MediaError, match="not decodable as a picture"):
         probe(path, LIMITS)

@@ -16,13 +16,13 @@ import pandas as pd
 import pytest
 import yt_dlp
 
-from facestudy import youtube
+from facestudy import tables, youtube
 from facestudy.errors import StudyError
 from facestudy.fetch import REASONS, formats, is_public, reason_of
-from facestudy.links import Link
+from facestudy.links import Link, parse
 from facestudy.settings import check
 from facestudy.work_cache import WorkCache, file_sha256
-from facestudy.youtube import Downloads, ListSettings, Outcome, YoutubeSettings, obtain
+from facestudy.youtube import REQUESTS, Downloads, ListSettings, Outcome, YoutubeSettings, obtain, request_row
 from tests.media import LIMITS, write_clip
 from tests.media_server import MediaServer, serving
 from tests.project import ENVIRONMENT, deep_update, params, stage, write_params
@@ -433,3 +433,15 @@ def test_an_interrupted_run_is_completed_with_the_same_bytes(
     assert not (hurt / "data/videos").exists()
     assert stage(hurt, "videos").returncode == 0
     assert outputs(hurt) == outputs(whole)
+
+
+def test_requests_hold_no_formula_and_the_progress_no_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    links = parse(b'=cmd|calc, [REAL]\n"@SUM(1)\x1b[2J", [FAKE]\nhttps://a.org/1=1.mp4, [REAL]\n', "+list.csv", None)
+    outcomes = list(obtain(links, settings(extractors=["youtube"]), LIMITS, WorkCache(tmp_path)))
+    table = tables.frame((request_row(outcome, youtube.row(outcome)) for outcome in outcomes), REQUESTS)
+    assert table["url"].tolist() == ["'=cmd|calc", "'@SUM(1)\x1b[2J", "https://a.org/1=1.mp4"]
+    assert table["listed_in"].tolist() == [f"'+list.csv, row {number}" for number in (1, 2, 3)]
+    assert list(table["label"]) == ["real", "fake", "real"] and list(table.columns) == REQUESTS.names()
+    assert "\x1b" not in capsys.readouterr().err
