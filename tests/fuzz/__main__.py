@@ -13,7 +13,9 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from tests.fuzz.rules import PEAK_MB, SLOW_S, Report, run
+from hypothesis import strategies as st
+
+from tests.fuzz.rules import PEAK_MB, SLOW_S, Report, Target, run
 from tests.fuzz.targets import TARGETS
 
 STUCK_S = 6 * SLOW_S
@@ -46,7 +48,7 @@ def supervise(name: str, count: int, seed: int) -> Report:
         started = time.monotonic()
         report = Report(name)
         current = place / "stage/input"
-        while not receiver.poll(1.0):
+        while not receiver.poll(0.5):
             touched = current.stat().st_mtime if current.exists() else time.time()
             if time.time() - touched > STUCK_S:
                 process.kill()
@@ -79,6 +81,8 @@ def main() -> None:
     options = parser.parse_args()
     sys.dont_write_bytecode = True
     names = options.target or list(TARGETS)
+    with tempfile.TemporaryDirectory() as folder:  # Hypothesis reads all of the code once, before the processes part
+        run("none", Target(st.text(), str), 1, 1, Path(folder))
     shares = sum(TARGETS[name][1] for name in names)
     print(f"{'target':<15}{'inputs':>7}{'seconds':>9}{'slowest s':>11}{'peak MB':>9}  outcomes", flush=True)
     reports = []
