@@ -111,14 +111,11 @@ def test_what_breaks_the_process_costs_one_file(tmp_path: Path, broken: None, na
     limits = replace(LIMITS, decode_s=0.5, decode_mb=200)
     good = write_clip(tmp_path / "good.mp4")
     bad = write_clip(tmp_path / f"{name}.mp4")
-    for path in (good, bad, good):
-        if path == good:
-            assert decode.probe(path, replace(limits, decode_s=30)).frames == 12
-            continue
-        started = time.monotonic()
-        with pytest.raises(DecodingStopped, match=reason):
-            decode.probe(path, limits if name in ("hang", "busy") else replace(limits, decode_s=30))
-        assert time.monotonic() - started < 10
+    started = time.monotonic()
+    with pytest.raises(DecodingStopped, match=reason):
+        decode.probe(bad, limits if name in ("hang", "busy") else replace(limits, decode_s=30))
+    assert time.monotonic() - started < 20
+    assert decode.probe(good, replace(limits, decode_s=30)).frames == 12
 
 
 def test_a_process_worn_out_by_others_is_not_the_files_fault(tmp_path: Path, broken: None) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import io
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,18 @@ def settings_files(folder: Path) -> Target:
     plain = deep_update(params(), {"source": "folder", "folder": {"path": str(folder / "set")}})
     original = (ROOT / "params.yaml").read_bytes()
     places = list(_places(plain))
+
+    def like(place: tuple[str, ...]) -> SearchStrategy[Any]:
+        """Values of the kind that stands there, so that some pass and later checks are reached."""
+        value = functools.reduce(lambda inner, key: inner[key], place, plain)
+        if isinstance(value, bool):
+            return st.booleans()
+        if isinstance(value, int | float):
+            return st.integers(-1, 3000) if isinstance(value, int) else st.floats(-0.5, 3000)
+        if isinstance(value, list) and value:
+            return st.lists(st.sampled_from(value), max_size=len(value))
+        return st.sampled_from([value, None, "full", "eyes"])
+
     scalars = st.one_of(
         cells(), st.none(), st.booleans(), st.integers(), st.floats(), st.sampled_from([10**400, -1, 0, 1 << 63])
     )
@@ -191,7 +205,7 @@ def settings_files(folder: Path) -> Target:
     lines = st.tuples(st.sampled_from(original.splitlines()), cells()).map(
         lambda pair: pair[0].partition(b":")[0] + b": " + pair[1].encode("utf-8", "replace")
     )
-    changes = st.tuples(st.sampled_from(places), values)
+    changes = st.sampled_from(places).flatmap(lambda place: st.tuples(st.just(place), st.one_of(like(place), values)))
     texts = st.one_of(mutated(st.just(original[:1500])), st.lists(lines, max_size=8).map(b"\n".join))
 
     def call(value: bytes | list[tuple[tuple[str, ...], Any]]) -> str:
@@ -270,7 +284,10 @@ def _media(folder: Path, originals: list[tuple[str, bytes]]) -> Target:
         return "accepted"
 
     def files(original: tuple[str, bytes]) -> SearchStrategy[tuple[str, bytes]]:
-        return st.tuples(st.just(original[0]), mutated(st.just(original[1])))
+        changed = mutated(st.just(original[1]))
+        if original[0] == ".png":
+            changed = st.one_of(changed, changed.map(_with_sums))
+        return st.tuples(st.just(original[0]), changed)
 
     return Target(st.sampled_from(originals).flatmap(files), call)
 
@@ -298,6 +315,18 @@ def _pictures(folder: Path) -> list[tuple[str, bytes]]:
         image.save(buffer, "PNG")
         found.append((".png", buffer.getvalue()))
     return found
+
+
+def _with_sums(png: bytes) -> bytes:
+    """A PNG with the checksums that its chunks should have, so that damage in them is looked at."""
+    data, place = bytearray(png), 8
+    while place + 12 <= len(data):
+        end = place + 8 + int.from_bytes(data[place : place + 4], "big")
+        if end + 4 > len(data):
+            break
+        data[end : end + 4] = zlib.crc32(data[place + 4 : end]).to_bytes(4, "big")
+        place = end + 4
+    return bytes(data)
 
 
 def _deep() -> Any:
@@ -350,12 +379,12 @@ def _places(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[tupl
 
 
 TARGETS: dict[str, tuple[Callable[[Path], Target], int]] = {
-    "link lists": (link_lists, 5),
-    "folder tables": (folder_tables, 3),
-    "ids": (ids, 3),
+    "link lists": (link_lists, 3),
+    "folder tables": (folder_tables, 2),
+    "ids": (ids, 2),
     "settings": (settings_files, 2),
-    "stage tables": (stage_tables, 3),
-    "pictures": (pictures, 2),
-    "videos": (videos, 2),
+    "stage tables": (stage_tables, 2),
+    "pictures": (pictures, 4),
+    "videos": (videos, 5),
 }
 """Name -> how to make it, and its share of the inputs."""
