@@ -7,7 +7,7 @@ export PYTHONPATH := $(CURDIR)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help env run test study retry back calibrate bench lint format lock clean-cache
+.PHONY: help env run test fuzz audit study retry back calibrate bench lint format lock clean-cache
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,13 @@ calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibrat
 
 bench: env      ## the measured figures that the documents quote
 	@for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
+
+fuzz: env       ## hostile input in bulk, about 10 minutes: make fuzz N=20000 SEED=1
+	python -m tests.fuzz --inputs $(or $(N),20000) --seed $(or $(SEED),1)
+
+audit: env      ## known vulnerabilities of the pinned dependencies; asks PyPI's JSON API
+	$(BIN)/pip install --quiet uv
+	uv tool run --python $(PYTHON) pip-audit==2.10.1 --requirement requirements.txt --require-hashes --disable-pip --strict
 
 lint: env       ## what .ci/run checks before the tests
 	ruff check .

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from ruamel.yaml import YAML
 
 from calibrate import CalibrationSettings
@@ -31,7 +30,7 @@ from facestudy.model_settings import ModelSettings, TrainSettings
 from facestudy.parallel import ComputeSettings
 from facestudy.regions import Box
 from facestudy.sample import SampleSettings
-from facestudy.settings import Name, Section, check, merge
+from facestudy.settings import Name, Section, check, merge, read_yaml, shown
 from facestudy.split import SplitSettings
 from facestudy.work_cache import WorkCache, share
 from facestudy.youtube import YoutubeSettings, expected_video_gb, wanted
@@ -77,14 +76,14 @@ def check_params(values: Mapping[str, Any], file: str = str(PARAMS)) -> Params:
             known = ", ".join(params.crop_variants)
             raise StudyError(f"{file}: variants names {name!r}, which crop_variants does not hold (known: {known}).")
     if not params.variants or len(set(params.variants)) < len(params.variants):
-        raise StudyError(f"{file}: variants = {params.variants}: name one or more different crop_variants.")
+        raise StudyError(f"{file}: variants = {shown(params.variants)}: name one or more different crop_variants.")
     if not params.models:
         raise StudyError(f"{file}: models is empty; name at least one.")
     if not params.seeds or len(set(params.seeds)) < len(params.seeds) or min(params.seeds) < 0:
-        raise StudyError(f"{file}: seeds = {params.seeds}: give one or more different whole numbers from 0 on.")
+        raise StudyError(f"{file}: seeds = {shown(params.seeds)}: give one or more different whole numbers from 0 on.")
     if params.focus not in params.variants:
         known = ", ".join(params.variants)
-        raise StudyError(f"{file}: focus = {params.focus!r} is none of the variants ({known}).")
+        raise StudyError(f"{file}: focus = {shown(params.focus)} is none of the variants ({known}).")
     if params.source == "folder":
         list_items(params.folder)
     return params
@@ -97,9 +96,9 @@ def apply_preset(name: str, settings: list[str]) -> Params:
     if name not in known:
         raise StudyError(f"there is no preset {name!r}; presets/ has {', '.join(known)}.")
     try:
-        over = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path} is no valid YAML: {' '.join(str(error).split())}.") from None
+        over = read_yaml(path.read_bytes(), str(path)) or {}
+    except OSError as error:
+        raise StudyError(f"{path} cannot be read ({error.strerror}).") from None
     if not isinstance(over, dict):
         raise StudyError(f"{path} should hold sections of params.yaml.")
     writer = YAML()
@@ -111,7 +110,7 @@ def apply_preset(name: str, settings: list[str]) -> Params:
         key, equals, value = setting.partition("=")
         if not equals:
             raise StudyError(f"{setting!r} is not of the form KEY=VALUE, as in folder.path=/my/videos.")
-        nested: Any = yaml.safe_load(value)
+        nested: Any = read_yaml(value.encode(), f"SET {setting}")
         for part in reversed(key.split(".")):
             nested = {part: nested}
         merge(merged, nested, f"SET {setting}")

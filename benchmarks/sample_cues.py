@@ -22,7 +22,7 @@ from facestudy.parallel import ComputeSettings, map_items
 from facestudy.regions import LANDMARKS, Box
 from facestudy.sample import Clip, SampleSettings
 from facestudy.settings import check
-from facestudy.video import read_video
+from facestudy.video import OWN_FILES, read_video
 from stages.stage import read_params, section
 
 
@@ -45,7 +45,7 @@ def background_error(clip: Clip, settings: SampleSettings, regions: dict[str, Bo
     away = np.ones(altered.shape, bool)
     if len(rows):
         away[max(0, rows[0] - 16) : rows[-1] + 17, max(0, columns[0] - 16) : columns[-1] + 17] = False
-    decoded = read_video(folder / f"{clip.video_id}.mp4", range(settings.frames))
+    decoded = read_video(folder / f"{clip.video_id}.mp4", range(settings.frames), OWN_FILES)
     squares = [
         np.mean((frame.picture[away].astype(float) - source.picture[away]) ** 2)
         for frame, source in zip(decoded, sample.draw(clip, settings, regions), strict=True)
@@ -93,7 +93,7 @@ def report(
     found = dict.fromkeys(("real", "fake"), 0)
     for clip in clips:
         path = folder / f"{clip.video_id}.mp4"
-        pictures = [frame.picture for frame in read_video(path, numbers)]
+        pictures = [frame.picture for frame in read_video(path, numbers, OWN_FILES)]
         chosen = [
             next(iter(faces.select(seen, picture.shape, face_settings)[0]), None)
             for seen, picture in zip(faces.detect(pictures, face_settings), pictures, strict=True)

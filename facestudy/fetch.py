@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from facestudy import video
+from facestudy import decode, video
 from facestudy.links import is_address
-from facestudy.video import MediaError
+from facestudy.video import Limits, MediaError
 
 REASONS = {
     "removed": False,
@@ -166,7 +166,7 @@ def _probed(request: Mapping[str, Any]) -> tuple[Path, video.Probe]:
     continued = any(folder.iterdir())
     file = _download(request["url"], folder, request["settings"])
     try:
-        return file, video.probe(file, request["max_pixels"])
+        return file, decode.probe(file, Limits(**request["limits"]))
     except MediaError as error:
         for path in folder.iterdir():
             path.unlink()

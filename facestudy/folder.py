@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from facestudy import given_csv, video
+from facestudy import decode, given_csv, video
 from facestudy.errors import StudyError
 from facestudy.layouts import LAYOUTS, Item, choose
 from facestudy.settings import Section
 from facestudy.tables import ID, LABELS, SUBSETS
-from facestudy.video import MediaError
+from facestudy.video import Limits, MediaError
 from facestudy.work_cache import file_sha256
 
 
@@ -30,33 +30,53 @@ class FolderSettings(Section):
     compressions: list[str] | None
     max_per_class: Annotated[int, Field(ge=1)] | None
     max_megapixels: Annotated[float, Field(gt=0)]
+    max_duration_s: Annotated[float, Field(gt=0)]
+    max_file_gb: Annotated[float, Field(gt=0)]
+    max_frames: Annotated[int, Field(ge=1)]
+    max_streams: Annotated[int, Field(ge=1)]
+    decode_s: Annotated[float, Field(gt=0)]
+    decode_mb: Annotated[int, Field(ge=64)]
 
     @property
-    def max_pixels(self) -> int:
-        return int(self.max_megapixels * 1e6)
+    def limits(self) -> Limits:
+        return Limits(
+            int(self.max_megapixels * 1e6),
+            self.max_duration_s,
+            int(self.max_file_gb * 1e9),
+            self.max_frames,
+            self.max_streams,
+            self.decode_s,
+            self.decode_mb,
+        )
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a spreadsheet takes for the begin of a formula; no path or id in our tables begins so."""
 TABLE_COLUMNS = ("identity", "donor", "method", "subset")
 OFFICIAL = SUBSETS[:3]
 
 
 def make_id(text: str, *prefix: str) -> str:
-    """An id ([a-z0-9_-]+) for any text: its plain letters and digits, and eight digits of a hash.
+    """An id ([a-z0-9_-]+) for any text: its plain letters and digits, and twelve digits of a hash.
 
     The same text always gives the same id; texts that look alike get different ones.
 
     >>> make_id("real/My Clip (1).mp4", "real")
-    'real_my-clip-1_da1e871f'
+    'real_my-clip-1_da1e871f4a0e'
     """
     stem = Path(text).stem.lower()
     plain = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:40].strip("-")
-    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return "_".join([*prefix, *([plain] if plain else []), digest])
 
 
 def as_id(name: str) -> str:
-    """A name as it is where it can be an id, else an id made of it."""
-    return name if name == "" or ID.fullmatch(name) else make_id(name)
+    """A name as it is where it can be an id, else an id made of it.
+
+    One that begins with a hyphen would be a formula to a spreadsheet, an option to a command.
+    """
+    plain = ID.fullmatch(name) and len(name) <= 64 and not name.startswith("-")
+    return name if name == "" or plain else make_id(name)
 
 
 def method_of(label: str, method: str) -> str:
@@ -71,7 +91,11 @@ def list_items(settings: FolderSettings) -> list[Item]:
     row that names no file.
     """
     root = Path(settings.path)
-    if not root.is_dir():
+    try:
+        there = root.is_dir()
+    except OSError:  # a name that is too long
+        there = False
+    if not there:
         raise StudyError(f"folder.path: {root} is no folder; set it to the folder that holds real/ and fake/.")
     found = list(LAYOUTS[settings.layout](root))
     if settings.table is not None:
@@ -81,6 +105,11 @@ def list_items(settings: FolderSettings) -> list[Item]:
     for label in LABELS:
         if not any(item.label == label for item in items):
             raise StudyError(_none_of(label, found, root, settings))
+    files: dict[str, str] = {}
+    for item in items:
+        other = files.setdefault(make_id(item.file, item.label), item.file)
+        if other != item.file:
+            raise StudyError(f"{root}: the files {other!r} and {item.file!r} get the same id; rename one of the two.")
     return items
 
 
@@ -109,8 +138,9 @@ def _with_table(items: list[Item], path: Path, labels: bool) -> list[Item]:
     """The items with what a CSV says of them; labels: whether it may say the class as well."""
     try:
         text = given_csv.decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise StudyError(f"{path} cannot be read ({error.strerror}); folder.table should name a CSV.") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        said = getattr(error, "strerror", None) or error
+        raise StudyError(f"{path} cannot be read ({said}); folder.table should name a CSV.") from None
     allowed = {"label": LABELS, "subset": OFFICIAL}
     columns = (*TABLE_COLUMNS, "label") if labels else TABLE_COLUMNS
     known = {item.file: item for item in items}
@@ -151,9 +181,11 @@ def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
             raise MediaError("the file's name is not valid UTF-8; rename it")
         if not path.resolve().is_relative_to(root.resolve()):
             raise MediaError("a link that leads out of the folder")
+        if item.file.startswith(FORMULA):
+            row["path"] = f"./{item.file}"
         if not stat.S_ISREG(path.stat().st_mode):
             raise MediaError("not a regular file")
-        found = video.probe(path, settings.max_pixels)
+        found = decode.probe(path, settings.limits)
     except MediaError as error:
         return {**row, "reason": str(error)}
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from facestudy import video
 from facestudy.settings import Section
-from facestudy.video import Frame, MediaError, Picture
+from facestudy.video import Frame, Limits, MediaError, Picture
 
 
 class FrameSettings(Section):
@@ -86,7 +86,7 @@ def within(times: Sequence[float], start_s: float | None, end_s: float | None) -
 def extract(
     source: Path,
     settings: FrameSettings,
-    max_pixels: int,
+    limits: Limits,
     folder: Path,
     start_s: float | None = None,
     end_s: float | None = None,
@@ -101,11 +101,11 @@ def extract(
     try:
         if video.is_picture(source):
             wanted = [0]
-            decoded = iter([Frame(0, 0.0, video.read_picture(source, max_pixels))])
+            decoded = iter([Frame(0, 0.0, video.read_picture(source, limits.max_pixels))])
         else:
-            inside = within(video.frame_times(source), start_s, end_s)
+            inside = within(video.frame_times(source, limits), start_s, end_s)
             wanted = [inside[place] for place in choose(len(inside), settings)]
-            decoded = video.read_video(source, wanted)
+            decoded = video.read_video(source, wanted, limits)
         for frame in decoded:
             picture = reduce(frame.picture, settings.max_side)
             name = f"{frame.number:06d}.{settings.format}"
@@ -125,4 +125,9 @@ def extract(
             reason = f"{len(wanted) - len(rows)} of {len(wanted)} frames cannot be decoded"
     except MediaError as error:
         reason = str(error)
+    write_list(folder, rows, reason)
+
+
+def write_list(folder: Path, rows: Sequence[Mapping[str, object]], reason: str) -> None:
+    """frames.json of `extract`: the frames, and why there are no more."""
     (folder / "frames.json").write_text(json.dumps({"frames": rows, "dropped": reason}, indent=0))

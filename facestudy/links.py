@@ -172,10 +172,13 @@ def without_repeats(links: Iterable[Link]) -> tuple[list[Link], int]:
         other = labels.setdefault(link.key, link)
         if other.label != link.label:
             raise StudyError(
-                f"{link.where}: {link.url} is {link.label} here and {other.label} in {other.where}; "
+                f"{link.where}: {link.url!r} is {link.label} here and {other.label} in {other.where}; "
                 "keep one of the two."
             )
-        if link.video_id in kept:
-            repeats += 1
-        kept.setdefault(link.video_id, link)
+        same = kept.setdefault(link.video_id, link)
+        if (same.key, same.start_s, same.end_s) != (link.key, link.start_s, link.end_s):
+            raise StudyError(
+                f"{link.where}: {link.url!r} gets the id of {same.url!r} in {same.where}; keep one of the two."
+            )
+        repeats += same is not link
     return list(kept.values()), repeats

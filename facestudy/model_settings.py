@@ -23,6 +23,7 @@ class ModelSettings(Section):
     batch_norm: bool = True
     batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weights: Annotated[str, Field(min_length=1)] | None = None
+    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)] = 16
     learning_rate: Annotated[float, Field(gt=0, le=1)]
@@ -47,6 +48,8 @@ class ModelSettings(Section):
             raise ValueError(
                 "weights of vgg19 are of the network without batch normalisation: batch_norm must be false"
             )
+        if self.weights_sha256 is not None and self.weights in (None, "imagenet"):
+            raise ValueError("weights_sha256 goes with weights that are the path of a file")
         if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
             raise ValueError(f"warmup_epochs {self.warmup_epochs:g} must be fewer than the {self.epochs} epochs")
         return self

@@ -6,9 +6,11 @@ out of range are refused with the key's full name and what is allowed.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
+import yaml
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from facestudy.errors import StudyError
@@ -47,7 +49,7 @@ def check(kind: type[S], values: object, name: str, file: str = "params.yaml") -
 def _sentence(error: ValidationError, name: str, file: str, kind: Any) -> str:
     parts = []
     for problem in error.errors()[:5]:
-        key = ".".join(str(step) for step in (name, *problem["loc"]) if step != "")
+        key = ".".join(key_name(step) for step in (name, *problem["loc"]) if step != "")
         if problem["type"] == "extra_forbidden":
             allowed = ", ".join(_keys_at(kind, problem["loc"][:-1]))
             parts.append(f"{key} is not a known setting" + (f" (known here: {allowed})" if allowed else ""))
@@ -55,8 +57,65 @@ def _sentence(error: ValidationError, name: str, file: str, kind: Any) -> str:
             parts.append(f"{key} is missing")
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            parts.append(f"{key} = {problem['input']!r}: {message[0].lower()}{message[1:]}")
+            parts.append(f"{key} = {shown(problem['input'])}: {message[0].lower()}{message[1:500]}")
     return f"{file}: " + "; ".join(parts) + "."
+
+
+_brief = reprlib.Repr()
+_brief.maxlevel, _brief.maxdict, _brief.maxlist, _brief.maxlong = 4, 8, 12, 60
+_brief.maxstring = _brief.maxother = 200
+
+
+def shown(value: object) -> str:
+    """A value in a message, cut short where it is long; letters that no terminal should get are escaped.
+
+    >>> print(shown(["a", 1.5]), shown(chr(27) + "[2J"))
+    ['a', 1.5] '\\x1b[2J'
+    """
+    return _brief.repr(value)
+
+
+def key_name(key: object) -> str:
+    """A key in a message, as it stands unless it is long or odd.
+
+    >>> key_name("frames"), key_name("a\\nb")
+    ('frames', "'a\\\\nb'")
+    """
+    text = str(key)
+    return text if text.isprintable() and len(text) <= 80 else shown(text)
+
+
+MAX_YAML_BYTES = 200_000
+MAX_YAML_VALUES = 50_000
+
+
+def read_yaml(data: bytes, file: str) -> Any:
+    """The plain values of a YAML file that people write.
+
+    Raises StudyError naming `file`, for one that is no YAML too, or one that is large, as it stands or
+    once its aliases (*) are put in: ten lines of aliases can stand for billions of values.
+    """
+    if len(data) > MAX_YAML_BYTES:
+        raise StudyError(f"{file} has {len(data) / 1000:.0f} kB; settings have at most {MAX_YAML_BYTES // 1000}.")
+    try:
+        values = yaml.safe_load(data.decode("utf-8"))
+        size = _size(values, {})
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a day 32, a number of 5000 digits
+        said = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:300]
+        raise StudyError(f"{file} is no valid YAML: {said}.") from None
+    if size > MAX_YAML_VALUES:
+        raise StudyError(f"{file} holds more than {MAX_YAML_VALUES} values, by its aliases (*); write them out.")
+    return values
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """How many values these are, written out. Raises RecursionError when one holds itself."""
+    if not isinstance(value, dict | list | set):
+        return 1
+    if id(value) not in known:
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(value)]
 
 
 def _keys_at(kind: Any, location: tuple[int | str, ...]) -> list[str]:
@@ -81,10 +140,10 @@ def merge(base: Any, over: Mapping[str, Any], file: str, path: str = "") -> None
     Raises StudyError for a key that `base` does not have, except in sections of named things.
     """
     for key, value in over.items():
-        name = f"{path}{key}"
+        name = f"{path}{key_name(key)}"
         named = path.rstrip(".") in NAMED_THINGS
         if key not in base and not named:
-            raise StudyError(f"{file}: {name} is not a known setting (known here: {', '.join(map(str, base))}).")
+            raise StudyError(f"{file}: {name} is not a known setting (known here: {', '.join(map(key_name, base))}).")
         if named and value is None:
             base.pop(key, None)
         elif isinstance(value, Mapping) and isinstance(base.get(key), Mapping) and path.rstrip(".") != "crop_variants":

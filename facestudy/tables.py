@@ -188,7 +188,8 @@ def read(path: Path, table: Table) -> pd.DataFrame:
         raise StudyError(f"{path} is missing; `dvc repro` makes it.") from None
     except (ValueError, OSError) as error:
         raise StudyError(f"{path} is no readable CSV table ({error}); `dvc repro -f` makes it again.") from None
-    if list(raw.columns) != table.names():
+    # With more cells in its rows than in its header, pandas takes the first for the rows' names.
+    if list(raw.columns) != table.names() or not isinstance(raw.index, pd.RangeIndex):
         expected = ", ".join(table.names())
         raise StudyError(f"{path}: the columns should be {expected}; `dvc repro -f` makes the table again.")
     data: dict[str, object] = {}
@@ -201,6 +202,8 @@ def read(path: Path, table: Table) -> pd.DataFrame:
         if bad.any():
             row = int(bad.to_numpy().argmax())
             raise StudyError(f"{path}, row {row + 2}: {column} = {raw[column][row]!r} is no number.")
+        if kind == "int" and not ((numbers % 1 == 0) & (numbers.abs() < 2**53) | numbers.isna()).all():
+            raise StudyError(f"{path}: {column} does not hold whole numbers; `dvc repro -f` makes it again.")
         data[column] = numbers.astype("Int64" if kind == "int" else "float64")
     checked = pd.DataFrame(data, columns=table.names())
     for row, value in enumerate(checked[table.key]):

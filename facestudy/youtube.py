@@ -30,11 +30,11 @@ from tqdm import tqdm
 from facestudy import links
 from facestudy.errors import StudyError
 from facestudy.fetch import REASONS
-from facestudy.folder import method_of
+from facestudy.folder import FORMULA, method_of
 from facestudy.links import Link
 from facestudy.settings import Section
 from facestudy.tables import LABELS, Table
-from facestudy.video import VIDEO_SUFFIXES
+from facestudy.video import VIDEO_SUFFIXES, Limits
 from facestudy.work_cache import MANIFEST, WorkCache, file_sha256, key_of
 
 LISTS = "data/lists"
@@ -122,8 +122,9 @@ def wanted(settings: YoutubeSettings, cache: WorkCache) -> tuple[list[Link], int
         name = item.url or str(item.path)
         try:
             data = path.read_bytes()
-        except OSError as error:
-            raise StudyError(f"youtube.lists: {name} cannot be read ({error.strerror}).") from None
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+            said = getattr(error, "strerror", None) or error
+            raise StudyError(f"youtube.lists: {name} cannot be read ({said}).") from None
         digest = hashlib.sha256(data).hexdigest()
         if item.sha256 is None and Path(LISTS).resolve() not in path.resolve().parents:
             raise StudyError(
@@ -158,7 +159,7 @@ def _list_by_address(item: ListSettings, settings: YoutubeSettings, cache: WorkC
     return cache.entry(key_of("list", item.sha256), build) / "list.csv"
 
 
-def obtain(wanted: Sequence[Link], settings: YoutubeSettings, max_pixels: int, cache: WorkCache) -> Iterator[Outcome]:
+def obtain(wanted: Sequence[Link], settings: YoutubeSettings, limits: Limits, cache: WorkCache) -> Iterator[Outcome]:
     """What became of each link, in their order; two parts of one video are one download.
 
     Raises StudyError when the disk is full. Ctrl-C ends the running downloads and keeps what they have.
@@ -168,7 +169,7 @@ def obtain(wanted: Sequence[Link], settings: YoutubeSettings, max_pixels: int, c
     for link in wanted:
         first.setdefault(link.key, link)
     downloads = Downloads(settings)
-    work = functools.partial(_one, settings=settings, max_pixels=max_pixels, cache=cache, downloads=downloads)
+    work = functools.partial(_one, settings=settings, limits=limits, cache=cache, downloads=downloads)
     done: dict[str, Outcome] = {}
     bar: Any = tqdm(total=len(first), desc="videos", unit="", mininterval=1.0)
     with ThreadPoolExecutor(settings.concurrent) as pool, bar:
@@ -176,7 +177,8 @@ def obtain(wanted: Sequence[Link], settings: YoutubeSettings, max_pixels: int, c
             for outcome in pool.map(work, first.values()):
                 done[outcome.link.key] = outcome
                 words = outcome.link.video_id, outcome.link.url, outcome.reason or "ok", outcome.detail
-                bar.write("  ".join(words).rstrip(), file=sys.stderr)
+                line = "  ".join(words).rstrip()
+                bar.write("".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)
                 bar.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -211,6 +213,25 @@ def row(outcome: Outcome) -> dict[str, object]:
         "sha256": manifest[file],
         "status": "ok",
     }
+
+
+def request_row(outcome: Outcome, row: Mapping[str, object]) -> dict[str, object]:
+    """The row of requests.csv of a link, row being that of index.csv.
+
+    What lists and servers wrote goes into a table for people: a cell that a spreadsheet would take for
+    a formula begins with an apostrophe.
+    """
+    cells = {**row, "url": outcome.link.url, "detail": outcome.detail, "listed_in": outcome.link.where}
+    return {column: no_formula(str(cells.get(column) or "")) for column in REQUESTS.columns}
+
+
+def no_formula(cell: str) -> str:
+    """A cell as it is, after an apostrophe where it begins as formulas do.
+
+    >>> no_formula("=HYPERLINK(1)"), no_formula("a=b")
+    ("'=HYPERLINK(1)", 'a=b')
+    """
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
 def announcement(wanted: Sequence[Link], repeats: int, settings: YoutubeSettings) -> str:
@@ -291,11 +312,11 @@ _ACCESS = ("extractors", "cookies", "cookies_from_browser", "proxy", "allow_priv
 """What decides, besides the link, whether a video can be had: a change of it makes the gone worth a try."""
 
 
-def _one(link: Link, settings: YoutubeSettings, max_pixels: int, cache: WorkCache, downloads: Downloads) -> Outcome:
+def _one(link: Link, settings: YoutubeSettings, limits: Limits, cache: WorkCache, downloads: Downloads) -> Outcome:
     """Fetch a link, or take what an earlier run found."""
     # Limits do not decide a file's bytes: loosening one must not fetch again what is there.
     key = key_of(link.key, settings.max_height, settings.codecs)
-    gone_key = key_of("gone", key, settings.model_dump(include={*_LIMITS, *_ACCESS}), max_pixels)
+    gone_key = key_of("gone", key, settings.model_dump(include={*_LIMITS, *_ACCESS}), vars(limits))
     gone = cache.find(gone_key)
     if gone is not None:
         return Outcome(link, None, **json.loads((gone / "gone.json").read_text()))
@@ -305,7 +326,7 @@ def _one(link: Link, settings: YoutubeSettings, max_pixels: int, cache: WorkCach
         if not links.is_address(link.url):
             raise _NotThere("unsupported", "no http or https address")
         partial.mkdir(parents=True, exist_ok=True)
-        answer = downloads.fetch(link, partial, max_pixels)
+        answer = downloads.fetch(link, partial, limits)
         suffix = Path(answer["file"]).suffix.lower()
         name = "video" + (suffix if suffix in VIDEO_SUFFIXES else ".mp4")
         (partial / answer["file"]).rename(folder / name)
@@ -363,14 +384,14 @@ class Downloads:
             self._next = turn + self._settings.sleep_s
         self._stopped.wait(turn - now)
 
-    def fetch(self, link: Link, folder: Path, max_pixels: int) -> dict[str, Any]:
+    def fetch(self, link: Link, folder: Path, limits: Limits) -> dict[str, Any]:
         """Download into folder; the answer of facestudy.fetch. Raises _NotThere, or StudyError on a full disk."""
         request = {
             "work": "fetch",
             "url": link.url,
             "youtube": bool(links.youtube_id(link.url)),
             "folder": str(folder),
-            "max_pixels": max_pixels,
+            "limits": vars(limits),
         }
         wait = 0.0
         for attempt in range(self._settings.retries + 1):

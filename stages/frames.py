@@ -9,12 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from facestudy import frames, tables, video
+from facestudy import decode, frames, tables, video
+from facestudy.decode import DecodingStopped
 from facestudy.errors import StudyError
 from facestudy.folder import FolderSettings
 from facestudy.frames import FrameSettings
 from facestudy.parallel import ComputeSettings, map_items
 from facestudy.storage import frame_bytes
+from facestudy.video import Limits
 from facestudy.work_cache import WorkCache, code_of, key_of, link_or_copy
 from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
 
@@ -22,14 +24,21 @@ Wanted = tuple[str, str, float | None, float | None]
 """Of a video: path, sha256, and the start and end in seconds of the part that is wanted."""
 
 
-def one_video(item: Wanted, root: Path, settings: FrameSettings, max_pixels: int) -> Path:
-    """The work-cache entry with the frames of one video, or of the wanted part of it."""
+def one_video(item: Wanted, root: Path, settings: FrameSettings, limits: Limits) -> Path:
+    """The work-cache entry with the frames of one video, or of the wanted part of it.
+
+    What time or memory stopped is tried again by the next run: it may be the machine's fault.
+    """
     path, sha256, start_s, end_s = item
     part = None if start_s is None and end_s is None else (start_s, end_s)
-    key = key_of(sha256, Path(path).suffix.lower(), part, settings.model_dump(), max_pixels, code_of(frames, video))
-    return WorkCache(WORK_CACHE / "frames").entry(
-        key, lambda folder: frames.extract(root / path, settings, max_pixels, folder, start_s, end_s)
-    )
+    bounds = [limits.max_pixels, limits.max_frames, limits.max_streams]
+    key = key_of(sha256, Path(path).suffix.lower(), part, settings.model_dump(), bounds, code_of(frames, video))
+    cache = WorkCache(WORK_CACHE / "frames")
+    try:
+        return cache.entry(key, lambda folder: decode.extract(root / path, settings, limits, folder, start_s, end_s))
+    except DecodingStopped as error:
+        reason = str(error)
+        return cache.entry(key_of(key, reason), lambda folder: frames.write_list(folder, [], reason))
 
 
 def expected_bytes(video: dict[Any, Any], settings: FrameSettings) -> float:
@@ -47,7 +56,7 @@ def main() -> str:
     root = Path(folder.path) if params["source"] == "folder" else Path("data/videos")
     videos = tables.read(Path("data/videos/index.csv"), tables.VIDEOS)
     usable = videos[videos["status"] == "ok"]
-    work = functools.partial(one_video, root=root, settings=settings, max_pixels=folder.max_pixels)
+    work = functools.partial(one_video, root=root, settings=settings, limits=folder.limits)
     columns = ("path", "sha256", "start_s", "end_s")
     items: list[Wanted] = [
         (path, sha256, None if pd.isna(start) else start, None if pd.isna(end) else end)

@@ -17,10 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from facestudy.errors import StudyError
-from facestudy.settings import check
+from facestudy.settings import check, key_name, read_yaml
 
 S = TypeVar("S")
 
@@ -55,16 +53,14 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
     Raises StudyError naming the file and the key.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_bytes(), str(path))
     except OSError as error:
         raise StudyError(f"{path} cannot be read ({error.strerror}); run from the project's folder.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} is no valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(values, dict):
         raise StudyError(f"{path} should hold the sections {', '.join(TOP_LEVEL)}.")
     for key in values:
         if key not in TOP_LEVEL:
-            raise StudyError(f"{path}: {key} is not a known section (known: {', '.join(TOP_LEVEL)}).")
+            raise StudyError(f"{path}: {key_name(key)} is not a known section (known: {', '.join(TOP_LEVEL)}).")
     for key in TOP_LEVEL:
         if key not in values:
             raise StudyError(f"{path}: the section {key} is missing.")

@@ -16,7 +16,7 @@ from facestudy.parallel import ComputeSettings, map_items
 from facestudy.regions import Box
 from facestudy.sample import Clip, SampleSettings
 from facestudy.storage import CLIP_BYTES
-from facestudy.video import probe
+from facestudy.video import OWN_FILES, probe
 from facestudy.work_cache import WorkCache, code_of, file_sha256, key_of, link_or_copy
 from facestudy.youtube import YoutubeSettings
 from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
@@ -46,7 +46,7 @@ def from_sample(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
         for file in (f"{clip.video_id}.mp4", f"{clip.video_id}.npz"):
             link_or_copy(entry / file, out / file)
         path = out / f"{clip.video_id}.mp4"
-        found = probe(path, settings.width * settings.height)
+        found = probe(path, OWN_FILES)
         rows.append(
             {
                 **{name: getattr(clip, name) for name in ("video_id", "label", "identity", "donor", "method")},
@@ -74,15 +74,15 @@ def from_youtube(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
     Raises StudyError when a class ends with fewer videos than the study needs.
     """
     settings = section(params, "youtube", YoutubeSettings)
-    max_pixels = section(params, "folder", FolderSettings).max_pixels
+    limits = section(params, "folder", FolderSettings).limits
     cache = WorkCache(WORK_CACHE / "videos")
     links, repeats = youtube.wanted(settings, cache)
     print(youtube.announcement(links, repeats, settings), flush=True)
     rows, requests = [], []
-    for outcome in youtube.obtain(links, settings, max_pixels, cache):
+    for outcome in youtube.obtain(links, settings, limits, cache):
         row = youtube.row(outcome)
         rows.append(row)
-        requests.append({**row, "url": outcome.link.url, "listed_in": outcome.link.where, "detail": outcome.detail})
+        requests.append(youtube.request_row(outcome, row))
         if outcome.entry is not None:
             link_or_copy(outcome.entry / youtube.probe_of(outcome.entry)["file"], out / str(row["path"]))
     tables.write(out / "requests.csv", tables.frame(requests, youtube.REQUESTS), youtube.REQUESTS)

@@ -9,9 +9,19 @@ import av
 import cv2
 import numpy as np
 
-from facestudy.video import Picture
+from facestudy.video import Limits, Picture
 
 BITS = 8
+LIMITS = Limits(
+    max_pixels=10**8,
+    max_duration_s=3600,
+    max_bytes=10**9,
+    max_frames=10**5,
+    max_streams=20,
+    decode_s=60,
+    decode_mb=1024,
+)
+"""Wider than any file of the tests needs."""
 
 
 def numbered_picture(number: int, width: int = 64, height: int = 48) -> Picture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facestudy.errors import StudyError
-from facestudy.folder import FolderSettings, examine, list_items, make_id
+from facestudy.folder import FolderSettings, as_id, examine, list_items, make_id
 from facestudy.layouts import Item
 from facestudy.settings import check
 from facestudy.tables import ID
@@ -146,6 +147,46 @@ def test_a_table_that_is_missing_or_no_text(folder: Path) -> None:
     (folder / "who.csv").write_bytes(b"file,identity\n\xff\xfe,x\n")
     with pytest.raises(StudyError, match="who.csv cannot be read as a CSV in UTF-8"):
         list_items(settings(folder, "who.csv"))
+
+
+def test_a_name_can_be_as_long_as_the_system_lets_it(folder: Path) -> None:
+    for letters in ("a" * 251, "\u00e9" * 125):
+        write_clip(folder / "real/plain.mp4").rename(folder / f"real/{letters}.mp4")
+    rows = [examine(item, settings(folder)) for item in list_items(settings(folder))]
+    assert all(row["status"] == "ok" and len(str(row["video_id"])) < 64 for row in rows)
+    with pytest.raises(StudyError, match="is no folder"):
+        list_items(settings(folder / ("a" * 300)))
+    for table in ("a" * 300, "zero\0byte"):
+        with pytest.raises(StudyError, match="cannot be read"):
+            list_items(settings(folder, table))
+
+
+def test_names_that_look_alike_stay_apart(folder: Path) -> None:
+    names = ["clip", "Clip", "CLIP", "clip ", "c\u013eip", "cl\u0456p", "\uff43lip", "clip\u200b", "\u00e9", "e\u0301"]
+    for name in names:
+        write_clip(folder / "real/plain.mp4").rename(folder / f"real/{name}.mp4")
+    items = list_items(settings(folder))
+    assert len({make_id(item.file, item.label) for item in items}) == len(items) == len(names) + 3
+
+
+def test_two_files_with_one_id_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facestudy.folder.make_id", lambda text, *prefix: "same")
+    with pytest.raises(StudyError, match=r"'fake/three.mkv' and 'real/deep/two.jpg' get the same id; rename one"):
+        list_items(settings(folder))
+
+
+def test_no_path_or_id_begins_as_a_formula(tmp_path: Path) -> None:
+    names = ["=1+1.mp4", "+1.mp4", "-rf.mp4", "@x.mp4", "plain.mp4"]
+    for name in names:
+        write_clip(tmp_path / "plain.mp4").rename(tmp_path / name)
+    labels = {name: {"label": "REAL" if name == "plain.mp4" else "FAKE"} for name in names}
+    (tmp_path / "metadata.json").write_text(json.dumps(labels))
+    chosen = check(FolderSettings, {**params()["folder"], "path": str(tmp_path), "layout": "dfdc"}, "folder")
+    rows = [examine(item, chosen) for item in list_items(chosen)]
+    for row in rows:
+        assert row["status"] == "ok" and (tmp_path / str(row["path"])).is_file()
+        assert not any(str(cell).startswith(("=", "+", "-", "@")) for cell in row.values())
+    assert as_id("-x") == make_id("-x") and as_id("x-") == "x-"
 
 
 @given(st.lists(st.text(), unique=True, min_size=2, max_size=20))

@@ -15,7 +15,7 @@ from facestudy import video
 from facestudy.errors import StudyError
 from facestudy.frames import FrameSettings, choose, extract, reduce
 from facestudy.settings import check
-from tests.media import number_of, write_clip, write_picture
+from tests.media import LIMITS, number_of, write_clip, write_picture
 
 PLAIN = {"per_video": 4, "every": None, "max_per_video": 100, "format": "png", "jpg_quality": 95, "max_side": None}
 
@@ -55,7 +55,7 @@ def test_one_way_of_choosing(changes: dict[str, object]) -> None:
 
 def test_extract_writes_pictures_and_what_they_are(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 20)
-    extract(clip, settings(), 10**8, tmp_path)
+    extract(clip, settings(), LIMITS, tmp_path)
     found = json.loads((tmp_path / "frames.json").read_text())
     assert found["dropped"] == ""
     assert [row["frame_number"] for row in found["frames"]] == [2, 7, 12, 17]
@@ -66,14 +66,14 @@ def test_extract_writes_pictures_and_what_they_are(tmp_path: Path) -> None:
 
 
 def test_a_picture_is_a_video_of_one_frame(tmp_path: Path) -> None:
-    extract(write_picture(tmp_path / "a.png"), settings(max_side=32), 10**8, tmp_path)
+    extract(write_picture(tmp_path / "a.png"), settings(max_side=32), LIMITS, tmp_path)
     (row,) = json.loads((tmp_path / "frames.json").read_text())["frames"]
     assert (row["frame_number"], row["width"], row["height"]) == (0, 32, 24)
 
 
 def test_what_cannot_be_decoded_is_counted(tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_text("no video")
-    extract(tmp_path / "bad.mp4", settings(), 10**8, tmp_path)
+    extract(tmp_path / "bad.mp4", settings(), LIMITS, tmp_path)
     found = json.loads((tmp_path / "frames.json").read_text())
     assert found["frames"] == [] and "not decodable" in found["dropped"]
 
@@ -83,7 +83,7 @@ def test_jpeg_quality_is_used(tmp_path: Path) -> None:
     source = write_picture(tmp_path / "a.png", noise)
     sizes = []
     for quality in (95, 30):
-        extract(source, settings(format="jpg", jpg_quality=quality), 10**8, tmp_path)
+        extract(source, settings(format="jpg", jpg_quality=quality), LIMITS, tmp_path)
         sizes.append((tmp_path / "000000.jpg").stat().st_size)
     assert sizes[1] < sizes[0] / 2
 
@@ -97,7 +97,7 @@ def test_reduce_keeps_the_aspect(width: int, height: int, most: int) -> None:
 
 def test_only_the_wanted_part_of_a_clip(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 40)  # 10 frames a second
-    extract(clip, settings(per_video=3), 10**8, tmp_path, start_s=1.0, end_s=1.9)
+    extract(clip, settings(per_video=3), LIMITS, tmp_path, start_s=1.0, end_s=1.9)
     found = json.loads((tmp_path / "frames.json").read_text())
     assert [(row["frame_number"], row["time_s"]) for row in found["frames"]] == [(11, 1.1), (15, 1.5), (18, 1.8)]
     assert [number_of(video.read_picture(tmp_path / row["path"], 10**8)) for row in found["frames"]] == [11, 15, 18]
@@ -105,6 +105,6 @@ def test_only_the_wanted_part_of_a_clip(tmp_path: Path) -> None:
 
 def test_a_part_beyond_the_end_gives_no_frame_and_a_reason(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 20)
-    extract(clip, settings(), 10**8, tmp_path, start_s=60.0)
+    extract(clip, settings(), LIMITS, tmp_path, start_s=60.0)
     found = json.loads((tmp_path / "frames.json").read_text())
     assert found["frames"] == [] and found["dropped"] == "no frame from 60 s on"

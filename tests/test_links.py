@@ -143,3 +143,9 @@ def test_any_text_as_address_gives_an_id(url: str) -> None:
     link = Link(url, "fake")
     assert ID.fullmatch(link.video_id) and link.key
     assert isinstance(is_address(url), bool)
+
+
+def test_two_links_with_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facestudy.links.make_id", lambda text, *prefix: "same")
+    with pytest.raises(StudyError, match=r"row 3: 'https://a.org/2.mp4' gets the id of 'https://a.org/1.mp4' in"):
+        without_repeats(parse(b"url,label\nhttps://a.org/1.mp4,real\nhttps://a.org/2.mp4,real\n", "l.csv", None))

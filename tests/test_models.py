@@ -18,12 +18,14 @@ from facestudy.errors import StudyError
 from facestudy.model_settings import ModelSettings
 from facestudy.models import BUILDERS, build
 from facestudy.models.imagenet import RESNET50, VGG19
-from facestudy.models.layers import Resize
+from facestudy.models.layers import Resize, load_by_layer_order
 from facestudy.models.mesonet import load_published_mesonet, meso4, mesoinception4
 from facestudy.models.resnet50 import resnet50
 from facestudy.models.vgg19 import vgg19
 from facestudy.settings import check
 from facestudy.training import Faces, fit, predict
+from facestudy.work_cache import file_sha256
+from tests.pipeline_files import ROOT
 
 TEST_FACES = ("df00204", "df01254", "real00240", "real00772")
 TINY: dict[str, dict[str, Any]] = {
@@ -131,6 +133,82 @@ def test_other_weights_files_are_refused_by_name(tmp_path: Path) -> None:
     small.save_weights(tmp_path / "own.weights.h5")
     with pytest.raises(StudyError, match=r"own\.weights\.h5 is not in the layout"):
         vgg19(32, width=1 / 16, weights=str(tmp_path / "own.weights.h5"))
+
+
+def test_a_weights_file_is_pinned_by_its_sha256(tmp_path: Path) -> None:
+    path = tmp_path / "notop.h5"
+    write_notop(path, meso4(64))
+    digest = file_sha256(path)
+    chosen = {"network": "resnet50", "input_size": 32, "weights": str(path)}
+    with pytest.raises(StudyError, match=rf"notop\.h5: add weights_sha256: {digest}"):
+        build(settings(**chosen))
+    with pytest.raises(StudyError, match=rf"notop\.h5 has the sha256 {digest}, not 0000"):
+        build(settings(**chosen, weights_sha256="0" * 64))
+    with pytest.raises(StudyError, match=r"notop\.h5 holds 10 layers"):  # then it is looked at
+        build(settings(**chosen, weights_sha256=digest))
+
+
+def hostile_weights(kind: str, path: Path) -> None:
+    """A file of one layer, made to lead elsewhere or to exhaust who reads it."""
+    secret = path.with_name("secret.h5")
+    with h5py.File(secret, "w") as file:
+        file["w"] = np.ones((3, 3, 3, 8), np.float32)
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [b"conv"]
+        group = file.create_group("conv")
+        group.attrs["weight_names"] = [b"w"]
+        if kind == "external link":
+            group["w"] = h5py.ExternalLink(secret.name, "/w")
+        elif kind == "soft link":
+            group["w"] = h5py.SoftLink("/elsewhere")
+        elif kind == "external storage":
+            group.create_dataset("w", (3, 3, 3, 8), "f4", external=[("/etc/passwd", 0, 864)])
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((3, 3, 3, 8), "f4")
+            layout[...] = h5py.VirtualSource(secret.name, "w", (3, 3, 3, 8))
+            group.create_virtual_dataset("w", layout)
+        elif kind == "huge":
+            group.create_dataset("w", (10**6, 10**6), "f4", chunks=(1000, 1000))  # nothing on disk, 4 TB in memory
+        elif kind == "text":
+            group.create_dataset("w", data=[b"pickle"])
+        elif kind == "nan":
+            group["w"] = np.full((3, 3, 3, 8), np.nan, np.float32)
+        elif kind == "attribute":
+            file.attrs["layer_names"] = 7
+        elif kind == "large":
+            file["spare"] = np.ones(10**6, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("external link", "w is a link elsewhere"),
+        ("soft link", "w is a link elsewhere"),
+        ("external storage", "conv lies in another file"),
+        ("virtual", "conv lies in another file"),
+        ("huge", r"conv has the shapes \[\(1000000, 1000000\)\]"),
+        ("text", "conv holds something else than arrays of floats"),
+        ("nan", "conv holds nan or infinity"),
+        ("attribute", "is no readable HDF5 weights file"),
+        ("large", "has 4 MB, more than this network can need"),
+    ],
+)
+def test_a_hostile_weights_file_is_refused_by_name(tmp_path: Path, kind: str, sentence: str) -> None:
+    pictures = keras.Input((8, 8, 3))
+    model = keras.Model(pictures, keras.layers.Conv2D(8, 3, use_bias=False, name="conv")(pictures))
+    hostile_weights(kind, tmp_path / "evil.h5")
+    with pytest.raises(StudyError, match=rf"evil\.h5.*{sentence}"):
+        load_by_layer_order(model, tmp_path / "evil.h5")
+    with pytest.raises(StudyError, match=r"evil\.keras should be an HDF5 file"):
+        load_by_layer_order(model, (tmp_path / "evil.h5").rename(tmp_path / "evil.keras"))
+
+
+def test_no_code_loads_what_can_run_code() -> None:
+    """A pickle, a whole saved model and a Lambda layer run what their writer put into them."""
+    ways = ("pickle", "load_model(", "Lambda", "unsafe_deserialization", "joblib.load", "torch.load", "yaml.load(")
+    for file in [*ROOT.glob("*.py"), *ROOT.glob("facestudy/**/*.py"), *ROOT.glob("stages/*.py")]:
+        text = file.read_text()
+        assert not [way for way in ways if way in text], file
 
 
 def test_imagenet_without_a_network_names_file_address_and_place(

@@ -16,7 +16,7 @@ from facestudy.people import draw_light, draw_person, mixed_light, paint_head
 from facestudy.regions import CANONICAL_LANDMARKS, Box, to_canonical
 from facestudy.sample import Clip, Drawing, SampleSettings, clips, draw, inner_face, render
 from facestudy.settings import check
-from facestudy.video import probe, read_video
+from facestudy.video import OWN_FILES, probe, read_video
 from tests.project import params
 
 REGIONS: dict[str, Box] = {
@@ -171,13 +171,13 @@ def test_the_files_hold_the_frames_and_the_truth(tmp_path: Path) -> None:
     fake = clips(chosen)[1]
     render(fake, chosen, REGIONS, tmp_path)
     drawings = list(draw(fake, chosen, REGIONS))
-    found = probe(tmp_path / "p0000_fake.mp4", 10**6)
+    found = probe(tmp_path / "p0000_fake.mp4", OWN_FILES)
     assert (found.codec, found.width, found.height, found.frames) == ("h264", 160, 120, 3)
     with np.load(tmp_path / "p0000_fake.npz") as truth:
         assert truth["landmarks"].shape == (3, 5, 2)
         np.testing.assert_allclose(truth["landmarks"], [d.landmarks for d in drawings], atol=1e-4)
         np.testing.assert_array_equal(truth["mask"], [d.mask for d in drawings])
-    for frame, drawing in zip(read_video(tmp_path / "p0000_fake.mp4", range(3)), drawings, strict=True):
+    for frame, drawing in zip(read_video(tmp_path / "p0000_fake.mp4", range(3), OWN_FILES), drawings, strict=True):
         assert np.abs(frame.picture.astype(float) - drawing.picture).mean() < 8
 
 
@@ -188,7 +188,7 @@ def test_the_background_is_coded_equally_well_in_both_twins(tmp_path: Path) -> N
         altered = np.max([drawing.mask for drawing in draw(pair[1], chosen, REGIONS)], axis=0) > 0
         for clip in pair:
             render(clip, chosen, REGIONS, tmp_path)
-            decoded = read_video(tmp_path / f"{clip.video_id}.mp4", range(chosen.frames))
+            decoded = read_video(tmp_path / f"{clip.video_id}.mp4", range(chosen.frames), OWN_FILES)
             for frame, source in zip(decoded, draw(clip, chosen, REGIONS), strict=True):
                 squares = (frame.picture.astype(float) - source.picture)[~altered] ** 2
                 errors[clip.label].append(float(squares.mean()))

@@ -77,3 +77,18 @@ def test_text_that_looks_like_a_number_or_nothing_stays_text(tmp_path: Path) -> 
 def test_predictions_repeat_the_split_and_add_p_fake() -> None:
     assert tables.PREDICTIONS.names() == [*tables.SPLIT.names(), "p_fake"]
     assert tables.PREDICTIONS.columns["p_fake"] == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("thing_id,note,count,size\nx,a,,1,1\ny,b,,1,1\n", "the columns should be thing_id, note, count, size"),
+        ("thing_id,note,count,size\na,,1.5,1\n", "count does not hold whole numbers"),
+        ("thing_id,note,count,size\na,,inf,1\n", "count does not hold whole numbers"),
+        (f"thing_id,note,count,size\na,,{'9' * 400},1\n", "count does not hold whole numbers"),
+    ],
+)
+def test_what_pandas_would_pass_or_trip_over_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "small.csv").write_text(text)
+    with pytest.raises(StudyError, match=message):
+        tables.read(tmp_path / "small.csv", SMALL)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -10,9 +13,9 @@ import pytest
 from PIL import Image
 
 from facestudy.video import MediaError, frame_times, probe, read_picture, read_video
-from tests.media import number_of, numbered_picture, write_clip, write_picture
+from tests.media import LIMITS, number_of, numbered_picture, write_clip, write_picture
 
-MANY = 10**8
+MANY = LIMITS.max_pixels
 CODECS = [
     ("libx264", "mp4", {"bf": "2"}),
     ("libx264", "mkv", {"bf": "2"}),
@@ -27,11 +30,11 @@ CODECS = [
 @pytest.mark.parametrize(("codec", "suffix", "options"), CODECS)
 def test_exactly_the_frames_asked_for(tmp_path: Path, codec: str, suffix: str, options: dict[str, str]) -> None:
     path = write_clip(tmp_path / f"clip.{suffix}", 20, codec, (128, 96), options=options)
-    found = probe(path, MANY)
+    found = probe(path, LIMITS)
     assert (found.width, found.height, found.frames) == (128, 96, 20)
     assert found.fps == pytest.approx(10, rel=0.02)
     wanted = [0, 3, 4, 11, 19]
-    frames = list(read_video(path, wanted))
+    frames = list(read_video(path, wanted, LIMITS))
     assert [frame.number for frame in frames] == wanted
     assert [number_of(frame.picture) for frame in frames] == wanted
     assert [frame.time_s for frame in frames] == pytest.approx([n / 10 for n in wanted], abs=0.02)
@@ -42,8 +45,8 @@ def test_exactly_the_frames_asked_for(tmp_path: Path, codec: str, suffix: str, o
 def test_variable_frame_rate(tmp_path: Path) -> None:
     times = [0, 10, 15, 60, 200, 205, 300]
     path = write_clip(tmp_path / "vfr.mkv", len(times), times=times)
-    assert frame_times(path) == pytest.approx([t / 100 for t in times], abs=0.01)
-    assert [number_of(frame.picture) for frame in read_video(path, [1, 4, 6])] == [1, 4, 6]
+    assert frame_times(path, LIMITS) == pytest.approx([t / 100 for t in times], abs=0.01)
+    assert [number_of(frame.picture) for frame in read_video(path, [1, 4, 6], LIMITS)] == [1, 4, 6]
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
@@ -56,7 +59,7 @@ def test_picture_orientation_is_honoured(tmp_path: Path, orientation: int) -> No
     picture = read_picture(tmp_path / "turned.jpg", MANY)
     assert picture.shape == upright.shape
     assert np.abs(picture.astype(int) - upright).mean() < 4
-    found = probe(tmp_path / "turned.jpg", MANY)
+    found = probe(tmp_path / "turned.jpg", LIMITS)
     assert (found.width, found.height, found.frames) == (64, 48, 1)
 
 
@@ -72,10 +75,10 @@ def test_rotation_flag_of_a_phone_video(tmp_path: Path) -> None:
     data[place : place + len(quarter)] = quarter
     turned = tmp_path / "turned.mp4"
     turned.write_bytes(data)
-    found = probe(turned, MANY)
+    found = probe(turned, LIMITS)
     assert (found.width, found.height) == (48, 64)
-    before = next(iter(read_video(flat, [2]))).picture
-    after = next(iter(read_video(turned, [2]))).picture
+    before = next(iter(read_video(flat, [2], LIMITS))).picture
+    after = next(iter(read_video(turned, [2], LIMITS))).picture
     assert np.array_equal(after, np.rot90(before, -1))
 
 
@@ -83,14 +86,14 @@ def test_truncated_clip_gives_what_is_there_or_a_reason(tmp_path: Path) -> None:
     whole = write_clip(tmp_path / "whole.mkv", 40, gop=4)
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
-    found = probe(cut, MANY)
+    found = probe(cut, LIMITS)
     assert 5 < found.frames < 40
-    frames = list(read_video(cut, list(range(0, 40, 4))))
+    frames = list(read_video(cut, list(range(0, 40, 4)), LIMITS))
     assert [number_of(frame.picture) for frame in frames] == [frame.number for frame in frames]
     headless = tmp_path / "headless.mp4"  # an mp4's table of frames is at its end
     headless.write_bytes(write_clip(tmp_path / "whole.mp4", 40).read_bytes()[:900])
     with pytest.raises(MediaError, match="not decodable as a video"):
-        probe(headless, MANY)
+        probe(headless, LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -106,16 +109,16 @@ def test_what_is_no_media_gives_a_reason(tmp_path: Path, name: str, content: byt
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(MediaError, match=reason):
-        probe(path, MANY)
+        probe(path, LIMITS)
 
 
 def test_too_many_pixels(tmp_path: Path) -> None:
     path = write_picture(tmp_path / "big.png", np.zeros((1000, 1200, 3), np.uint8))
     with pytest.raises(MediaError, match="1200x1000 pixels are more than 1 megapixels"):
-        probe(path, 10**6)
+        probe(path, replace(LIMITS, max_pixels=10**6))
     clip = write_clip(tmp_path / "big.mp4", 2, size=(640, 480))
     with pytest.raises(MediaError, match="640x480"):
-        probe(clip, 10**5)
+        probe(clip, replace(LIMITS, max_pixels=10**5))
 
 
 def test_truncated_picture(tmp_path: Path) -> None:
@@ -135,4 +138,88 @@ def test_sound_only(tmp_path: Path) -> None:
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     with pytest.raises(MediaError, match="no video stream"):
-        probe(path, MANY)
+        probe(path, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ({"max_duration_s": 1.0}, r"1 s are more than 1 \(folder.max_duration_s\)"),
+        ({"max_frames": 11}, r"it has more than 11 frames \(folder.max_frames\)"),
+        ({"max_bytes": 500}, r"0.0 GB are more than 5e-07 \(folder.max_file_gb\)"),
+        ({"max_streams": 1}, r"2 streams are more than 1 \(folder.max_streams\)"),
+    ],
+)
+def test_limits(tmp_path: Path, limit: dict[str, Any], reason: str) -> None:
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        for stream in (container.add_stream("libx264", rate=10), container.add_stream("libx264", rate=10)):
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(12):
+            for stream in container.streams.video:
+                frame = av.VideoFrame.from_ndarray(numbered_picture(number), format="rgb24")
+                container.mux(stream.encode(frame))
+        for stream in container.streams.video:
+            container.mux(stream.encode())
+    assert probe(path, LIMITS).frames == 12
+    with pytest.raises(MediaError, match=reason):
+        probe(path, replace(LIMITS, **limit))
+
+
+def test_frames_that_grow_on_the_way_are_not_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "grows.avi"
+    noise = list(np.random.default_rng(0).integers(0, 255, (100, 256, 256, 3), dtype=np.uint8))
+    parts = [noise, [numbered_picture(1, 640, 480)] * 4]  # FFmpeg looks no further than 5 MB ahead
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        count = 0
+        for pictures in parts:
+            encoder = stream.codec_context if count == 0 else av.CodecContext.create("libx264", "w")
+            encoder.height, encoder.width = pictures[0].shape[:2]
+            encoder.pix_fmt, encoder.time_base, encoder.max_b_frames = "yuv420p", Fraction(1, 10), 0
+            encoder.options = {"qp": "0", "preset": "ultrafast", "g": "10"}
+            for picture in [*pictures, None]:
+                frame = None if picture is None else av.VideoFrame.from_ndarray(picture, format="rgb24")
+                for packet in encoder.encode(frame):
+                    packet.pts = packet.dts = count
+                    packet.time_base, packet.stream = Fraction(1, 10), stream
+                    container.mux(packet)
+                    count += 1
+    assert path.stat().st_size > 5_000_000
+    assert [frame.picture.shape for frame in read_video(path, [0, 103], LIMITS)] == [(256, 256, 3), (480, 640, 3)]
+    narrow = replace(LIMITS, max_pixels=256 * 256)
+    assert probe(path, narrow).frames == 104
+    shapes = []
+    with pytest.raises(MediaError, match="decoding stopped"):
+        for frame in read_video(path, [0, 103], narrow):
+            shapes.append(frame.picture.shape)
+    assert shapes == [(256, 256, 3)]
+
+
+def test_no_script_makes_ffmpeg_open_other_files(tmp_path: Path) -> None:
+    write_clip(tmp_path / "secret.mp4")
+    script = tmp_path / "script.mp4"
+    for text in (
+        "ffconcat version 1.0\nfile secret.mp4\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nsecret.mp4\n#EXT-X-ENDLIST\n",
+    ):
+        script.write_text(text)
+        with pytest.raises(MediaError, match="not decodable as a video"):
+            probe(script, LIMITS)
+
+
+@pytest.mark.parametrize("name", ["concat:secret.mp4", "http:x.mp4", "%03d.mp4", "-i.mp4"])
+def test_a_name_is_nothing_but_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(Path("plain.mp4")).rename(name)
+    assert probe(Path(name), LIMITS).frames == 12
+
+
+def test_a_damaged_picture_with_an_orientation_is_refused_by_probing_too(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)).save(path, exif=exif)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(MediaError, match="not decodable as a picture"):
+        probe(path, LIMITS)

@@ -16,14 +16,14 @@ import pandas as pd
 import pytest
 import yt_dlp
 
-from facestudy import youtube
+from facestudy import tables, youtube
 from facestudy.errors import StudyError
 from facestudy.fetch import REASONS, formats, is_public, reason_of
-from facestudy.links import Link
+from facestudy.links import Link, parse
 from facestudy.settings import check
 from facestudy.work_cache import WorkCache, file_sha256
-from facestudy.youtube import Downloads, ListSettings, Outcome, YoutubeSettings, obtain
-from tests.media import write_clip
+from facestudy.youtube import REQUESTS, Downloads, ListSettings, Outcome, YoutubeSettings, obtain, request_row
+from tests.media import LIMITS, write_clip
 from tests.media_server import REASONS as BEHAVIOURS
 from tests.media_server import MediaServer, serving
 from tests.project import ENVIRONMENT, deep_update, params, stage, write_params
@@ -39,7 +39,6 @@ FAST = {
     "concurrent": 2,
     "min_videos_per_class": 1,
 }
-MAX_PIXELS = 10**7
 
 
 def settings(**changes: Any) -> YoutubeSettings:
@@ -62,7 +61,7 @@ def server(clips: Path) -> Iterator[MediaServer]:
 
 def fetch_all(links: list[Link], cache: Path, **changes: Any) -> dict[str, Outcome]:
     """behaviour -> what became of the link."""
-    outcomes = obtain(links, settings(**changes), MAX_PIXELS, WorkCache(cache))
+    outcomes = obtain(links, settings(**changes), LIMITS, WorkCache(cache))
     return {outcome.link.url.split("/")[3]: outcome for outcome in outcomes}
 
 
@@ -88,11 +87,11 @@ def test_every_misbehaviour_has_its_reason_and_nothing_that_works_is_lost(
 
 def test_parts_of_a_video_are_fetched_once(server: MediaServer, tmp_path: Path) -> None:
     parts = [Link(f"{server.address}/ok/1.mp4", "real", start_s=s, end_s=s + 1) for s in (0.0, 2.0)]
-    first, second = obtain(parts, settings(), MAX_PIXELS, WorkCache(tmp_path))
+    first, second = obtain(parts, settings(), LIMITS, WorkCache(tmp_path))
     assert first.entry == second.entry is not None
     assert first.link.video_id != second.link.video_id
     requests = sum(server.requests.values())
-    (other,) = obtain([Link(f"{server.address}/ok/1.mp4", "real")], settings(), MAX_PIXELS, WorkCache(tmp_path))
+    (other,) = obtain([Link(f"{server.address}/ok/1.mp4", "real")], settings(), LIMITS, WorkCache(tmp_path))
     assert other.entry == first.entry and sum(server.requests.values()) == requests
 
 
@@ -111,9 +110,9 @@ def test_a_file_that_was_complete_when_the_run_was_killed_is_taken_up(
 ) -> None:
     downloads = Downloads(settings())
     link = Link(f"{server.address}/ok/3.mp4", "real")
-    first = downloads.fetch(link, tmp_path, MAX_PIXELS)  # and nobody took the file away
+    first = downloads.fetch(link, tmp_path, LIMITS)  # and nobody took the file away
     sent = sum(server.sent.values())
-    assert downloads.fetch(link, tmp_path, MAX_PIXELS) == first
+    assert downloads.fetch(link, tmp_path, LIMITS) == first
     assert file_sha256(tmp_path / first["file"]) == file_sha256(clips / "3.mp4")
     assert sum(server.sent.values()) - sent <= sent / 2, "it was downloaded again"
 
@@ -140,7 +139,7 @@ def test_only_the_allowed_extractors_look_at_a_link(server: MediaServer, tmp_pat
 
 def test_addresses_that_are_none_start_nothing(tmp_path: Path) -> None:
     links = [Link(f"{scheme}x{number}", "real") for scheme in ("file:///etc/", "ftp://a.org/") for number in range(600)]
-    outcomes = list(obtain(links, settings(sleep_s=5.0), MAX_PIXELS, WorkCache(tmp_path)))
+    outcomes = list(obtain(links, settings(sleep_s=5.0), LIMITS, WorkCache(tmp_path)))
     assert len(outcomes) == 1200 and {outcome.reason for outcome in outcomes} == {"unsupported"}
 
 
@@ -151,7 +150,7 @@ def test_addresses_that_are_none_start_nothing(tmp_path: Path) -> None:
 def test_this_machine_is_refused(server: MediaServer, tmp_path: Path, host: str) -> None:
     port = server.server_address[1]
     link = Link(f"http://{host}:{port}/ok/0.mp4", "real")
-    (outcome,) = obtain([link], settings(allow_private=False), MAX_PIXELS, WorkCache(tmp_path))
+    (outcome,) = obtain([link], settings(allow_private=False), LIMITS, WorkCache(tmp_path))
     assert (outcome.reason, outcome.entry) == ("unsupported", None)
     assert "not a public address" in outcome.detail
     assert not server.requests
@@ -170,7 +169,7 @@ def test_a_redirect_to_a_private_address_is_refused(server: MediaServer, tmp_pat
         "url": f"{server.address}/private_redirect/0.mp4",
         "youtube": False,
         "folder": str(tmp_path),
-        "max_pixels": MAX_PIXELS,
+        "limits": vars(LIMITS),
         "settings": settings(allow_private=False).model_dump(exclude={"lists"}),
     }
     command = [sys.executable, "-c", REDIRECT, json.dumps(request)]
@@ -417,3 +416,15 @@ def test_an_interrupted_run_is_completed_with_the_same_bytes(
     assert not (hurt / "data/videos").exists()
     assert stage(hurt, "videos").returncode == 0
     assert outputs(hurt) == outputs(whole)
+
+
+def test_requests_hold_no_formula_and_the_progress_no_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    links = parse(b'=cmd|calc, [REAL]\n"@SUM(1)\x1b[2J", [FAKE]\nhttps://a.org/1=1.mp4, [REAL]\n', "+list.csv", None)
+    outcomes = list(obtain(links, settings(extractors=["youtube"]), LIMITS, WorkCache(tmp_path)))
+    table = tables.frame((request_row(outcome, youtube.row(outcome)) for outcome in outcomes), REQUESTS)
+    assert table["url"].tolist() == ["'=cmd|calc", "'@SUM(1)\x1b[2J", "https://a.org/1=1.mp4"]
+    assert table["listed_in"].tolist() == [f"'+list.csv, row {number}" for number in (1, 2, 3)]
+    assert list(table["label"]) == ["real", "fake", "real"] and list(table.columns) == REQUESTS.names()
+    assert "\x1b" not in capsys.readouterr().err

@@ -8,10 +8,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from facestudy.backend import keras
 from facestudy.model_settings import ModelSettings
+from facestudy.models.layers import check_digest
 from facestudy.models.mesonet import meso4, mesoinception4
 from facestudy.models.resnet50 import resnet50
 from facestudy.models.vgg19 import vgg19
@@ -32,6 +34,8 @@ def build(settings: ModelSettings) -> keras.Model:
 
     Raises StudyError when weights are asked for and cannot be had or do not fit.
     """
+    if settings.weights not in (None, "imagenet"):
+        check_digest(Path(settings.weights), settings.weights_sha256)
     keywords: dict[str, Any] = {"batch_norm_momentum": settings.batch_norm_momentum}
     if settings.network in ("vgg19", "resnet50"):
         keywords |= {"width": settings.width, "weights": settings.weights}

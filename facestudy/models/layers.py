@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,43 +91,104 @@ def load_by_layer_order(model: keras.Model, path: Path) -> None:
     Raises StudyError naming the file when it is missing, is no such file, or belongs to another
     architecture (then with the first layer that differs).
     """
-    stored = _stored_layers(path)
     layers = [layer for layer in model.layers if layer.weights]
-    if len(stored) != len(layers):
+    try:
+        _check_file(path, 10 * 4 * model.count_params() + 2**20)
+        with h5py.File(path, "r") as file:
+            arrays = _fitting(_stored_layers(file, path), layers, model.name, path)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:  # h5py, on damaged files
+        raise StudyError(f"weights file {path} is no readable HDF5 weights file ({error}).") from None
+    for layer, values in zip(layers, arrays, strict=True):
+        layer.set_weights(values)
+
+
+def check_digest(path: Path, sha256: str | None) -> None:
+    """Refuse a file whose bytes are not those that the settings name: nothing else notices its changes.
+
+    Raises StudyError naming the file, also when it is missing.
+    """
+    _check_file(path, None)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 is None:
+        raise StudyError(f"weights file {path}: add weights_sha256: {digest}, or its changes are not noticed.")
+    if digest != sha256:
         raise StudyError(
-            f"weights file {path} holds {len(stored)} layers, {model.name} has {len(layers)}: "
-            f"it is of another network; give one made for this network, without its top."
+            f"weights file {path} has the sha256 {digest}, not {sha256}: it was altered; "
+            "look at where it came from, then set the new one."
         )
-    for layer, (name, arrays) in zip(layers, stored, strict=True):
-        wanted = [tuple(weight.shape) for weight in layer.weights]
-        found = [array.shape for array in arrays]
-        if wanted != found:
-            raise StudyError(
-                f"weights file {path}: layer {name} has the shapes {found}, {layer.name} of {model.name} "
-                f"needs {wanted}: it is of another network; give one made for this network, without its top."
-            )
-    for layer, (_, arrays) in zip(layers, stored, strict=True):
-        layer.set_weights(arrays)
 
 
-def _stored_layers(path: Path) -> list[tuple[str, list[npt.NDArray[np.float32]]]]:
+def _check_file(path: Path, most: int | None) -> None:
+    """Refuse by name what cannot be a weights file of at most so many bytes, before a library looks at it."""
     if not path.is_file():
         raise StudyError(f"weights file {path} does not exist; correct the path, or set weights to null.")
-    try:
-        with h5py.File(path, "r") as file:
-            if "layer_names" not in file.attrs:
-                raise StudyError(
-                    f"weights file {path} is not in the layout of the keras.applications `notop` files "
-                    f"(no layer_names); give such a file, or set weights to null."
-                )
-            names = [_text(name) for name in file.attrs["layer_names"]]
-            layers = [
-                (name, [np.asarray(file[name][_text(weight)]) for weight in file[name].attrs["weight_names"]])
-                for name in names
-            ]
-    except (OSError, KeyError) as error:
-        raise StudyError(f"weights file {path} is no readable HDF5 weights file ({error}).") from None
-    return [(name, arrays) for name, arrays in layers if arrays]
+    if path.suffix != ".h5":
+        raise StudyError(f"weights file {path} should be an HDF5 file of weights alone, with a name that ends in .h5.")
+    if most is not None and path.stat().st_size > most:
+        raise StudyError(
+            f"weights file {path} has {path.stat().st_size / 1e6:.0f} MB, more than this network can need; "
+            "give one made for this network, without its top."
+        )
+
+
+Stored = list[tuple[str, list[h5py.Dataset]]]
+
+
+def _fitting(stored: Stored, layers: list[Any], name: str, path: Path) -> list[list[npt.NDArray[np.float32]]]:
+    """The arrays for each layer; shapes are compared before anything is read.
+
+    Raises StudyError naming the file and the first layer that differs.
+    """
+    if len(stored) != len(layers):
+        raise StudyError(
+            f"weights file {path} holds {len(stored)} layers, {name} has {len(layers)}: "
+            f"it is of another network; give one made for this network, without its top."
+        )
+    for layer, (stored_name, datasets) in zip(layers, stored, strict=True):
+        wanted = [tuple(weight.shape) for weight in layer.weights]
+        found = [dataset.shape for dataset in datasets]
+        if wanted != found:
+            raise StudyError(
+                f"weights file {path}: layer {stored_name} has the shapes {found}, {layer.name} of {name} "
+                f"needs {wanted}: it is of another network; give one made for this network, without its top."
+            )
+    arrays = [[np.asarray(dataset) for dataset in datasets] for _, datasets in stored]
+    for (stored_name, _), values in zip(stored, arrays, strict=True):
+        if not all(np.isfinite(value).all() for value in values):
+            raise StudyError(f"weights file {path}: layer {stored_name} holds nan or infinity; it is damaged.")
+    return arrays
+
+
+def _stored_layers(file: h5py.File, path: Path) -> Stored:
+    """The layers with weights in a file's own order; nothing that lies in another file."""
+    if "layer_names" not in file.attrs:
+        raise StudyError(
+            f"weights file {path} is not in the layout of the keras.applications `notop` files "
+            f"(no layer_names); give such a file, or set weights to null."
+        )
+    layers: Stored = []
+    for name in map(_text, file.attrs["layer_names"]):
+        group = _own(file, name, path)
+        weights = [_own(group, _text(weight), path) for weight in group.attrs["weight_names"]]
+        for weight in weights:
+            if not isinstance(weight, h5py.Dataset) or weight.dtype.kind != "f":
+                raise StudyError(f"weights file {path}: layer {name} holds something else than arrays of floats.")
+            if weight.is_virtual or weight.external:
+                raise StudyError(f"weights file {path}: layer {name} lies in another file; only its own is read.")
+        if weights:
+            layers.append((name, weights))
+    return layers
+
+
+def _own(group: h5py.Group, name: str, path: Path) -> Any:
+    """What a name in a group stands for, unless a link on the way leads elsewhere."""
+    found: Any = group
+    for part in name.split("/"):
+        if not isinstance(found.get(part, getlink=True), h5py.HardLink):
+            raise StudyError(f"weights file {path}: {name} is a link elsewhere; only the file's own data is read.")
+        found = found[part]
+    return found
 
 
 def _text(name: bytes | str) -> str:
