@@ -7,7 +7,7 @@ export PYTHONPATH := $(CURDIR)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help env run test fuzz audit study retry back calibrate bench lint format lock clean-cache
+.PHONY: help env run test fuzz audit study retry back calibrate bench faults lint format lock clean-cache
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,9 @@ fuzz: env       ## hostile input in bulk, about 10 minutes: make fuzz N=20000 SE
 audit: env      ## known vulnerabilities of the pinned dependencies; asks PyPI's JSON API
 	$(BIN)/pip install --quiet uv
 	uv tool run --python $(PYTHON) pip-audit==2.10.1 --requirement requirements.txt --require-hashes --disable-pip --strict
+
+faults: env     ## hurt a tiny study in every way (about an hour, as root): metrics/faults.csv
+	python -m tests.faults --write
 
 lint: env       ## what .ci/run checks before the tests
 	ruff check .

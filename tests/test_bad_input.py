@@ -110,7 +110,7 @@ def test_no_face_anywhere_is_said_with_the_remedy(project: Path) -> None:
     assert stage(project, "videos").returncode == 0
     assert stage(project, "frames").returncode == 0
     sentence = refused(stage(project, "faces"))
-    assert "no face above confidence 0.9 in 9 frames; lower faces.min_confidence or add videos" in sentence
+    assert "no face is left of 9 frames (8 no_face, 1 frame_too_small); lower faces.min_confidence (0.9)" in sentence
     assert not (project / "data/faces").exists()
 
 
