@@ -13,6 +13,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from facestudy.errors import StudyError
+from facestudy.orphans import watch_parent
 from facestudy.settings import Section
 
 T = TypeVar("T")
@@ -46,9 +47,14 @@ def map_items(
             return
         with _backend(settings), _told():
             parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")
-            for result in parallel(joblib.delayed(function)(item) for item in items):
+            for result in parallel(joblib.delayed(_in_worker)(function, item) for item in items):
                 yield result
                 bar.update()
+
+
+def _in_worker(function: Callable[[T], R], item: T) -> R:
+    watch_parent()
+    return function(item)
 
 
 @contextmanager

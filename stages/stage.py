@@ -10,14 +10,13 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from facestudy.errors import StudyError
+from facestudy.orphans import watch_parent
 from facestudy.settings import check, key_name, read_yaml
 
 S = TypeVar("S")
@@ -149,14 +148,7 @@ def _fault(error: Exception) -> str | None:
 
 
 def _die_with_parent() -> None:
-    """End this process when dvc does, however dvc ends: an orphan must not go on writing."""
-    parent = os.getppid()
+    """End this process when dvc does: an orphan must not go on writing."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    watch_parent()
