@@ -7,7 +7,7 @@ export PYTHONPATH := $(CURDIR)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-NAME ?= team
+NAME := team
 
 .PHONY: help env run test study retry back remote push pull calibrate bench lint format lock clean-cache
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.util
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -74,12 +74,17 @@ def check_settings(scheme: str, settings: list[str]) -> dict[str, str]:
 
 def install(plugin: str) -> None:
     """DVC's plug-in for a kind of remote, in the version and with the hashes that `make lock` pinned."""
-    if importlib.util.find_spec(f"dvc_{plugin}") is not None:
-        return
-    pinned = [Path("requirements.txt"), Path("remotes") / f"{plugin}.txt"]
-    options = [word for path in pinned if path.exists() for word in ("-r", str(path))]
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes")
-    if subprocess.run([*pip, *options]).returncode:
+    pins = [path for path in (Path("requirements.txt"), Path("remotes") / f"{plugin}.txt") if path.exists()]
+    pinned = re.search(rf"^dvc-{plugin}==(\S+)", "".join(path.read_text() for path in pins), re.MULTILINE)
+    if pinned is None:
+        raise StudyError(f"neither requirements.txt nor remotes/{plugin}.txt pins dvc-{plugin}; `make lock` does.")
+    try:
+        if version(f"dvc-{plugin}") == pinned[1]:
+            return
+    except PackageNotFoundError:
+        pass
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    if subprocess.run([*pip, *(word for path in pins for word in ("-r", str(path)))]).returncode:
         raise StudyError(f"pip could not install dvc[{plugin}] (see above); the remote is not set up.")
 
 
@@ -122,9 +127,8 @@ class Study:
 
     def __init__(self, repo: Any) -> None:
         self.remote, self.cache = repo.cloud.get_remote_odb(), repo.cache.local
-        outs = [out for out in repo.index.outs if out.use_cache and out.hash_info]
-        self.wanted = {out.hash_info.value: str(out) for out in outs}  # checksum -> path in the work tree
-        self.listings = {checksum: path for checksum, path in self.wanted.items() if checksum.endswith(".dir")}
+        outs = [out for out in repo.index.outs if out.use_cache and out.hash_info and out.hash_info.isdir]
+        self.listings = {out.hash_info.value: str(out) for out in outs}  # checksum -> path in the work tree
 
     def files(self, listing: str) -> dict[str, str]:
         """Checksums and names of a listing's files; empty while the cache lacks it."""
@@ -152,11 +156,19 @@ class Study:
         if damaged:
             raise StudyError(f"{_named(damaged)} damaged on the remote; nothing was pulled. {WAY_OUT}")
 
-    def damaged(self) -> dict[str, str]:
-        """What the remote has and the cache still lacks after a pull: DVC threw it away as damaged."""
+    def damaged(self, most: int = 20) -> dict[str, str]:
+        """Of the first few files that the cache lacks after a pull, those whose bytes on the remote are wrong."""
         files = {checksum: name for listing in self.listings for checksum, name in self.files(listing).items()}
-        lacking = {checksum: name for checksum, name in files.items() if not self.cache.exists(checksum)}
-        return {checksum: name for checksum, name in lacking.items() if self.remote.exists(checksum)}
+        lacking = [checksum for checksum in files if not self.cache.exists(checksum)][:most]
+        found = {}
+        for checksum in lacking:
+            with suppress(FileNotFoundError), self.remote.fs.open(self.remote.oid_to_path(checksum), "rb") as file:
+                digest = hashlib.md5()
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+                if digest.hexdigest() != checksum:
+                    found[checksum] = files[checksum]
+        return found
 
     def remove_broken(self) -> int:
         """Remove from the remote what has another size than here, and listings of files that are not there.
@@ -217,21 +229,26 @@ def opened_study() -> Iterator[Study]:
 
 
 def push() -> None:
+    from dvc.cli import main as dvc
+
     with opened_study() as study:
         removed = study.remove_broken()
     if removed:
         print(f"{removed} objects on the remote were cut short or incomplete; they are sent again.", flush=True)
-    if subprocess.run(["dvc", "push"]).returncode:
+    if dvc(["push"]):
         raise StudyError("not everything was pushed (see above); `make push` again goes on from there.")
 
 
 def pull(targets: list[str]) -> None:
+    from dvc.cli import main as dvc
+
     with opened_study() as study:
         study.fetch_listings()
-    if not subprocess.run(["dvc", "pull", *targets]).returncode:
+    if not dvc(["pull", *targets]):
         return
-    with opened_study() as study:
-        damaged = {} if targets else study.damaged()
+    damaged = {}
+    with suppress(StudyError), opened_study() as study:
+        damaged = study.damaged()
     if damaged:
         raise StudyError(f"{_named(damaged)} damaged on the remote and was not taken. {WAY_OUT}")
     raise StudyError("not everything was pulled (see above); `make pull` again goes on from there.")
