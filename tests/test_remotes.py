@@ -18,9 +18,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.config_schema import REMOTE_SCHEMAS
 
+import remote
+from facestudy import tables
+from facestudy.errors import StudyError
 from tests import servers
-from tests.project import call, copy_project, deep_update, environment_for, params
+from tests.pipeline_files import ROOT
+from tests.project import call, copy_project, deep_update, environment_for, params, write_params
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -35,6 +40,7 @@ TINY = {
     "evaluate": {"resamples": 100},
     "compute": {"workers": 1},
 }
+PINS = [ROOT / "requirements.txt", *(ROOT / "remotes").glob("*.txt")]
 MODELS = ("mesonet", "second")  # the second differs in its learning rate
 
 
@@ -55,7 +61,6 @@ class Clone:
     def run(self, *command: str, fails: bool = False) -> str:
         """What a command prints; asserts that it succeeds, or fails."""
         environment = environment_for(self.folder) | {"DVC_SITE_CACHE_DIR": str(self.folder / ".dvc/tmp/site")}
-        import time; t0 = time.time()
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -65,7 +70,6 @@ class Clone:
             timeout=200,
         )
         said = done.stdout + done.stderr
-        import time; print(f"{time.time() - t0:.1f} s", command[-3:])
         assert (done.returncode != 0) == fails, f"{' '.join(command)}: {said[-4000:]}"
         return said
 
@@ -96,13 +100,17 @@ class Clone:
         """What of the cache belongs to the lock (the run cache is not shared)."""
         cached = self.cached()
         listings = [listing for listing in self.outputs().values() if listing in cached]
-        names = {entry["md5"] for listing in listings for entry in json.loads(cached[listing])}
+        names = {checksum for listing in listings for checksum in self.files(listing)}
         return {name: cached[name] for name in {*listings, *names} & set(cached)}
+
+    def files(self, listing: str) -> dict[str, str]:
+        """Checksums and names of the files of a listing in the cache."""
+        return {entry["md5"]: entry["relpath"] for entry in json.loads(self.cached()[listing])}
 
     def weights(self, model: str) -> str:
         """The checksum of a model's weights."""
-        files = json.loads(self.cached()[self.outputs()[f"models/full/{model}/1"]])
-        return next(str(file["md5"]) for file in files if file["relpath"] == "model.weights.h5")
+        files = self.files(self.outputs()[f"models/full/{model}/1"])
+        return next(checksum for checksum, name in files.items() if name == "model.weights.h5")
 
 
 def clone(source: Path, folder: Path, environment: dict[str, str]) -> Clone:
@@ -135,6 +143,7 @@ class Team:
     """A remote, the clone that has pushed to it, and what became of the push that was cut."""
 
     server: servers.Remote
+    study: Clone
     first: Clone
     folder: Path
     cut: str = ""
@@ -150,7 +159,7 @@ def gathered(kind: str, study: Clone, folder: Path, cut: bool) -> Iterator[Team]
         shutil.copytree(study.folder / ".dvc/cache", first.folder / ".dvc/cache", copy_function=os.link)
         first.remote("set", server.url, *server.settings)
         first.git("commit", "-qam", "a remote")
-        team = Team(server, first, folder)
+        team = Team(server, study, first, folder)
         if cut and server.wire:
             server.wire.cut_after(600_000, "up")
             team.cut = first.remote("push", fails=True)
@@ -227,3 +236,128 @@ def test_damage_and_death_on_the_way_and_in_the_end_a_clone_has_all_and_runs_not
     assert ran(other.dvc("repro")) == []
     assert "up to date" in other.dvc("status")
     assert other.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("team", ["webdav"], indirect=True)
+def test_from_an_empty_cache_only_what_one_setting_touches_is_fetched_and_trained(team: Team) -> None:
+    assert team.server.wire is not None
+    other = own_settings(team, "changed")
+    values = yaml.safe_load((other.folder / "params.yaml").read_text())
+    values["models"]["second"]["learning_rate"] = 0.003
+    write_params(other.folder, values)
+    before = len(team.server.wire.requests("GET"))
+    said = other.dvc("repro", "--pull", "--allow-missing")
+    assert ran(said) == ["train@second-full-1", "evaluate@second-full", "compare", "focus"]
+    paths = team.server.wire.requests("GET")[before:]
+    fetched = {"".join(path.split("/")[-2:]) for path in paths if "/files/md5/" in path}
+    crops = team.first.outputs()["data/crops/full"]
+    assert fetched == {crops, *team.first.files(crops)}
+    assert not {team.first.weights(model) for model in MODELS} & set(other.cached())
+
+    # back to the team: the new weights and nothing else
+    held = set(team.server.objects())
+    other.git("commit", "-qam", "faster")
+    other.remote("push")
+    new = other.outputs()["models/full/second/1"]
+    assert set(team.server.objects()) - held == {new, *other.files(new)} - held
+    third = clone(other.folder, team.folder / "third", other.environment)
+    shutil.copyfile(other.folder / ".dvc/config.local", third.folder / ".dvc/config.local")
+    third.remote("pull", "models/full/second/1")
+    assert third.weights("second") == other.weights("second") != team.first.weights("second")
+    assert [path.name for path in (third.folder / "models/full").iterdir()] == ["second"]
+
+
+def test_results_are_made_and_compared_in_a_clone_without_data(study: Clone, tmp_path: Path) -> None:
+    empty, other = (clone(study.folder, tmp_path / name, {}) for name in ("empty", "other"))
+    said = empty.dvc("exp", "run", "--allow-missing", "-n", "wider", "-S", "evaluate.confidence=0.99")
+    assert ran(said) == ["evaluate@mesonet-full", "evaluate@second-full", "compare", "focus"]
+    assert not (empty.folder / "data/videos").exists() and not list((empty.folder / "models").rglob("*.h5"))
+    empty.dvc("exp", "push", "--no-cache", "origin", "wider")
+    other.dvc("exp", "pull", "--no-cache", "origin", "wider")
+    shown = json.loads(other.dvc("metrics", "diff", "main", "wider", "--json"))
+    for model in MODELS:
+        low, high = (shown[f"metrics/full/{model}.json"][key]["diff"] for key in ("accuracy_low", "accuracy_high"))
+        assert low < 0 < high
+
+
+SCORE = """
+import sys, cv2, keras, yaml
+from facestudy.model_settings import ModelSettings
+from facestudy.models import build
+from facestudy.settings import check
+model = build(check(ModelSettings, yaml.safe_load(open("params.yaml"))["models"]["second"], "models.second"))
+model.load_weights("weights/model.weights.h5")
+picture = cv2.cvtColor(cv2.imread(sys.argv[1]), cv2.COLOR_BGR2RGB)
+print("p_fake", float(model.predict(picture[None], verbose=0)[0, 0]))
+"""
+
+
+@pytest.mark.parametrize("team", ["directory"], indirect=True)
+def test_a_model_fetched_into_another_project_scores_a_picture(team: Team, tmp_path: Path) -> None:
+    project = Clone(tmp_path, {"PYTHONPATH": ""})
+    source = team.first.folder.as_uri()
+    for path, name in (("models/full/second/1", "weights"), ("facestudy", "facestudy"), ("params.yaml", "params.yaml")):
+        project.dvc("get", source, path, "-o", name)
+    predictions = tables.read(team.first.folder / "predictions/full/second/1.csv", tables.PREDICTIONS)
+    crops = tables.read(team.study.folder / "data/crops/full/index.csv", tables.CROPS).set_index("face_id")["path"]
+    row = predictions.iloc[0]
+    (tmp_path / "score.py").write_text(SCORE)
+    picture = team.study.folder / "data/crops/full" / crops[row["face_id"]]
+    said = project.run(sys.executable, "score.py", str(picture))
+    found = re.search(r"p_fake (\S+)", said)
+    assert found and float(found[1]) == pytest.approx(row["p_fake"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("s3://me:hidden@bucket/study", "has a password"),
+        ("webdavs://me:hidden@host/study", "has a password"),
+        ("azure://container/study?sig=hidden", "a ?query in it"),
+        ("https://host/study", "https:// is no remote this project sets up"),
+        ("s3://", "names no place"),
+        ("", "names no place"),
+    ],
+)
+def test_an_address_that_is_none_or_holds_a_secret_is_refused(url: str, says: str) -> None:
+    with pytest.raises(StudyError) as error:
+        remote.check_url(url)
+    assert says in str(error.value) and "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("region", "is not of the form KEY=VALUE"),
+        ("pasword=hidden", "pasword is no setting of such a remote"),
+        ("verify=false", "verify is no setting"),
+        ("version_aware=true", "version_aware is no setting"),
+        ("endpointurl=https://me:hidden@host", "the address of endpointurl has a password in it"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused(setting: str, says: str) -> None:
+    with pytest.raises(StudyError) as error:
+        remote.check_settings("s3", [setting])
+    assert says in str(error.value) and "hidden" not in str(error.value)
+
+
+def test_git_keeps_no_setting_that_is_secret_or_personal() -> None:
+    known = {str(key) for scheme in ("", *remote.PLUGINS) for key in REMOTE_SCHEMAS[scheme]}
+    assert known > remote.SHARED
+    personal = "pass|secret|token|key|credential|connection_string|user|profile|path|auth$|header|client|command"
+    assert not [key for key in remote.SHARED if re.search(personal, key)]
+
+
+def test_every_plug_in_is_pinned_once_and_fits() -> None:
+    pins = {path.name: set(re.findall(r"^([a-z0-9-]+)==", path.read_text(), re.MULTILINE)) for path in PINS}
+    for plugin in remote.PLUGINS.values():
+        assert any(f"dvc-{plugin}" in found for found in pins.values()), plugin
+    for name, found in pins.items():
+        assert name == "requirements.txt" or not found & pins["requirements.txt"]
+
+
+def test_without_a_remote_it_says_how_to_get_one(study: Clone) -> None:
+    for command in ("push", "pull"):
+        said = study.remote(command, fails=True)
+        assert "there is no default remote; `make remote URL=…` sets one up." in said and "Traceback" not in said
+    assert "Traceback" not in study.remote("set", "ftp://host/study", fails=True)
