@@ -43,7 +43,7 @@ remote: env     ## where to share data: make remote URL=s3://bucket/study SET="e
 push: env       ## this clone's videos, frames, faces, crops and models to the remote
 	@python remote.py push
 
-pull: env       ## them from the remote; only some: make pull WHAT=models
+pull: env       ## them from the remote; only the models: make pull WHAT=train
 	@python remote.py pull $(WHAT)
 
 calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv

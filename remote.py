@@ -68,7 +68,7 @@ def check_settings(scheme: str, settings: list[str]) -> dict[str, str]:
             raise StudyError(f"SET: {key} is no setting of such a remote (DVC knows {', '.join(known)}).")
         if key in SHARED and urlsplit(value).password is not None:
             raise StudyError(f"SET: the address of {key} has a password in it, which git would keep; leave it out.")
-        found[key] = value
+        found[key] = str(Path(value).expanduser()) if value.startswith("~") else value
     return found
 
 
