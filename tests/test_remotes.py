@@ -354,3 +354,14 @@ def test_without_a_remote_it_says_how_to_get_one(study: Clone) -> None:
         said = study.remote(command, fails=True)
         assert "there is no default remote; `make remote URL=…` sets one up." in said and "Traceback" not in said
     assert "Traceback" not in study.remote("set", "ftp://host/study", fails=True)
+
+
+def test_a_missing_server_is_a_reason_to_skip_but_an_error_where_servers_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("FACESTUDY_REQUIRE_SERVERS", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no_such_server is not installed"):
+        servers.need("no_such_server")
+    monkeypatch.setenv("FACESTUDY_REQUIRE_SERVERS", "1")
+    with pytest.raises(pytest.fail.Exception, match="no_such_server is not installed"):
+        servers.need("no_such_server")
