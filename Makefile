@@ -7,7 +7,9 @@ export PYTHONPATH := $(CURDIR)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help env run test fuzz audit study retry back calibrate bench faults lint format lock clean-cache
+NAME := team
+
+.PHONY: help env run test fuzz faults audit study retry back remote push pull calibrate bench lint format lock clean-cache
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +37,15 @@ retry: env      ## look again for the videos that a passing fault kept away (sou
 back: env       ## after `make study`: main's parameters, data and results again
 	@python study.py back
 
+remote: env     ## where to share data: make remote URL=s3://bucket/study SET="endpointurl=https://…" NAME=team
+	@python remote.py set "$(URL)" --name "$(NAME)" $(SET)
+
+push: env       ## this clone's videos, frames, faces, crops and models to the remote
+	@python remote.py push
+
+pull: env       ## them from the remote; only the models: make pull WHAT=train
+	@python remote.py pull $(WHAT)
+
 calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv
 	python calibrate.py
 
@@ -60,9 +71,14 @@ format: env     ## put the code into its form
 	ruff check --fix .
 	ruff format .
 
-lock: env       ## requirements.in -> requirements.txt, pinned with hashes
+lock: env       ## requirements.in -> requirements.txt, remotes/*.in -> remotes/*.txt, pinned with hashes
 	$(BIN)/pip install --quiet uv
 	uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate requirements.in -o requirements.txt
+	for kind in gs azure; do \
+	  uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --constraint requirements.txt \
+	    --custom-compile-command "make lock" $$(sed -nE 's/^([a-z0-9-]+)==.*/--no-emit-package \1/p' requirements.txt) \
+	    requirements.in remotes/$$kind.in -o remotes/$$kind.txt || exit 1; \
+	done
 
 clean-cache:    ## empty the work cache (finished videos, frames, faces)
 	rm -rf .cache

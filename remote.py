@@ -1,0 +1,279 @@
+"""The commands behind `make remote`, `make push` and `make pull`: share data through a DVC remote (docs/sharing.md).
+
+python remote.py set URL [--name NAME] [KEY=VALUE ...]   the default remote; secrets go to .dvc/config.local
+python remote.py push                                    `dvc push`, after mending what a cut push left behind
+python remote.py pull [TARGET ...]                       `dvc pull`, with the lists of folders checked first
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from facestudy.errors import StudyError
+from facestudy.settings import NAME_PATTERN
+
+# scheme -> DVC's plug-in for it; requirements.txt has those that tests use, remotes/ the others
+PLUGINS = {"ssh": "ssh", "s3": "s3", "gs": "gs", "azure": "azure", "webdav": "webdav", "webdavs": "webdav"}
+# Settings that git may keep. Every other one is secret, or true for one person only, and goes to .dvc/config.local.
+SHARED = {"account_name", "acl", "allow_anonymous_login", "checksum_jobs", "connect_timeout", "connection_timeout",
+          "endpointurl", "jobs", "max_sessions", "port", "projectname", "read_timeout", "region", "shared", "sse",
+          "ssl_verify", "timeout", "type", "use_ssl"}  # fmt: skip
+# What `set` decides, or what would keep files under their names, where nothing can be checked.
+FIXED = {"url", "verify", "version_aware", "worktree", "no_traverse"}
+WAY_OUT = "Remove what is named from files/md5/ on the remote, and `make push` where the data are."
+
+
+def check_url(url: str) -> str:
+    """The scheme of a remote's address, "" for a directory.
+
+    Raises StudyError for an unknown scheme, and where the address holds what must not be in git.
+    """
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme and scheme not in PLUGINS:
+        known = ", ".join(f"{name}://" for name in PLUGINS)
+        raise StudyError(f"URL: {scheme}:// is no remote this project sets up; give a directory or one of {known}.")
+    parts = urlsplit(url)
+    if scheme and (parts.password is not None or parts.query):
+        raise StudyError(
+            f"URL: the address at {parts.hostname} has a password or a ?query in it, which git would keep; leave it "
+            'out and give it as SET="password=…" (or sas_token, …), which goes to .dvc/config.local.'
+        )
+    if not url or (scheme and not parts.netloc):
+        raise StudyError(f"URL = {url!r} names no place, as in URL=/mnt/team/study or URL=s3://bucket/study.")
+    return scheme
+
+
+def check_settings(scheme: str, settings: list[str]) -> dict[str, str]:
+    """KEY=VALUE settings as DVC knows them for a scheme; StudyError names an unknown key, never a value."""
+    from dvc.config_schema import REMOTE_SCHEMAS
+
+    known = sorted({str(key) for key in REMOTE_SCHEMAS[scheme]} - FIXED)
+    found = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise StudyError(f"SET: {key!r} is not of the form KEY=VALUE, as in region=eu-central-1.")
+        if key not in known:
+            raise StudyError(f"SET: {key} is no setting of such a remote (DVC knows {', '.join(known)}).")
+        if key in SHARED and urlsplit(value).password is not None:
+            raise StudyError(f"SET: the address of {key} has a password in it, which git would keep; leave it out.")
+        found[key] = str(Path(value).expanduser()) if value.startswith("~") else value
+    return found
+
+
+def install(plugin: str) -> None:
+    """DVC's plug-in for a kind of remote, in the version and with the hashes that `make lock` pinned."""
+    pins = [path for path in (Path("requirements.txt"), Path("remotes") / f"{plugin}.txt") if path.exists()]
+    pinned = re.search(rf"^dvc-{plugin}==(\S+)", "".join(path.read_text() for path in pins), re.MULTILINE)
+    if pinned is None:
+        raise StudyError(f"neither requirements.txt nor remotes/{plugin}.txt pins dvc-{plugin}; `make lock` does.")
+    try:
+        if version(f"dvc-{plugin}") == pinned[1]:
+            return
+    except PackageNotFoundError:
+        pass
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    if subprocess.run([*pip, *(word for path in pins for word in ("-r", str(path)))]).returncode:
+        raise StudyError(f"pip could not install dvc[{plugin}] (see above); the remote is not set up.")
+
+
+def set_remote(url: str, name: str, settings: list[str]) -> None:
+    """Make `url` the default remote, with checked downloads, and say what went where."""
+    from dvc.config import Config
+    from dvc.exceptions import DvcException
+
+    scheme = check_url(url)
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise StudyError(f"NAME = {name!r} is no name of a remote (letters a-z, digits, _ and -).")
+    chosen = check_settings(scheme, settings)
+    if scheme:
+        install(PLUGINS[scheme])
+    else:  # the same place seen from any clone on this machine
+        url = str(Path(url).expanduser().resolve())
+    own = {key: value for key, value in chosen.items() if key not in SHARED}
+    team = {key: value for key, value in chosen.items() if key in SHARED}
+    try:
+        config = Config.from_cwd()
+        with config.edit("repo") as shared:
+            shared.setdefault("remote", {})[name] = {"url": url, "verify": True, **team}
+            shared.setdefault("core", {})["remote"] = name
+        with config.edit("local") as local:
+            local.setdefault("remote", {}).setdefault(name, {}).update(own)
+    except DvcException as error:
+        raise StudyError(f"SET: {' '.join(str(error).split())}.") from None
+    Path(".dvc/config.local").chmod(0o600)
+    print(f"{name} is the default remote: {url}, every download checked. In .dvc/config: commit it.")
+    if own:
+        print(f"Yours alone, in .dvc/config.local, which git ignores: {', '.join(sorted(own))}")
+
+
+class Study:
+    """What the lock says there should be, and where: the cache of this clone and the remote.
+
+    Listings are DVC's lists of the files of a folder (`….dir`). DVC itself checks the files that it downloads but
+    takes listings as they come: damaged ones put files under other names, even outside the project.
+    """
+
+    def __init__(self, repo: Any) -> None:
+        self.remote, self.cache = repo.cloud.get_remote_odb(), repo.cache.local
+        outs = [out for out in repo.index.outs if out.use_cache and out.hash_info and out.hash_info.isdir]
+        self.listings = {out.hash_info.value: str(out) for out in outs}  # checksum -> path in the work tree
+
+    def files(self, listing: str) -> dict[str, str]:
+        """Checksums and names of a listing's files; empty while the cache lacks it."""
+        if not self.cache.exists(listing):
+            return {}
+        entries = json.loads(Path(self.cache.oid_to_path(listing)).read_text(encoding="utf-8"))
+        return {entry["md5"]: f"{self.listings[listing]}/{entry['relpath']}" for entry in entries}
+
+    def fetch_listings(self) -> None:
+        """Into the cache, from where DVC then takes them; StudyError names those that are damaged."""
+        damaged = {}
+        for listing, path in self.listings.items():
+            if self.cache.exists(listing):
+                continue
+            try:
+                with self.remote.fs.open(self.remote.oid_to_path(listing), "rb") as file:
+                    data = file.read()
+            except FileNotFoundError:
+                continue  # never pushed: dvc will say so
+            if hashlib.md5(data).hexdigest() + ".dir" == listing:
+                self.cache.add_bytes(listing, data)
+                self.cache.protect(self.cache.oid_to_path(listing))
+            else:
+                damaged[listing] = path
+        if damaged:
+            raise StudyError(f"{_named(damaged)} damaged on the remote; nothing was pulled. {WAY_OUT}")
+
+    def damaged(self, most: int = 20) -> dict[str, str]:
+        """Of the first few files that the cache lacks after a pull, those whose bytes on the remote are wrong."""
+        files = {checksum: name for listing in self.listings for checksum, name in self.files(listing).items()}
+        lacking = [checksum for checksum in files if not self.cache.exists(checksum)][:most]
+        found = {}
+        for checksum in lacking:
+            with suppress(FileNotFoundError), self.remote.fs.open(self.remote.oid_to_path(checksum), "rb") as file:
+                digest = hashlib.md5()
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+                if digest.hexdigest() != checksum:
+                    found[checksum] = files[checksum]
+        return found
+
+    def remove_broken(self) -> int:
+        """Remove from the remote what has another size than here, and listings of files that are not there.
+
+        A WebDAV server keeps the half of a file whose upload was cut, and DVC, which looks at names only, never
+        sends it again; nor does it look for the files of a folder whose listing is there.
+        """
+        held = self._sizes()
+        broken = {
+            checksum
+            for listing in self.listings
+            for checksum in (listing, *self.files(listing))
+            if checksum in held
+            and self.cache.exists(checksum)
+            and held[checksum] != Path(self.cache.oid_to_path(checksum)).stat().st_size
+        }
+        whole = set(held) - broken
+        for listing in self.listings:
+            if listing in whole and any(self.cache.exists(file) for file in self.files(listing) if file not in whole):
+                broken.add(listing)
+        for checksum in sorted(broken, key=lambda found: not found.endswith(".dir")):  # listings first
+            self.remote.delete(checksum)
+        return len(broken)
+
+    def _sizes(self) -> dict[str, int]:
+        """Bytes of every object of the remote, by checksum."""
+        if self.remote.fs.protocol == "local":
+            return {path.parent.name + path.name: path.stat().st_size for path in Path(self.remote.path).glob("??/*")}
+        found = self.remote.fs.fs.find(self.remote.path, detail=True)
+        return {"".join(path.split("/")[-2:]): info["size"] for path, info in found.items()}
+
+
+def _named(objects: dict[str, str]) -> str:
+    shown = [f"{path} ({checksum})" for checksum, path in sorted(objects.items())[:5]]
+    return f"{', '.join(shown)}{', …' if len(objects) > 5 else ''} {'is' if len(objects) == 1 else 'are'}"
+
+
+@contextmanager
+def opened_study() -> Iterator[Study]:
+    """The study with its remote; a StudyError in one sentence where that is missing or does not answer."""
+    from dvc.config import NoRemoteError
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            yield Study(repo)
+    except NoRemoteError:
+        raise StudyError("there is no default remote; `make remote URL=…` sets one up.") from None
+    except StudyError:
+        raise
+    except DvcException as error:
+        raise StudyError(f"{' '.join(str(error).split())}.") from error
+    except Exception as error:  # each kind of remote has its own for "does not answer"
+        raise StudyError(
+            f"the remote cannot be read: {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+
+
+def push() -> None:
+    from dvc.cli import main as dvc
+
+    with opened_study() as study:
+        removed = study.remove_broken()
+    if removed:
+        print(f"{removed} objects on the remote were cut short or incomplete; they are sent again.", flush=True)
+    if dvc(["push"]):
+        raise StudyError("not everything was pushed (see above); `make push` again goes on from there.")
+
+
+def pull(targets: list[str]) -> None:
+    from dvc.cli import main as dvc
+
+    with opened_study() as study:
+        study.fetch_listings()
+    if not dvc(["pull", *targets]):
+        return
+    damaged = {}
+    with suppress(StudyError), opened_study() as study:
+        damaged = study.damaged()
+    if damaged:
+        raise StudyError(f"{_named(damaged)} damaged on the remote and was not taken. {WAY_OUT}")
+    raise StudyError("not everything was pulled (see above); `make pull` again goes on from there.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    setter = commands.add_parser("set")
+    setter.add_argument("url")
+    setter.add_argument("--name", default="team")
+    setter.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    commands.add_parser("push")
+    commands.add_parser("pull").add_argument("targets", nargs="*", metavar="TARGET")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "set":
+            set_remote(arguments.url, arguments.name, arguments.settings)
+        elif arguments.command == "push":
+            push()
+        else:
+            pull(arguments.targets)
+    except StudyError as error:
+        sys.exit(f"remote: {error}")
+
+
+if __name__ == "__main__":
+    main()

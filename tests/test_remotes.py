@@ -1,0 +1,367 @@
+"""Sharing through real remotes: two clones and a server each, real DVC, a tiny study that ran once.
+
+What is asserted of the kinds of remote in turn is in the tests that take `team`; the others need one kind only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.config_schema import REMOTE_SCHEMAS
+
+import remote
+from facestudy import tables
+from facestudy.errors import StudyError
+from tests import loaded_dvc, servers
+from tests.pipeline_files import ROOT
+from tests.project import call, copy_project, deep_update, environment_for, params, write_params
+
+pytestmark = pytest.mark.timeout(300)
+
+SMALL = {"input_size": 64, "epochs": 1, "warmup_epochs": 0, "schedule": "constant"}
+TINY = {
+    "sample": {"people": 8, "seconds": 0.2, "fps": 5},
+    "frames": {"per_video": 1},
+    "split": {"test": 0.34, "validation": 0.3},
+    "crops": {"size": [64, 64], "sheet_faces": 1},
+    "variants": ["full"],
+    "seeds": [1],
+    "evaluate": {"resamples": 100},
+    "compute": {"workers": 1},
+}
+PINS = [ROOT / "requirements.txt", *(ROOT / "remotes").glob("*.txt")]
+MODELS = ("mesonet", "second")  # the second differs in its learning rate
+
+
+def study_params() -> dict[str, object]:
+    values = deep_update(params(), TINY)
+    mesonet = values["models"]["mesonet"] | SMALL
+    values["models"] = {"mesonet": mesonet, "second": mesonet | {"learning_rate": 0.001}}
+    return values
+
+
+@dataclass
+class Clone:
+    """A clone of the study, as one member of a team has it."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        """What a command prints; asserts that it succeeds, or fails."""
+        environment = environment_for(self.folder) | {"DVC_SITE_CACHE_DIR": str(self.folder / ".dvc/tmp/site")}
+        if command[0] in ("dvc", "remote.py"):
+            done = loaded_dvc.run(self.folder, environment | self.environment, command, 200)
+        else:
+            done = call(self.folder, *command)
+        said = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, f"{' '.join(command)}: {said[-4000:]}"
+        return said
+
+    def dvc(self, *options: str, fails: bool = False) -> str:
+        return self.run("dvc", *options, fails=fails)
+
+    def git(self, *options: str, fails: bool = False) -> str:
+        return self.run("git", *options, fails=fails)
+
+    def remote(self, *options: str, fails: bool = False) -> str:
+        """`make remote`, `make push`, `make pull`."""
+        return self.run("remote.py", *options, fails=fails)
+
+    def cached(self) -> dict[str, bytes]:
+        """The objects in this clone's cache, by checksum."""
+        found = (self.folder / ".dvc/cache/files/md5").glob("??/*")
+        return {path.parent.name + path.name: path.read_bytes() for path in found}
+
+    def outputs(self) -> dict[str, str]:
+        """The folders of the lock that DVC shares, and the checksums of their listings; git has metrics/focus."""
+        stages = yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"].values()
+        outs = [out for stage in stages for out in stage["outs"]]
+        return {
+            out["path"]: out["md5"] for out in outs if out["path"].startswith(("data/", "models/")) and "nfiles" in out
+        }
+
+    def objects(self) -> dict[str, bytes]:
+        """What of the cache belongs to the lock (the run cache is not shared)."""
+        cached = self.cached()
+        listings = [listing for listing in self.outputs().values() if listing in cached]
+        names = {checksum for listing in listings for checksum in self.files(listing)}
+        return {name: cached[name] for name in {*listings, *names} & set(cached)}
+
+    def files(self, listing: str) -> dict[str, str]:
+        """Checksums and names of the files of a listing in the cache."""
+        return {entry["md5"]: entry["relpath"] for entry in json.loads(self.cached()[listing])}
+
+    def weights(self, model: str) -> str:
+        """The checksum of a model's weights."""
+        files = self.files(self.outputs()[f"models/full/{model}/1"])
+        return next(checksum for checksum, name in files.items() if name == "model.weights.h5")
+
+
+def clone(source: Path, folder: Path, environment: dict[str, str]) -> Clone:
+    assert call(folder.parent, "git", "clone", "-q", str(source), str(folder)).returncode == 0
+    return Clone(folder, environment)
+
+
+def intact(objects: dict[str, bytes]) -> bool:
+    return all(hashlib.md5(data).hexdigest() == name.removesuffix(".dir") for name, data in objects.items())
+
+
+def ran(said: str) -> list[str]:
+    return re.findall(r"Running stage '([^']+)'", said)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The tiny study, run once and committed; no remote."""
+    made = Clone(copy_project(tmp_path_factory.mktemp("study"), study_params()))
+    assert len(ran(made.dvc("repro"))) == 4 + 1 + 2 + 2 + 2
+    made.git("add", "-A")
+    made.git("commit", "-qm", "results")
+    return made
+
+
+@dataclass
+class Team:
+    """A remote, the clone that has pushed to it, and what became of the push that was cut."""
+
+    server: servers.Remote
+    study: Clone
+    first: Clone
+    folder: Path
+    cut: str = ""
+    after_the_cut: dict[str, bytes] = field(default_factory=dict)
+
+    def second(self, name: str) -> Clone:
+        return clone(self.first.folder, self.folder / name, self.first.environment)
+
+
+def gathered(kind: str, study: Clone, folder: Path, cut: bool) -> Iterator[Team]:
+    with servers.opened(kind, folder) as server:
+        first = clone(study.folder, folder / "first", server.environment)
+        shutil.copytree(study.folder / ".dvc/cache", first.folder / ".dvc/cache", copy_function=os.link)
+        first.remote("set", server.url, *server.settings)
+        first.git("commit", "-qam", "a remote")
+        team = Team(server, study, first, folder)
+        if cut and server.wire:
+            server.wire.cut_after(600_000, "up")
+            team.cut = first.remote("push", fails=True)
+            assert server.wire.dead
+            team.after_the_cut = server.objects()
+            server.wire.mend()
+        first.remote("push")
+        yield team
+
+
+@pytest.fixture(scope="module", params=servers.KINDS)
+def team(request: pytest.FixtureRequest, study: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    """A team at each kind of remote; where it is a server, it died in the first push."""
+    yield from gathered(request.param, study, tmp_path_factory.mktemp(request.param), cut=True)
+
+
+def own_settings(team: Team, name: str) -> Clone:
+    """Another clone, with what its owner must set for himself: nothing of that is in git."""
+    other = team.second(name)
+    if (local := team.first.folder / ".dvc/config.local").read_text():
+        shutil.copyfile(local, other.folder / ".dvc/config.local")
+    return other
+
+
+def test_what_is_pushed_is_whole_even_after_a_push_that_was_cut(team: Team) -> None:
+    held = team.server.objects()
+    assert held == team.first.objects() and intact(held)
+    if team.server.wire:
+        assert 0 < len(team.after_the_cut) < len(held)
+        assert "make push" in team.cut and "Traceback" not in team.cut
+
+
+def test_no_secret_is_in_git(team: Team) -> None:
+    config = (team.first.folder / ".dvc/config").read_text()
+    assert "verify = True" in config and "remote = team" in config and str(team.server.url) in config
+    assert team.first.git("status", "--porcelain") == ""
+    tracked = team.first.git("grep", "-lE", f"{servers.PASSWORD}|keyfile =", "--", ":!tests", fails=True)
+    assert tracked == ""
+    assert (team.first.folder / ".dvc/config.local").stat().st_mode & 0o077 == 0
+
+
+def test_damage_and_death_on_the_way_and_in_the_end_a_clone_has_all_and_runs_nothing(team: Team) -> None:
+    other = own_settings(team, "other")
+    listing, weights = team.first.outputs()["models/full/second/1"], team.first.weights("second")
+    whole = team.first.objects()
+
+    # a listing that names another file: DVC alone would put it there
+    team.server.write(listing, whole[listing].replace(b"model.weights.h5", b"../weights.h5"))
+    said = other.remote("pull", fails=True)
+    assert f"models/full/second/1 ({listing}) is damaged on the remote; nothing was pulled" in said
+    assert not (other.folder / "models/full").is_dir()
+    team.server.write(listing, whole[listing])
+
+    if team.server.wire:
+        team.server.wire.cut_after(600_000, "down")
+        assert "make pull" in other.remote("pull", fails=True)
+        assert team.server.wire.dead and 0 < len(other.cached()) < len(team.first.objects())
+        team.server.wire.mend()
+
+    # one bit
+    if weights in other.cached():
+        (other.folder / ".dvc/cache/files/md5" / weights[:2] / weights[2:]).unlink()
+    team.server.write(weights, whole[weights][:-1] + bytes([whole[weights][-1] ^ 1]))
+    said = other.remote("pull", fails=True)
+    assert f"models/full/second/1/model.weights.h5 ({weights}) is damaged on the remote and was not taken" in said
+    assert weights not in other.cached() and not (other.folder / "models/full/second/1/model.weights.h5").exists()
+    team.server.write(weights, whole[weights])
+
+    other.remote("pull")
+    assert other.cached() == team.first.objects()
+    for output in ("data/videos", "data/frames", "data/faces", "data/crops", "models"):
+        for path in (other.folder / output).rglob("*"):
+            assert path.is_dir() or hashlib.md5(path.read_bytes()).hexdigest() in other.cached()
+    assert ran(other.dvc("repro")) == []
+    assert "up to date" in other.dvc("status")
+    assert other.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("team", ["webdav"], indirect=True)
+def test_from_an_empty_cache_only_what_one_setting_touches_is_fetched_and_trained(team: Team) -> None:
+    assert team.server.wire is not None
+    other = own_settings(team, "changed")
+    values = yaml.safe_load((other.folder / "params.yaml").read_text())
+    values["models"]["second"]["learning_rate"] = 0.003
+    write_params(other.folder, values)
+    before = len(team.server.wire.requests("GET"))
+    said = other.dvc("repro", "--pull", "--allow-missing")
+    assert ran(said) == ["train@second-full-1", "evaluate@second-full", "compare", "focus"]
+    paths = team.server.wire.requests("GET")[before:]
+    fetched = {"".join(path.split("/")[-2:]) for path in paths if "/files/md5/" in path}
+    crops = team.first.outputs()["data/crops/full"]
+    assert fetched == {crops, *team.first.files(crops)}
+    assert not {team.first.weights(model) for model in MODELS} & set(other.cached())
+
+    # back to the team: the new weights and nothing else
+    held = set(team.server.objects())
+    other.git("commit", "-qam", "faster")
+    other.remote("push")
+    new = other.outputs()["models/full/second/1"]
+    assert set(team.server.objects()) - held == {new, *other.files(new)} - held
+    third = clone(other.folder, team.folder / "third", other.environment)
+    shutil.copyfile(other.folder / ".dvc/config.local", third.folder / ".dvc/config.local")
+    third.remote("pull", "models/full/second/1")
+    assert third.weights("second") == other.weights("second") != team.first.weights("second")
+    assert [path.name for path in (third.folder / "models/full").iterdir()] == ["second"]
+
+
+def test_results_are_made_and_compared_in_a_clone_without_data(study: Clone, tmp_path: Path) -> None:
+    empty, other = (clone(study.folder, tmp_path / name, {}) for name in ("empty", "other"))
+    said = empty.dvc("exp", "run", "--allow-missing", "-n", "wider", "-S", "evaluate.confidence=0.99")
+    assert ran(said) == ["evaluate@mesonet-full", "evaluate@second-full", "compare", "focus"]
+    assert not (empty.folder / "data/videos").exists() and not list((empty.folder / "models").rglob("*.h5"))
+    empty.dvc("exp", "push", "--no-cache", "origin", "wider")
+    other.dvc("exp", "pull", "--no-cache", "origin", "wider")
+    shown = json.loads(other.dvc("metrics", "diff", "main", "wider", "--json"))
+    for model in MODELS:
+        low, high = (shown[f"metrics/full/{model}.json"][key]["diff"] for key in ("accuracy_low", "accuracy_high"))
+        assert low < 0 < high
+
+
+SCORE = """
+import sys, cv2, keras, yaml
+from facestudy.model_settings import ModelSettings
+from facestudy.models import build
+from facestudy.settings import check
+model = build(check(ModelSettings, yaml.safe_load(open("params.yaml"))["models"]["second"], "models.second"))
+model.load_weights("weights/model.weights.h5")
+picture = cv2.cvtColor(cv2.imread(sys.argv[1]), cv2.COLOR_BGR2RGB)
+print("p_fake", float(model.predict(picture[None], verbose=0)[0, 0]))
+"""
+
+
+@pytest.mark.parametrize("team", ["directory"], indirect=True)
+def test_a_model_fetched_into_another_project_scores_a_picture(team: Team, tmp_path: Path) -> None:
+    project = Clone(tmp_path, {"PYTHONPATH": ""})
+    source = team.first.folder.as_uri()
+    for path, name in (("models/full/second/1", "weights"), ("facestudy", "facestudy"), ("params.yaml", "params.yaml")):
+        project.dvc("get", source, path, "-o", name)
+    predictions = tables.read(team.first.folder / "predictions/full/second/1.csv", tables.PREDICTIONS)
+    crops = tables.read(team.study.folder / "data/crops/full/index.csv", tables.CROPS).set_index("face_id")["path"]
+    row = predictions.iloc[0]
+    (tmp_path / "score.py").write_text(SCORE)
+    picture = team.study.folder / "data/crops/full" / crops[row["face_id"]]
+    said = project.run(sys.executable, "score.py", str(picture))
+    found = re.search(r"p_fake (\S+)", said)
+    assert found and float(found[1]) == pytest.approx(row["p_fake"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("s3://me:hidden@bucket/study", "has a password"),
+        ("webdavs://me:hidden@host/study", "has a password"),
+        ("azure://container/study?sig=hidden", "a ?query in it"),
+        ("https://host/study", "https:// is no remote this project sets up"),
+        ("s3://", "names no place"),
+        ("", "names no place"),
+    ],
+)
+def test_an_address_that_is_none_or_holds_a_secret_is_refused(url: str, says: str) -> None:
+    with pytest.raises(StudyError) as error:
+        remote.check_url(url)
+    assert says in str(error.value) and "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("region", "is not of the form KEY=VALUE"),
+        ("pasword=hidden", "pasword is no setting of such a remote"),
+        ("verify=false", "verify is no setting"),
+        ("version_aware=true", "version_aware is no setting"),
+        ("endpointurl=https://me:hidden@host", "the address of endpointurl has a password in it"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused(setting: str, says: str) -> None:
+    with pytest.raises(StudyError) as error:
+        remote.check_settings("s3", [setting])
+    assert says in str(error.value) and "hidden" not in str(error.value)
+
+
+def test_git_keeps_no_setting_that_is_secret_or_personal() -> None:
+    known = {str(key) for scheme in ("", *remote.PLUGINS) for key in REMOTE_SCHEMAS[scheme]}
+    assert known > remote.SHARED
+    personal = "pass|secret|token|key|credential|connection_string|user|profile|path|auth$|header|client|command"
+    assert not [key for key in remote.SHARED if re.search(personal, key)]
+
+
+def test_every_plug_in_is_pinned_once_and_fits() -> None:
+    pins = {path.name: set(re.findall(r"^([a-z0-9-]+)==", path.read_text(), re.MULTILINE)) for path in PINS}
+    for plugin in remote.PLUGINS.values():
+        assert any(f"dvc-{plugin}" in found for found in pins.values()), plugin
+    for name, found in pins.items():
+        assert name == "requirements.txt" or not found & pins["requirements.txt"]
+
+
+def test_without_a_remote_it_says_how_to_get_one(study: Clone) -> None:
+    for command in ("push", "pull"):
+        said = study.remote(command, fails=True)
+        assert "there is no default remote; `make remote URL=…` sets one up." in said and "Traceback" not in said
+    assert "Traceback" not in study.remote("set", "ftp://host/study", fails=True)
+
+
+def test_a_missing_server_is_a_reason_to_skip_but_an_error_where_servers_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("FACESTUDY_REQUIRE_SERVERS", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no_such_server is not installed"):
+        servers.need("no_such_server")
+    monkeypatch.setenv("FACESTUDY_REQUIRE_SERVERS", "1")
+    with pytest.raises(pytest.fail.Exception, match="no_such_server is not installed"):
+        servers.need("no_such_server")
