@@ -10,8 +10,9 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ S = TypeVar("S")
 
 PARAMS = Path("params.yaml")
 WORK_CACHE = Path(".cache")
+LEFTOVER_S = 86_400
 TOP_LEVEL = (
     "source",
     "folder",
@@ -106,6 +108,7 @@ def run(name: str, main: Callable[[], str]) -> None:
     """Run a stage's main, print the summary line it returns, turn a StudyError into one sentence."""
     logging.basicConfig(level=logging.WARNING, format=f"{name}: %(message)s", stream=sys.stderr)
     _die_with_parent()
+    _sweep()
     try:
         summary = main()
     except StudyError as error:
@@ -121,6 +124,14 @@ def run(name: str, main: Callable[[], str]) -> None:
         print(f"{name}: {sentence}", file=sys.stderr)
         sys.exit(1)
     print(f"{name}: {summary}")
+
+
+def _sweep() -> None:
+    """Remove what killed runs left half-made in the work cache, once nobody can be at work on it any more."""
+    for leftover in WORK_CACHE.glob("*/.making-*"):
+        with suppress(FileNotFoundError):
+            if leftover.stat().st_mtime < time.time() - LEFTOVER_S:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 _need_mb = 1.0
