@@ -14,9 +14,9 @@ from tests.project import params
 README = (ROOT / "README.md").read_text()
 
 
-def between(start: str, end: str) -> str:
-    match = re.search(f"<!-- {start}.*?-->\n(.*?)<!-- {end} -->", README, re.DOTALL)
-    assert match, f"README.md has no part marked {start}"
+def between(start: str, end: str, text: str = README) -> str:
+    match = re.search(f"<!-- {start}.*?-->\n(.*?)<!-- {end} -->", text, re.DOTALL)
+    assert match, f"there is no part marked {start}"
     return match.group(1)
 
 
@@ -38,6 +38,14 @@ def test_every_model_beats_chance_on_the_whole_faces_of_the_sample() -> None:
 def test_the_calibration_is_the_committed_one() -> None:
     found = calibrate.summary(pd.read_csv(ROOT / "metrics/calibration.csv"))
     assert between("calibration", "/calibration").strip().strip("`").strip() == found.strip()
+
+
+def test_the_faults_are_the_committed_ones_and_nothing_was_lost() -> None:
+    table = pd.read_csv(ROOT / "metrics/faults.csv")
+    text = (ROOT / "docs/reproducibility.md").read_text()
+    quoted = between("faults", "/faults", text).strip().strip("`").strip("\n")
+    assert quoted == table.to_string(index=False)
+    assert (table["lost"] == 0).all() and table.loc[table["case"].str.startswith("SIG"), "tries"].sum() >= 50
 
 
 def test_what_it_links_to_exists() -> None:
