@@ -104,14 +104,21 @@ def set_remote(url: str, name: str, settings: list[str]) -> None:
     own = {key: value for key, value in chosen.items() if key not in SHARED}
     team = {key: value for key, value in chosen.items() if key in SHARED}
     try:
-        config = Config.from_cwd()
+        config = Config.from_cwd(validate=False)  # what it is now may be what is to be mended
+        with config.edit("local", validate=False) as local:
+            remotes = local.setdefault("remote", {})
+            old = remotes.pop(name, {})
+            kept = old if urlsplit(old.get("url", "")).scheme == scheme else {}
+            if own or kept:  # with the address: else DVC refuses to work on a branch without this remote
+                remotes[name] = {**kept, **own, "url": url}
         with config.edit("repo") as shared:
             shared.setdefault("remote", {})[name] = {"url": url, "verify": True, **team}
             shared.setdefault("core", {})["remote"] = name
-        with config.edit("local") as local:
-            local.setdefault("remote", {}).setdefault(name, {}).update(own)
     except DvcException as error:
-        raise StudyError(f"SET: {' '.join(str(error).split())}.") from None
+        said = " ".join(str(error).split())
+        raise StudyError(
+            f"DVC refuses it: {said}. Look for what is left of an earlier remote in .dvc/config.local."
+        ) from None
     Path(".dvc/config.local").chmod(0o600)
     print(f"{name} is the default remote: {url}, every download checked. In .dvc/config: commit it.")
     if own:

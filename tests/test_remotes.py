@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.config import Config
 from dvc.config_schema import REMOTE_SCHEMAS
 
 import remote
@@ -332,6 +333,26 @@ def test_a_setting_that_is_none_is_refused(setting: str, says: str) -> None:
     with pytest.raises(StudyError) as error:
         remote.check_settings("s3", [setting])
     assert says in str(error.value) and "hidden" not in str(error.value)
+
+
+def test_what_is_yours_outlives_the_teams_settings_and_goes_with_another_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(remote, "install", lambda plugin: None)
+    remote.set_remote("s3://bucket/study", "team", ["region=eu", "secret_access_key=hidden"])
+    assert Config.from_cwd()["remote"]["team"]["secret_access_key"] == "hidden"
+    assert "hidden" not in Path(".dvc/config").read_text()
+    remote.set_remote("s3://bucket/moved", "team", [])
+    found = Config.from_cwd()["remote"]["team"]
+    assert (found["url"], found["secret_access_key"], "region" in found) == ("s3://bucket/moved", "hidden", False)
+    Path(".dvc/config").write_text("")  # as on a branch from before the remote
+    assert Config.from_cwd()["remote"]["team"]["url"] == "s3://bucket/moved"
+    remote.set_remote("webdavs://host/study", "team", ["user=me"])
+    found = Config.from_cwd()["remote"]["team"]
+    assert (found["url"], found["user"], found["verify"]) == ("webdavs://host/study", "me", True)
+    assert "hidden" not in Path(".dvc/config.local").read_text()
 
 
 def test_git_keeps_no_setting_that_is_secret_or_personal() -> None:
