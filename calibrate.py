@@ -70,7 +70,7 @@ def run_study(values: dict[str, Any], folder: Path) -> dict[str, dict[str, float
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     (model,) = values["models"]
     cells = [["--variant", variant] for variant in values["variants"]]
-    commands = [["videos"], ["frames"], ["faces"], ["split"]]
+    commands = [["videos"], ["frames"], ["faces"], ["duplicates"], ["split"]]
     commands += [["crops", *cell] for cell in cells]
     commands += [["train", *cell, "--model", model, "--seed", str(values["seeds"][0])] for cell in cells]
     commands += [["evaluate", *cell, "--model", model] for cell in cells]

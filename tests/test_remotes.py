@@ -126,7 +126,7 @@ def ran(said: str) -> list[str]:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The tiny study, run once and committed; no remote."""
     made = Clone(copy_project(tmp_path_factory.mktemp("study"), study_params()))
-    assert len(ran(made.dvc("repro"))) == 4 + 1 + 2 + 2 + 2
+    assert len(ran(made.dvc("repro"))) == 5 + 1 + 2 + 2 + 2
     made.git("add", "-A")
     made.git("commit", "-qm", "results")
     return made
