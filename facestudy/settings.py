@@ -6,6 +6,7 @@ out of range are refused with the key's full name and what is allowed.
 
 from __future__ import annotations
 
+import itertools
 import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
@@ -85,8 +86,9 @@ def key_name(key: object) -> str:
     return text if text.isprintable() and len(text) <= 80 else shown(text)
 
 
-MAX_YAML_BYTES = 200_000
+MAX_YAML_BYTES = 50_000
 MAX_YAML_VALUES = 50_000
+MAX_YAML_BRACKETS = 1_000
 
 
 def read_yaml(data: bytes, file: str) -> Any:
@@ -97,9 +99,13 @@ def read_yaml(data: bytes, file: str) -> Any:
     """
     if len(data) > MAX_YAML_BYTES:
         raise StudyError(f"{file} has {len(data) / 1000:.0f} kB; settings have at most {MAX_YAML_BYTES // 1000}.")
+    if data.count(b"[") + data.count(b"{") > MAX_YAML_BRACKETS:  # reading nested ones takes the square of their number
+        raise StudyError(f"{file} has more than {MAX_YAML_BRACKETS} brackets; settings have a few.")
     try:
-        values = yaml.safe_load(data.decode("utf-8"))
-        size = _size(values, {})
+        loader = yaml.SafeLoader(data.decode("utf-8"))
+        node = loader.get_single_node()
+        size = _size(node, {})  # before values are made of it: merging (<<) writes aliases out
+        values = loader.construct_document(node) if node is not None and size <= MAX_YAML_VALUES else None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a day 32, a number of 5000 digits
         said = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:300]
         raise StudyError(f"{file} is no valid YAML: {said}.") from None
@@ -108,14 +114,14 @@ def read_yaml(data: bytes, file: str) -> Any:
     return values
 
 
-def _size(value: Any, known: dict[int, int]) -> int:
-    """How many values these are, written out. Raises RecursionError when one holds itself."""
-    if not isinstance(value, dict | list | set):
+def _size(node: Any, known: dict[int, int]) -> int:
+    """How many values a YAML node stands for, written out. Raises RecursionError when it holds itself."""
+    if not isinstance(node, yaml.CollectionNode):
         return 1
-    if id(value) not in known:
-        parts = [*value, *value.values()] if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_size(part, known) for part in parts)
-    return known[id(value)]
+    if id(node) not in known:
+        parts = itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _keys_at(kind: Any, location: tuple[int | str, ...]) -> list[str]:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
+import yaml
 from pydantic import Field
 
 from facestudy.errors import StudyError
-from facestudy.settings import Section, check
+from facestudy.settings import Section, check, read_yaml
 from stages.stage import read_params
 
 
@@ -70,3 +71,38 @@ def test_params_as_a_whole(tmp_path: Path, text: str, message: str) -> None:
         read_params(path)
     with pytest.raises(StudyError, match="cannot be read"):
         read_params(tmp_path / "none.yaml")
+
+
+DOUBLED = "".join(f"b{n}: &b{n} {{<<: [*b{n - 1}, *b{n - 1}]}}\n" for n in range(1, 40))
+TIMES_TEN = "".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 10)}]\n" for n in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("b0: &b0 {x: 1}\n" + DOUBLED, "holds more than 50000 values, by its aliases"),
+        ("b0: &b0 [1]\n" + TIMES_TEN, "holds more than 50000 values, by its aliases"),
+        ("a: &a [*a]", "nested too deeply"),
+        ("- " * 3000, "nested too deeply"),
+        ("[" * 3000, "has more than 1000 brackets"),
+        ("a: 2001-13-45", "is no valid YAML: month must be in 1..12"),
+        ("a: " + "9" * 5000, "is no valid YAML: Exceeds the limit"),
+        ("a: 1\n" * 20_000, "has 100 kB; settings have at most 50"),
+        ("a: !!python/object:os.system x", "is no valid YAML: could not determine a constructor"),
+    ],
+)
+def test_hostile_yaml_is_refused_at_once(text: str, sentence: str) -> None:
+    with pytest.raises(StudyError, match=rf"x\.yaml.*{sentence}"):
+        read_yaml(text.encode(), "x.yaml")
+
+
+def test_anchors_and_aliases_are_read() -> None:
+    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a]\n"
+    assert read_yaml(text.encode(), "x.yaml") == yaml.safe_load(text)
+    assert read_yaml(b"", "x.yaml") is None
+
+
+def test_long_values_are_cut_short_and_escaped_in_messages() -> None:
+    with pytest.raises(StudyError) as error:
+        check(int, "9" * 5000 + chr(27), "seed")
+    assert len(str(error.value)) < 400 and str(error.value).isprintable()
