@@ -156,7 +156,7 @@ def dfdc(root: Path) -> Iterator[Item]:
         here = path.parent.relative_to(root)
         for name, entry in sorted(entries.items()):
             label = str(entry.get("label", "")).lower() if isinstance(entry, dict) else ""
-            if label not in LABELS or "/" in name or name in ("", ".", ".."):
+            if label not in LABELS or "/" in name or "\0" in name or len(name) > 255 or name in ("", ".", ".."):
                 raise StudyError(f"{path}: the entry {name!r} has no label REAL or FAKE; fetch the file again.")
             if not (path.parent / name).is_file():
                 continue  # parts of the set are often used alone

@@ -140,6 +140,8 @@ def test_dfdc(tmp_path: Path, clip: Path) -> None:
         ('{"a.mp4": {"label": "MAYBE"}}', "the entry 'a.mp4' has no label"),
         ('{"../../a.mp4": {"label": "REAL"}}', "the entry '../../a.mp4'"),
         ('{"a.mp4": 3}', "the entry 'a.mp4'"),
+        ("[" * 100_000, "is no readable JSON"),
+        (json.dumps({"a" * 300 + ".mp4": {"label": "REAL"}}), "has no label"),
     ],
 )
 def test_a_metadata_file_that_is_none(tmp_path: Path, clip: Path, text: str, says: str) -> None:
