@@ -42,6 +42,7 @@ TOP_LEVEL = (
     "train",
     "evaluate",
     "focus",
+    "storage",
     "compute",
     "calibrate",
 )
