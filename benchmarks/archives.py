@@ -115,19 +115,17 @@ def main() -> None:
         print("archives" if archived else "files", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as room:
             found.append(measure(wanted.pictures, wanted.per_video, size, archived, Path(room)))
-    files, archives = found
+    files = found[0]
     floor = files["plain copy"]
     print(
-        f"{wanted.pictures} pictures of {wanted.kilobytes} kB, {wanted.per_video} a video, seconds and ratio to the copy"
+        f"{wanted.pictures} pictures of {wanted.kilobytes} kB, {wanted.per_video} a video: seconds, and times the copy"
     )
     print(f"{'':20}{'files':>10}{'':>8}{'archives':>10}{'':>8}")
+    objects = [way.pop("objects") for way in found]
     for step in files:
-        if step == "objects":
-            print(f"{step:20}{files[step]:10.0f}{'':>8}{archives[step]:10.0f}")
-        else:
-            print(
-                f"{step:20}{files[step]:10.1f}{files[step] / floor:7.2f}x{archives[step]:10.1f}{archives[step] / floor:7.2f}x"
-            )
+        cells = "".join(f"{way[step]:10.1f}{way[step] / floor:7.2f}x" for way in found)
+        print(f"{step:20}{cells}")
+    print(f"{'objects':20}{objects[0]:10.0f}{'':>8}{objects[1]:10.0f}")
 
 
 if __name__ == "__main__":

@@ -80,13 +80,14 @@ def read_bytes(path: Path) -> bytes:
         found = archive.stat()
         file = _opened(archive, (found.st_ino, found.st_size, found.st_mtime_ns))
         member = file.getinfo(path.name)
-        if member.compress_type != zipfile.ZIP_STORED:  # ours never are: no room for a bomb
-            raise ValueError("it is compressed")
+        if member.compress_type != zipfile.ZIP_STORED or member.compress_size > found.st_size:
+            raise ValueError("it is compressed, or larger than the archive")  # ours never are
         return file.read(member)
     except KeyError:
         problem = "no such member"
     except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OverflowError, struct.error) as error:
-        problem = str(getattr(error, "strerror", None) or error) or type(error).__name__
+        said = " ".join(str(getattr(error, "strerror", None) or error).split())
+        problem = said[:120] or type(error).__name__  # a damaged name may be as long as the archive
     raise StudyError(
         f"{archive}: its picture {path.name} cannot be read ({problem}); `dvc checkout` brings the archive back, "
         "`dvc repro -f` makes it again."
