@@ -29,14 +29,16 @@ BEYOND_CHANCE = 0.05
 def one_video(names: list[str], settings: FaceSettings, archived: bool) -> Path:
     """The work-cache entry with the faces in the frames of one video."""
     digests = [hashlib.sha256(archive.read_bytes(FRAMES / name)).hexdigest() for name in names]
-    key = key_of(digests, settings.of_search(), archived, code_of(faces, frames, quality, archive))
+    key = key_of(digests, settings.of_search(), code_of(faces, frames, quality))
+    cache = WorkCache(WORK_CACHE / "faces")
 
     def build(folder: Path) -> None:
-        search(names, settings, folder)
+        if not (archived and cache.copy(key, folder)):  # a run may grow past storage.archive_above
+            search(names, settings, folder)
         if archived:
             archive.pack(folder.glob("*.png"), folder / archive.PICTURES)
 
-    return WorkCache(WORK_CACHE / "faces").entry(key, build)
+    return cache.entry(key_of(key, code_of(archive)) if archived else key, build)
 
 
 def search(names: list[str], settings: FaceSettings, folder: Path) -> None:

@@ -33,17 +33,17 @@ def one_video(item: Wanted, root: Path, settings: FrameSettings, limits: Limits,
     path, sha256, start_s, end_s = item
     part = None if start_s is None and end_s is None else (start_s, end_s)
     bounds = [limits.max_pixels, limits.max_frames, limits.max_streams]
-    code = code_of(frames, video, archive)
-    key = key_of(sha256, Path(path).suffix.lower(), part, settings.model_dump(), bounds, archived, code)
+    key = key_of(sha256, Path(path).suffix.lower(), part, settings.model_dump(), bounds, code_of(frames, video))
     cache = WorkCache(WORK_CACHE / "frames")
 
     def build(folder: Path) -> None:
-        decode.extract(root / path, settings, limits, folder, start_s, end_s)
+        if not (archived and cache.copy(key, folder)):  # a run may grow past storage.archive_above
+            decode.extract(root / path, settings, limits, folder, start_s, end_s)
         if archived:
             archive.pack(folder.glob(f"*.{settings.format}"), folder / archive.PICTURES)
 
     try:
-        return cache.entry(key, build)
+        return cache.entry(key_of(key, code_of(archive)) if archived else key, build)
     except DecodingStopped as error:
         reason = str(error)
         return cache.entry(key_of(key, reason), lambda folder: frames.write_list(folder, [], reason))
