@@ -18,6 +18,7 @@ from typing import Any, Literal
 from ruamel.yaml import YAML
 
 from calibrate import CalibrationSettings
+from facestudy.archive import StorageSettings
 from facestudy.crops import CropSettings, Variant, check_variants
 from facestudy.duplicates import DuplicateSettings
 from facestudy.errors import StudyError
@@ -60,6 +61,7 @@ class Params(Section):
     train: TrainSettings
     evaluate: EvaluateSettings
     focus: str
+    storage: StorageSettings
     compute: ComputeSettings
     calibrate: CalibrationSettings
 

@@ -29,6 +29,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from facestudy import regions
+from facestudy.archive import SUFFIX, pack, read_picture
 from facestudy.errors import StudyError
 from facestudy.parallel import ComputeSettings, map_items
 from facestudy.regions import Box, FloatArray
@@ -463,12 +464,12 @@ def crop(cut_out: Image, face: Face, plan: Plan, colour: Colour) -> Image:
 def read_cut_out(folder: Path, face: Face) -> Image:
     """The (side, side, 3) uint8 RGB cut-out of a face; StudyError when it cannot be read."""
     path = folder / face.path
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
+    picture = read_picture(path)
+    if picture is None:
         raise StudyError(
             f"{path}, the cut-out of face {face.face_id}, cannot be read; `dvc repro -f faces` makes it again."
         )
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    return picture
 
 
 def write_png(path: Path, picture: Image) -> None:
@@ -507,28 +508,50 @@ def _colour_sum(chunk: Sequence[Face], folder: Path, whole: Box) -> npt.NDArray[
 
 
 def write_crops(
-    faces: Sequence[Face], folder: Path, target: Path, plan: Plan, colour: Colour, compute: ComputeSettings
+    faces: Sequence[Face],
+    folder: Path,
+    target: Path,
+    plan: Plan,
+    colour: Colour,
+    compute: ComputeSettings,
+    archived: bool = False,
 ) -> list[dict[str, str]]:
-    """Write <face_id>.png into `target` for every face; returns the rows of tables.CROPS."""
-    task = partial(_write_chunk, folder=folder, target=target, plan=plan, colour=colour)
+    """Write <face_id>.png into `target` for every face, or <video_id>.zip with its faces' for every video.
+
+    Returns the rows of tables.CROPS.
+    """
+    task = partial(_write_chunk, folder=folder, target=target, plan=plan, colour=colour, archived=archived)
+    chunks = _by_video(faces) if archived else _chunks(faces)
     rows: list[dict[str, str]] = []
-    for part in map_items(task, _chunks(faces), compute, f"crops {plan.name}"):
+    for part in map_items(task, chunks, compute, f"crops {plan.name}"):
         rows += part
     return rows
 
 
-def _write_chunk(chunk: Sequence[Face], folder: Path, target: Path, plan: Plan, colour: Colour) -> list[dict[str, str]]:
-    rows = []
-    for face in chunk:
-        name = f"{face.face_id}.png"
+def _write_chunk(
+    chunk: Sequence[Face], folder: Path, target: Path, plan: Plan, colour: Colour, archived: bool
+) -> list[dict[str, str]]:
+    names = [f"{face.face_id}.png" for face in chunk]
+    for face, name in zip(chunk, names, strict=True):
         write_png(target / name, crop(read_cut_out(folder, face), face, plan, colour))
-        rows.append({"face_id": face.face_id, "path": name})
-    return rows
+    within = ""
+    if archived:
+        archive = f"{chunk[0].video_id}{SUFFIX}"
+        pack([target / name for name in names], target / archive)
+        within = f"{archive}/"
+    return [{"face_id": face.face_id, "path": within + name} for face, name in zip(chunk, names, strict=True)]
 
 
 def _chunks(faces: Sequence[Face]) -> list[Sequence[Face]]:
     edges = [*range(0, len(faces), CHUNK), len(faces)]
     return [faces[start:end] for start, end in pairwise(edges)]
+
+
+def _by_video(faces: Sequence[Face]) -> list[Sequence[Face]]:
+    videos: dict[str, list[Face]] = {}
+    for face in faces:
+        videos.setdefault(face.video_id, []).append(face)
+    return list(videos.values())
 
 
 def describe(plan: Plan, colour: Colour, faces: int) -> str:

@@ -7,6 +7,7 @@ re-encoding and resizing; cut-outs rather than frames, so that borders and capti
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ import pandas as pd
 from PIL import Image
 from pydantic import Field
 
+from facestudy.archive import read_bytes
 from facestudy.settings import Section
 from facestudy.tables import DUPLICATES, frame
 from facestudy.work_cache import key_of
@@ -39,7 +41,7 @@ class DuplicateSettings(Section):
 
 def hash_of(path: Path) -> Bits:
     """(BITS,) the perceptual hash of a picture of ours."""
-    with Image.open(path) as picture:
+    with Image.open(BytesIO(read_bytes(path))) as picture:
         return np.asarray(imagehash.phash(picture, hash_size=SIDE).hash).ravel()
 
 

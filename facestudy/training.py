@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
+from facestudy.archive import read_picture
 from facestudy.backend import keras
 from facestudy.errors import StudyError
 from facestudy.model_settings import ModelSettings, TrainSettings
@@ -90,11 +90,10 @@ def load_pictures(paths: Sequence[Path], scratch: Path) -> Pictures:
 
 
 def _decoded(path: Path) -> Pictures:
-    content = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
-    bgr = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    if bgr is None:
+    picture = read_picture(path)
+    if picture is None:
         raise StudyError(f"crop {path} is missing or no picture; `dvc repro -f` makes the crops again.")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    return picture
 
 
 def subset_faces(split: pd.DataFrame, subset: str, pictures: Pictures) -> Faces:

@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -122,7 +123,7 @@ class Frame:
     picture: Picture
 
 
-def read_picture(path: Path, max_pixels: int) -> Picture:
+def read_picture(path: Path | BinaryIO, max_pixels: int) -> Picture:
     """A still picture as RGB, its EXIF orientation applied, transparency over black.
 
     Raises MediaError with the reason.
@@ -189,7 +190,7 @@ def read_video(path: Path, numbers: Sequence[int], limits: Limits) -> Iterator[F
         raise MediaError(f"decoding stopped ({_brief(error)})") from None
 
 
-def _open_picture(path: Path, max_pixels: int) -> Image.Image:
+def _open_picture(path: Path | BinaryIO, max_pixels: int) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -127,6 +127,14 @@ class WorkCache:
             shutil.rmtree(private, ignore_errors=True)
         return final
 
+    def copy(self, key: str, folder: Path) -> bool:
+        """Link the files of entry `key` into a folder; whether there is such an entry."""
+        found = self.find(key)
+        for path in [] if found is None else found.iterdir():
+            if path.name != MANIFEST:
+                link_or_copy(path, folder / path.name)
+        return found is not None
+
 
 def _damage(entry: Path) -> str | None:
     """What is wrong with an entry, or None."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from facestudy import tables
+from facestudy.archive import StorageSettings
 from facestudy.contact_sheet import crop_sheet
 from facestudy.crops import (
     CropSettings,
@@ -41,15 +42,17 @@ def main() -> str:
     boxes = section(params, "regions", dict[str, Box])
     compute = section(params, "compute", ComputeSettings)
     feather = check(float, section(params, "sample", dict[str, Any]).get("feather"), "sample.feather")
+    storage = section(params, "storage", StorageSettings)
     plan = resolve(name, variants, boxes, settings, feather)
 
     faces = faces_from_table(tables.read(FACES, tables.FACES))
     if not faces:
         raise StudyError(f"{FACES} lists no face, so there is nothing to crop; data/faces/dropped.csv says why.")
     needs(len(faces) * crop_bytes(settings.size))
+    archived = storage.archived(len(faces), len({face.video_id for face in faces}))
     colour = mean_colour(faces, FACES.parent, boxes["face"], compute)
     with output_folder(CROPS / name) as target:
-        rows = write_crops(faces, FACES.parent, target, plan, colour, compute)
+        rows = write_crops(faces, FACES.parent, target, plan, colour, compute, archived)
         tables.write(target / "index.csv", tables.frame(rows, tables.CROPS), tables.CROPS)
         (target / "variant.json").write_text(describe(plan, colour, len(faces)), encoding="utf-8")
     with output_file(REPORTS / f"crops_{name}.png") as path:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from facestudy import faces, frames, quality, tables, video
+from facestudy import archive, faces, frames, quality, tables, video
+from facestudy.archive import StorageSettings
 from facestudy.errors import StudyError
 from facestudy.faces import FaceSettings
 from facestudy.parallel import ComputeSettings, map_items
 from facestudy.quality import Drop
 from facestudy.storage import cut_out_bytes
-from facestudy.work_cache import WorkCache, code_of, file_sha256, key_of, link_or_copy
+from facestudy.work_cache import WorkCache, code_of, key_of, link_or_copy
 from stages.stage import WORK_CACHE, needs, output_file, output_folder, read_params, run, section
 
 FRAMES = Path("data/frames")
@@ -23,18 +26,27 @@ MAX_PIXELS = 10**9  # frames are our own pictures
 BEYOND_CHANCE = 0.05
 
 
-def one_video(names: list[str], settings: FaceSettings) -> Path:
+def one_video(names: list[str], settings: FaceSettings, archived: bool) -> Path:
     """The work-cache entry with the faces in the frames of one video."""
-    digests = [file_sha256(FRAMES / name) for name in names]
+    digests = [hashlib.sha256(archive.read_bytes(FRAMES / name)).hexdigest() for name in names]
     key = key_of(digests, settings.of_search(), code_of(faces, frames, quality))
-    return WorkCache(WORK_CACHE / "faces").entry(key, lambda folder: search(names, settings, folder))
+    cache = WorkCache(WORK_CACHE / "faces")
+
+    def build(folder: Path) -> None:
+        if not (archived and cache.copy(key, folder)):  # a run may grow past storage.archive_above
+            search(names, settings, folder)
+        if archived:
+            archive.pack(folder.glob("*.png"), folder / archive.PICTURES)
+
+    return cache.entry(key_of(key, code_of(archive)) if archived else key, build)
 
 
 def search(names: list[str], settings: FaceSettings, folder: Path) -> None:
     """Write the cut-outs of each frame's faces and faces.json: for each frame its faces, or the reason for none."""
     found: list[dict[str, Any]] = []
     for start in range(0, len(names), settings.batch):  # a batch in memory, however long the video
-        pictures = [video.read_picture(FRAMES / name, MAX_PIXELS) for name in names[start : start + settings.batch]]
+        stored = [io.BytesIO(archive.read_bytes(FRAMES / name)) for name in names[start : start + settings.batch]]
+        pictures = [video.read_picture(file, MAX_PIXELS) for file in stored]
         for picture, candidates in zip(pictures, faces.detect(pictures, settings), strict=True):
             chosen, reason = faces.select(candidates, picture.shape, settings)
             rows = [cut(picture, face, folder / f"{len(found):06d}_f{n}.png") for n, face in enumerate(chosen)]
@@ -84,7 +96,8 @@ def main() -> str:
     index = tables.read(FRAMES / "index.csv", tables.FRAMES)
     labels = tables.read(Path("data/videos/index.csv"), tables.VIDEOS).set_index("video_id")["label"]
     per_video = {str(video_id): rows for video_id, rows in index.groupby("video_id")}
-    work = functools.partial(one_video, settings=settings)
+    archived = section(params, "storage", StorageSettings).archived(len(index), len(per_video))
+    work = functools.partial(one_video, settings=settings, archived=archived)
     items = [rows["path"].tolist() for rows in per_video.values()]
     needs(sum(cut_out_bytes(height) for height in index["height"]))
     found: list[dict[str, Any]] = []
@@ -95,9 +108,12 @@ def main() -> str:
             answers = json.loads((entry / "faces.json").read_text())
             kept, lost = rows_of(video_id, labels[video_id], rows["frame_id"].tolist(), answers, settings)
             dropped += lost
+            if archived and kept:
+                link_or_copy(entry / archive.PICTURES, out / f"{video_id}{archive.SUFFIX}")
             for row in kept:
-                name = f"{video_id}/{row['face_id']}.png"
-                link_or_copy(entry / row["path"], out / name)
+                name = f"{video_id}{archive.SUFFIX}/{row['path']}" if archived else f"{video_id}/{row['face_id']}.png"
+                if not archived:
+                    link_or_copy(entry / row["path"], out / name)
                 found.append({**row, "path": name})
         drops = quality.drops(found, dropped)
         if not found:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from facestudy import decode, frames, tables, video
+from facestudy import archive, decode, frames, tables, video
+from facestudy.archive import StorageSettings
 from facestudy.decode import DecodingStopped
 from facestudy.errors import StudyError
 from facestudy.folder import FolderSettings
@@ -24,7 +25,7 @@ Wanted = tuple[str, str, float | None, float | None]
 """Of a video: path, sha256, and the start and end in seconds of the part that is wanted."""
 
 
-def one_video(item: Wanted, root: Path, settings: FrameSettings, limits: Limits) -> Path:
+def one_video(item: Wanted, root: Path, settings: FrameSettings, limits: Limits, archived: bool) -> Path:
     """The work-cache entry with the frames of one video, or of the wanted part of it.
 
     What time or memory stopped is tried again by the next run: it may be the machine's fault.
@@ -34,19 +35,31 @@ def one_video(item: Wanted, root: Path, settings: FrameSettings, limits: Limits)
     bounds = [limits.max_pixels, limits.max_frames, limits.max_streams]
     key = key_of(sha256, Path(path).suffix.lower(), part, settings.model_dump(), bounds, code_of(frames, video))
     cache = WorkCache(WORK_CACHE / "frames")
+
+    def build(folder: Path) -> None:
+        if not (archived and cache.copy(key, folder)):  # a run may grow past storage.archive_above
+            decode.extract(root / path, settings, limits, folder, start_s, end_s)
+        if archived:
+            archive.pack(folder.glob(f"*.{settings.format}"), folder / archive.PICTURES)
+
     try:
-        return cache.entry(key, lambda folder: decode.extract(root / path, settings, limits, folder, start_s, end_s))
+        return cache.entry(key_of(key, code_of(archive)) if archived else key, build)
     except DecodingStopped as error:
         reason = str(error)
         return cache.entry(key_of(key, reason), lambda folder: frames.write_list(folder, [], reason))
 
 
+def expected_frames(video: dict[Any, Any], settings: FrameSettings) -> float:
+    """About how many frames a video will give; a still picture has no duration and gives one."""
+    all_frames = video["fps"] * video["duration_s"]
+    most = settings.per_video or settings.max_per_video
+    return float(max(1, min(most, all_frames / (settings.every or 1))))
+
+
 def expected_bytes(video: dict[Any, Any], settings: FrameSettings) -> float:
     """About what the frames of a video will take."""
     pixels = video["width"] * video["height"] * min(1.0, (settings.max_side or 1e9) / max(video["width"], 1)) ** 2
-    all_frames = video["fps"] * video["duration_s"]
-    count = settings.per_video or min(settings.max_per_video, all_frames / (settings.every or 1))
-    return float(max(count, 1) * frame_bytes(pixels, settings.format))
+    return expected_frames(video, settings) * frame_bytes(pixels, settings.format)
 
 
 def main() -> str:
@@ -56,13 +69,15 @@ def main() -> str:
     root = Path(folder.path) if params["source"] == "folder" else Path("data/videos")
     videos = tables.read(Path("data/videos/index.csv"), tables.VIDEOS)
     usable = videos[videos["status"] == "ok"]
-    work = functools.partial(one_video, root=root, settings=settings, limits=folder.limits)
+    expected = [(expected_frames(row, settings), expected_bytes(row, settings)) for row in usable.to_dict("records")]
+    archived = section(params, "storage", StorageSettings).archived(sum(count for count, _ in expected), len(usable))
+    work = functools.partial(one_video, root=root, settings=settings, limits=folder.limits, archived=archived)
     columns = ("path", "sha256", "start_s", "end_s")
     items: list[Wanted] = [
         (path, sha256, None if pd.isna(start) else start, None if pd.isna(end) else end)
         for path, sha256, start, end in zip(*(usable[column] for column in columns), strict=True)
     ]
-    needs(sum(expected_bytes(video, settings) for video in usable.to_dict("records")))
+    needs(sum(size for _, size in expected))
     rows, dropped = [], []
     with output_folder(Path("data/frames")) as out:
         entries = map_items(work, items, section(params, "compute", ComputeSettings), "frames")
@@ -70,9 +85,12 @@ def main() -> str:
             found = json.loads((entry / "frames.json").read_text())
             if found["dropped"]:
                 dropped.append({"video_id": video_id, "reason": found["dropped"]})
+            if archived and found["frames"]:
+                link_or_copy(entry / archive.PICTURES, out / f"{video_id}{archive.SUFFIX}")
             for row in found["frames"]:
-                name = f"{video_id}/{row['path']}"
-                link_or_copy(entry / row["path"], out / name)
+                name = f"{video_id}{archive.SUFFIX if archived else ''}/{row['path']}"
+                if not archived:
+                    link_or_copy(entry / row["path"], out / name)
                 rows.append(
                     {
                         **row,

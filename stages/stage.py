@@ -43,6 +43,7 @@ TOP_LEVEL = (
     "train",
     "evaluate",
     "focus",
+    "storage",
     "compute",
     "calibrate",
 )
