@@ -1,6 +1,6 @@
 """Hurt the study in every way and print what came of it.
 
-    python -m tests.faults [--kills 50] [--seed 1] [--cases kills,ctrl_c,disk,…] [--write]
+    python -m tests.faults [--kills 50] [--at-once 2] [--seed 1] [--cases kills,ctrl_c,disk,…] [--write]
 
 Exits with 1 when a try was lost. With --write the table becomes metrics/faults.csv (`make faults`).
 """
@@ -22,6 +22,7 @@ from tests.faults.harness import pristine
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cases", default=",".join(["kills", "ctrl_c", *CASES]))
     parser.add_argument("--write", action="store_true")
@@ -33,7 +34,7 @@ def main() -> None:
         print(f"an undisturbed run takes {bench.seconds:.0f} s and leaves {len(bench.expected)} files", flush=True)
         for case in options.cases.split(","):
             if case == "kills":
-                found = kills(bench, options.kills, options.seed)
+                found = kills(bench, options.kills, options.seed, options.at_once)
             elif case == "ctrl_c":
                 found = ctrl_c(bench, options.seed)
             else:

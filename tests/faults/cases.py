@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import random
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +39,7 @@ class Bench:
     """What the cases share: the pristine project, the outputs of an undisturbed run and its seconds."""
 
     def __init__(self, source: Path, folder: Path) -> None:
-        self.source, self.folder, self.number = source, folder, 0
+        self.source, self.folder, self.numbers = source, folder, itertools.count()
         undisturbed = self.study()
         start = time.monotonic()
         done = undisturbed.run()
@@ -47,8 +50,7 @@ class Bench:
 
     def study(self, folder: Path | None = None, environment: Mapping[str, str] | None = None) -> Study:
         """A fresh copy of the pristine project."""
-        self.number += 1
-        return Study(self.source, folder or self.folder / f"try{self.number}", environment or {})
+        return Study(self.source, folder or self.folder / f"try{next(self.numbers)}", environment or {})
 
     def mended(self, study: Study) -> Problems:
         """Run again: it has to end well and leave what an undisturbed run leaves."""
@@ -64,9 +66,12 @@ def one_kill(bench: Bench, target: str, sign: signal.Signals, after_s: float) ->
     study = bench.study()
     study.start()
     time.sleep(after_s)
+    assert study.process is not None
+    if study.process.poll() is not None:  # it had ended: nothing was hurt
+        shutil.rmtree(study.folder)
+        return one_kill(bench, target, sign, after_s / 2)
     study.hurt(target, sign)
     if target == "dvc":
-        assert study.process is not None
         study.process.wait(60)
     else:
         study.finish()
@@ -76,15 +81,16 @@ def one_kill(bench: Bench, target: str, sign: signal.Signals, after_s: float) ->
     return problems
 
 
-def kills(bench: Bench, count: int, seed: int) -> Iterator[tuple[str, Problems]]:
-    """So many signals to dvc, a stage or a worker at random moments of a run."""
+def kills(bench: Bench, count: int, seed: int, at_once: int) -> Iterator[tuple[str, Problems]]:
+    """So many signals to dvc, a stage or a worker at random moments of a run, in so many studies at once."""
     rng = random.Random(seed)
-    for number in range(count):
-        target = ("dvc", "stage", "worker")[number % 3]
-        sign = (signal.SIGKILL, signal.SIGTERM)[number // 3 % 2]
-        after_s = rng.uniform(0.5, bench.seconds)
-        problems = one_kill(bench, target, sign, after_s)
-        yield f"{sign.name} to {target}", [f"after {after_s:.1f} s: {text}" for text in problems]
+    targets = [("dvc", "stage", "worker")[number % 3] for number in range(count)]
+    signs = [(signal.SIGKILL, signal.SIGTERM)[number // 3 % 2] for number in range(count)]
+    moments = [rng.uniform(0.5, at_once * bench.seconds) for _ in range(count)]
+    with ThreadPoolExecutor(at_once) as pool:
+        found = pool.map(functools.partial(one_kill, bench), targets, signs, moments)
+        for target, sign, after_s, problems in zip(targets, signs, moments, found, strict=True):
+            yield f"{sign.name} to {target}", [f"after {after_s:.1f} s: {text}" for text in problems]
 
 
 def ctrl_c(bench: Bench, seed: int) -> Iterator[tuple[str, Problems]]:
