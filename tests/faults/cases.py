@@ -244,3 +244,4 @@ CASES: dict[str, Callable[[Bench], Iterator[tuple[str, Problems]]]] = {
     "surroundings": surroundings,
 }
 """Those that take no number of tries."""
+MOUNTING = ("disk", "read_only")
