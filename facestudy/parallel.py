@@ -46,15 +46,18 @@ def map_items(
                 bar.update()
             return
         with _backend(settings), _told():
-            parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")
-            for result in parallel(joblib.delayed(_in_worker)(function, item) for item in items):
+            own = {"initializer": _end_with, "initargs": (os.getpid(),)} if settings.backend == "loky" else {}
+            parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs", **own)
+            for result in parallel(joblib.delayed(function)(item) for item in items):
                 yield result
                 bar.update()
 
 
-def _in_worker(function: Callable[[T], R], item: T) -> R:
+def _end_with(parent: int) -> None:
+    """Of a worker, before its first item: nobody waits for an orphan's work."""
+    if os.getppid() != parent:
+        os._exit(1)
     watch_parent()
-    return function(item)
 
 
 @contextmanager

@@ -162,12 +162,8 @@ def make_split(
     data["official"] = _official(data, settings)
     if (data["official"] != "").any():
         gone = duplicates_across(videos, pairs)
-        # A person counts once on each side: the sides were drawn by others, and tests are about one side.
-        apart = videos.assign(
-            **{c: videos[c].where(videos[c] == "", videos["official_subset"] + ":" + videos[c]) for c in PEOPLE}
-        )
         kept_pairs = [pair for pair in pairs if not gone & set(pair)]
-        data["group"] = data["video_id"].map(groups(apart, kept_pairs))
+        data["group"] = data["video_id"].map(groups(_apart(videos), kept_pairs))
     else:
         gone = set()
         data["group"] = data["video_id"].map(groups(videos, pairs))
@@ -178,6 +174,18 @@ def make_split(
     data.loc[drawn.index, "subset"] = _subsets(drawn, settings)
     check_split(data)
     return data[SPLIT.names()]
+
+
+def _apart(videos: pd.DataFrame) -> pd.DataFrame:
+    """The videos with people named anew on each side of an official split: the sides were drawn by others.
+
+    In training, whose groups only serve to take validation from, donors do not count: where everyone was
+    swapped with everyone (Celeb-DF) they would leave nothing to take.
+    """
+    side, tested = videos["official_subset"] + ":", videos["official_subset"] == "test"
+    identity = videos["identity"].where(videos["identity"] == "", side + videos["identity"])
+    donor = videos["donor"].where((videos["donor"] == "") | ~tested, side + videos["donor"])
+    return videos.assign(identity=identity, donor=donor.where(tested, ""))
 
 
 def _official(data: pd.DataFrame, settings: SplitSettings) -> pd.Series:

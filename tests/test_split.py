@@ -187,6 +187,23 @@ def test_an_official_split_is_kept_to_and_validation_is_taken_from_its_training(
     assert make_split(faces, official(videos, {}), SETTINGS).equals(make_split(faces, videos, SETTINGS))
 
 
+def test_where_everyone_was_swapped_with_everyone_validation_is_still_found() -> None:
+    """Celeb-DF: donors join all of its people into one component."""
+    people = [(f"p{n}_real", "real", f"p{n}", "", 2) for n in range(30)]
+    people += [(f"p{n}_{m}_fake", "fake", f"p{n}", f"p{m}", 2) for n in range(30) for m in ((n + 1) % 30, (n + 7) % 30)]
+    faces, videos = tables(people)
+    tested = {video: "test" for video in videos["video_id"] if video.startswith(("p0_", "p1_", "p2_", "p3_"))}
+    split = make_split(faces, official(videos, tested), SETTINGS)
+    shown = videos.set_index("video_id")["identity"]
+    sides = split.assign(person=split["video_id"].map(shown))
+    sides = sides[sides["subset"].isin(["train", "validation"])].groupby("person")["subset"].nunique()
+    assert (sides == 1).all()
+    counts = split.groupby(["subset", "label"]).size()
+    assert counts["validation", "fake"] >= 4 and counts["validation", "real"] >= 4
+    with pytest.raises(StudyError, match="too few to share out"):
+        make_split(faces, videos, SETTINGS)  # by person and donor there is one group
+
+
 def test_an_official_split_balances_each_subset_on_its_own() -> None:
     faces, videos = tables(
         [(f"r{n:02d}", "real", f"r{n}", "", 10) for n in range(40)]
