@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from facestudy.errors import StudyError
+from facestudy.settings import shown
 
 ID = re.compile(r"[a-z0-9_-]+")
 LANDMARK_COLUMNS = tuple(
@@ -201,16 +202,16 @@ def read(path: Path, table: Table) -> pd.DataFrame:
         bad = (raw[column] != "") & numbers.isna()
         if bad.any():
             row = int(bad.to_numpy().argmax())
-            raise StudyError(f"{path}, row {row + 2}: {column} = {raw[column][row]!r} is no number.")
+            raise StudyError(f"{path}, row {row + 2}: {column} = {shown(raw[column][row])} is no number.")
         if kind == "int" and not ((numbers % 1 == 0) & (numbers.abs() < 2**53) | numbers.isna()).all():
             raise StudyError(f"{path}: {column} does not hold whole numbers; `dvc repro -f` makes it again.")
         data[column] = numbers.astype("Int64" if kind == "int" else "float64")
     checked = pd.DataFrame(data, columns=table.names())
     for row, value in enumerate(checked[table.key]):
         if not ID.fullmatch(value):
-            raise StudyError(f"{path}, row {row + 2}: {table.key} = {value!r} is no id ([a-z0-9_-]+).")
+            raise StudyError(f"{path}, row {row + 2}: {table.key} = {shown(value)} is no id ([a-z0-9_-]+).")
     repeated = checked[table.key].duplicated()
     if repeated.any():
         row = int(repeated.to_numpy().argmax())
-        raise StudyError(f"{path}, row {row + 2}: {table.key} = {checked[table.key][row]!r} repeats.")
+        raise StudyError(f"{path}, row {row + 2}: {table.key} = {shown(checked[table.key][row])} repeats.")
     return checked
