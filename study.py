@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from ruamel.yaml import YAML
 
 from calibrate import CalibrationSettings
@@ -37,6 +38,7 @@ from facestudy.work_cache import WorkCache, share
 from facestudy.youtube import YoutubeSettings, expected_video_gb, wanted
 from stages.stage import PARAMS, WORK_CACHE, read_params
 
+LOCK = Path("dvc.lock")
 SOURCE_HEIGHT = 720
 """Pixels; assumed of the videos in a folder, before they are looked at."""
 
@@ -91,6 +93,23 @@ def check_params(values: Mapping[str, Any], file: str = str(PARAMS)) -> Params:
     return params
 
 
+def mend_lock() -> None:
+    """Take back a dvc.lock that a killed run left half-written: DVC writes it in place, and then cannot read it."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from voluptuous import Invalid
+
+    try:
+        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(LOCK.read_text(encoding="utf-8")))
+        return
+    except FileNotFoundError:
+        return
+    except (Invalid, yaml.YAMLError, UnicodeDecodeError):
+        LOCK.unlink()
+    if LOCK.name in call("git", "ls-files", LOCK.name).split():
+        call("git", "restore", LOCK.name)
+    print(f"{LOCK} was cut short, as by a run that was killed; what it lacks is looked at anew", flush=True)
+
+
 def apply_preset(name: str, settings: list[str]) -> Params:
     """Write presets/NAME.yaml and KEY=VALUE settings over params.yaml, keeping its comments."""
     path = Path("presets") / f"{name}.yaml"
@@ -140,6 +159,7 @@ def call(*command: str) -> str:
 
 def run_preset(name: str, settings: list[str]) -> None:
     """Run a preset as the DVC experiment of its name; the results are in the work tree then."""
+    mend_lock()
     changed = call("git", "status", "--porcelain", "--untracked-files=no").strip()
     if changed:
         raise StudyError(
@@ -214,6 +234,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         if arguments.command == "check":
+            mend_lock()
             params = check_params(read_params())
             if params.source != "sample":
                 print(expected(params), flush=True)

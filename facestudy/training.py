@@ -71,7 +71,7 @@ def load_pictures(paths: Sequence[Path], scratch: Path) -> Pictures:
     free = shutil.disk_usage(scratch).free
     if size > free:
         raise StudyError(
-            f"{len(paths)} decoded crops need {size / 1e6:.1f} MB in {scratch}, {free / 1e6:.1f} MB are free; "
+            f"{len(paths)} decoded crops need {size / 1e6:.1f} MB of disk in {scratch}, {free / 1e6:.1f} MB are free; "
             "make room or lower crops.size."
         )
     with tempfile.TemporaryFile(dir=scratch) as file:

@@ -1,0 +1,47 @@
+"""A dvc.lock that a killed run left half-written is taken back."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import study
+from tests.pipeline_files import ROOT
+from tests.project import call
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository that has the project's lock and nothing else."""
+    shutil.copyfile(ROOT / "dvc.lock", tmp_path / "dvc.lock")
+    for command in (["git", "init", "-q"], ["git", "add", "-A"], ["git", "commit", "-qm", "lock"]):
+        assert call(tmp_path, *command).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kept", [0, 20, 500, 5000])
+def test_a_cut_lock_is_the_last_commits_again(project: Path, capsys: pytest.CaptureFixture[str], kept: int) -> None:
+    whole = (project / "dvc.lock").read_bytes()
+    (project / "dvc.lock").write_bytes(whole[:kept])
+    study.mend_lock()
+    found = (project / "dvc.lock").read_bytes()
+    # A cut between two entries leaves a lock that DVC reads: it lacks stages, which then run.
+    assert found == whole or (found == whole[:kept] and not capsys.readouterr().out)
+    assert found == whole or kept > 100
+
+
+def test_a_sound_lock_is_left_alone_and_a_new_one_that_was_cut_is_removed(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = (project / "dvc.lock").read_bytes().replace(b"schema: '2.0'", b"schema: '2.0'\n# mine")
+    (project / "dvc.lock").write_bytes(changed)
+    study.mend_lock()
+    assert (project / "dvc.lock").read_bytes() == changed and not capsys.readouterr().out
+    assert call(project, "git", "rm", "-q", "--cached", "dvc.lock").returncode == 0
+    (project / "dvc.lock").write_bytes(b"schema: '2.0'\nstages:\n  videos:\n    cm")
+    study.mend_lock()
+    assert not (project / "dvc.lock").exists() and "cut short" in capsys.readouterr().out
+    study.mend_lock()
