@@ -12,7 +12,9 @@ import pytest
 def outside_data() -> Path:
     """The folder of material that is not part of the project; a variable that names none is an error."""
     if "FACESTUDY_TEST_DATA" not in os.environ:
-        pytest.skip("FACESTUDY_TEST_DATA is not set: it names the folder with mesonet/ and seed_urls/, see the README")
+        pytest.skip(
+            "FACESTUDY_TEST_DATA is not set: it names the folder with mesonet/, seed_urls/ and videos/, see the README"
+        )
     folder = Path(os.environ["FACESTUDY_TEST_DATA"])
     assert folder.is_dir(), f"FACESTUDY_TEST_DATA = {folder} is no folder"
     return folder

@@ -26,6 +26,10 @@ ENVIRONMENT = os.environ | {
 }
 
 
+SMALL = {"input_size": 64, "epochs": 1, "warmup_epochs": 0, "schedule": "constant"}
+"""Of a model: the least that trains."""
+
+
 def params() -> dict[str, Any]:
     """The project's own settings as plain values."""
     values: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -1,13 +1,13 @@
 """Real servers on loopback for tests/test_remotes.py, and the wire to them, which can be cut.
 
-`opened(kind, folder)` starts one of `directory`, `ssh`, `s3`, `webdav` and stops it when its block ends. A server
-that is not installed is a reason to skip, an error where FACESTUDY_REQUIRE_SERVERS is set (as in .ci/run).
+`opened(kind, folder)` starts one of `directory`, `ssh`, `s3`, `webdav` and stops it when its block ends. What
+requirements.txt pins has to be there. sshd is the system's: where it is missing, tests that need it are skipped, and
+fail where FACESTUDY_REQUIRE_SERVERS is set (as in .ci/run).
 """
 
 from __future__ import annotations
 
 import getpass
-import importlib.util
 import logging
 import os
 import re
@@ -156,12 +156,6 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
-def need(*modules: str) -> None:
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            missing(f"{module} is not installed; `make env` installs it")
-
-
 @contextmanager
 def opened(kind: str, folder: Path) -> Iterator[Remote]:
     """The running server of a kind; it and its wire are gone when the block ends."""
@@ -186,7 +180,6 @@ def _ssh(folder: Path) -> Iterator[Remote]:
     if sshd is None:
         missing("there is no sshd (Debian: apt-get install openssh-server)")
         return
-    need("dvc_ssh")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where root's sshd locks itself in; made at boot elsewhere
     store, home = folder / "store", folder / "home"
@@ -218,7 +211,6 @@ def _ssh(folder: Path) -> Iterator[Remote]:
 
 @contextmanager
 def _s3(folder: Path) -> Iterator[Remote]:
-    need("moto", "flask", "flask_cors", "dvc_s3")
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -241,7 +233,6 @@ def _s3(folder: Path) -> Iterator[Remote]:
 
 @contextmanager
 def _webdav(folder: Path) -> Iterator[Remote]:
-    need("wsgidav", "cheroot", "dvc_webdav")
     from cheroot.wsgi import Server
     from wsgidav.wsgidav_app import WsgiDAVApp
 

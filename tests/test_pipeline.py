@@ -14,9 +14,8 @@ import pandas as pd
 import pytest
 
 from facestudy import tables
-from tests.project import call, copy_project, deep_update, environment_for, params, write_params
+from tests.project import SMALL, call, copy_project, deep_update, environment_for, params, write_params
 
-SMALL = {"input_size": 64, "epochs": 1, "warmup_epochs": 0, "schedule": "constant"}
 TINY = {
     "sample": {"people": 12, "seconds": 0.4, "fps": 5},
     "frames": {"per_video": 2},

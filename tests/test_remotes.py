@@ -25,11 +25,10 @@ from facestudy import tables
 from facestudy.errors import StudyError
 from tests import loaded_dvc, servers
 from tests.pipeline_files import ROOT
-from tests.project import call, copy_project, deep_update, environment_for, params, write_params
+from tests.project import SMALL, call, copy_project, deep_update, environment_for, params, write_params
 
 pytestmark = pytest.mark.timeout(300)
 
-SMALL = {"input_size": 64, "epochs": 1, "warmup_epochs": 0, "schedule": "constant"}
 TINY = {
     "sample": {"people": 8, "seconds": 0.2, "fps": 5},
     "frames": {"per_video": 1},
@@ -377,12 +376,13 @@ def test_without_a_remote_it_says_how_to_get_one(study: Clone) -> None:
     assert "Traceback" not in study.remote("set", "ftp://host/study", fails=True)
 
 
-def test_a_missing_server_is_a_reason_to_skip_but_an_error_where_servers_are_asked_for(
-    monkeypatch: pytest.MonkeyPatch,
+def test_without_sshd_tests_are_skipped_but_fail_where_servers_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     monkeypatch.delenv("FACESTUDY_REQUIRE_SERVERS", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="no_such_server is not installed"):
-        servers.need("no_such_server")
+    with pytest.raises(pytest.skip.Exception, match="there is no sshd"), servers.opened("ssh", tmp_path):
+        pass
     monkeypatch.setenv("FACESTUDY_REQUIRE_SERVERS", "1")
-    with pytest.raises(pytest.fail.Exception, match="no_such_server is not installed"):
-        servers.need("no_such_server")
+    with pytest.raises(pytest.fail.Exception, match="there is no sshd"), servers.opened("ssh", tmp_path):
+        pass

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.media_server import links, serving, write_list
-from tests.project import call, copy_project, deep_update, environment_for, params, stage, write_params
-from tests.test_pipeline import SMALL
+from tests.project import SMALL, call, copy_project, deep_update, environment_for, params, stage, write_params
 from tests.test_youtube import FAST
 
 
