@@ -49,7 +49,7 @@ pull: env       ## them from the remote; only the models: make pull WHAT=train
 calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv
 	python calibrate.py
 
-bench: env      ## the measured figures that the documents quote
+bench: env      ## the measured figures that the documents quote (about 10 minutes, 15 GB of disk)
 	@for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
 
 fuzz: env       ## hostile input in bulk, about 10 minutes: make fuzz N=20000 SEED=1

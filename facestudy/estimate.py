@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 
+from facestudy.disk import crop_bytes, cut_out_bytes, frame_bytes
 from facestudy.model_settings import ModelSettings
 from facestudy.split import SplitSettings
-from facestudy.storage import crop_bytes, cut_out_bytes, frame_bytes
 
 STEP_MS = {"meso4": (256, 10.7), "mesoinception4": (256, 16.0), "vgg19": (150, 127.0), "resnet50": (150, 107.0)}
 """network -> (pixels, milliseconds of one training step an image) at width 1 on 2 cores without a

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import os
 import re
 import shutil
@@ -20,6 +21,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -151,28 +154,29 @@ def fetch(request: Mapping[str, Any]) -> dict[str, Any]:
     try:
         if not is_address(request["url"]):
             raise Refused("unsupported", "no http or https address")
-        file, found = _probed(request)
-        if found.duration_s > settings["max_duration_s"]:
+        limits = Limits(**request["limits"])
+        file, found = _probed(request, replace(limits, max_duration_s=math.inf))
+        if found.duration_s > min(settings["max_duration_s"], limits.max_duration_s):
             file.unlink()
             raise Refused("too_long", f"{found.duration_s:.0f} s")
         return {"file": file.name, **vars(found)}
     except Exception as error:
-        return {**_why(error, request["youtube"], refused), "retry_after_s": _retry_after(error)}
+        return {**_why(error, request["youtube"], refused), "retry_after_s": retry_after(error)}
 
 
-def _probed(request: Mapping[str, Any]) -> tuple[Path, video.Probe]:
+def _probed(request: Mapping[str, Any], limits: Limits) -> tuple[Path, video.Probe]:
     """The downloaded file and what it holds."""
     folder = Path(request["folder"])
     continued = any(folder.iterdir())
     file = _download(request["url"], folder, request["settings"])
     try:
-        return file, decode.probe(file, Limits(**request["limits"]))
+        return file, decode.probe(file, limits)
     except MediaError as error:
         for path in folder.iterdir():
             path.unlink()
         if not continued:
             raise Refused("corrupt", str(error)) from None
-        return _probed(request)  # what lay there may have been part of another file: once more, from its start
+        return _probed(request, limits)  # what lay there may have been part of another file: once more, from its start
 
 
 def _why(error: BaseException, youtube: bool, refused: list[str]) -> dict[str, str]:
@@ -198,16 +202,25 @@ def _cause(error: BaseException) -> BaseException | None:
     return inner if isinstance(inner, BaseException) else error.__cause__
 
 
-def _retry_after(error: BaseException) -> float:
-    """Seconds that the server's Retry-After asks for, 0 when it does not."""
+def retry_after(error: BaseException) -> float:
+    """Seconds that the server's Retry-After asks for, as a number or a date (RFC 9110, 10.2.3), 0 when it does not."""
     cause: BaseException | None = error
     for _ in range(10):
         response = getattr(cause, "response", None)
         if response is not None:
             value = (response.headers.get("Retry-After") or "").strip()
-            return min(float(value), 3600.0) if value.isdigit() else 0.0
+            return min(max(0.0, _seconds(value)), 3600.0)
         cause = _cause(cause) if cause is not None else None
     return 0.0
+
+
+def _seconds(value: str) -> float:
+    if value.isdecimal() and len(value) < 10:
+        return float(value)
+    try:
+        return parsedate_to_datetime(value).timestamp() - time.time()
+    except ValueError:
+        return 0.0
 
 
 class _Silent:

@@ -133,12 +133,24 @@ def method_estimates(scores: Scores, settings: EvaluateSettings) -> dict[str, tu
     return found
 
 
-def methods_table(cells: Cells, settings: EvaluateSettings) -> pd.DataFrame:
+ByMethod = Mapping[str, Mapping[str, Mapping[str, tuple[Scores, dict[str, Estimate]]]]]
+"""`method_estimates` by model and variant."""
+
+
+def by_method(cells: Cells, settings: EvaluateSettings) -> ByMethod:
+    """`method_estimates` of every cell."""
+    return {
+        model: {variant: method_estimates(scores, settings) for variant, scores in variants.items()}
+        for model, variants in cells.items()
+    }
+
+
+def methods_table(found_by_method: ByMethod) -> pd.DataFrame:
     """metrics/methods.csv: each cell's figures on the fakes of one method against all real faces, as text cells."""
     records = []
-    for model, variants in cells.items():
-        for variant, scores in variants.items():
-            for method, (part, found) in method_estimates(scores, settings).items():
+    for model, variants in found_by_method.items():
+        for variant, methods in variants.items():
+            for method, (part, found) in methods.items():
                 record = {"model": model, "variant": variant, "method": method}
                 for name, estimate in found.items():
                     for column, number in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high)):
@@ -155,6 +167,7 @@ def results_markdown(
     seeds: Sequence[int],
     settings: EvaluateSettings,
     sample: bool,
+    methods: ByMethod,
 ) -> str:
     """The results as a Markdown page: accuracy and AUC by model and variant, differences, what cells are.
 
@@ -190,7 +203,7 @@ def results_markdown(
         ]
         lines += [f"## {title}", "", *_markdown_table(head, body), ""]
     if len(fake_methods(test)) > 1:
-        lines += _method_section(cells, settings)
+        lines += _method_section(methods)
     if rows:
         lines += _difference_section(rows, variants[0], level)
     lines += ["## What a cell is", ""]
@@ -224,14 +237,12 @@ def _difference_section(rows: Sequence[Comparison], reference: str, level: str) 
     return [title, "", text, "", *_markdown_table(head, body), ""]
 
 
-def _method_section(cells: Cells, settings: EvaluateSettings) -> list[str]:
-    variants = list(next(iter(cells.values())))
-    head = ["model", "method", *variants]
+def _method_section(methods: ByMethod) -> list[str]:
+    head = ["model", "method", *next(iter(methods.values()))]
     body = []
-    for model, scores in cells.items():
-        found = [method_estimates(scores[variant], settings) for variant in variants]
-        for method in found[0]:
-            body.append([model, method, *(_cell(one[method][1]["auc"], 1, 3) for one in found)])
+    for model, variants in methods.items():
+        for method in next(iter(variants.values())):
+            body.append([model, method, *(_cell(found[method][1]["auc"], 1, 3) for found in variants.values())])
     text = "The fakes of each method against all real faces; more in metrics/methods.csv."
     return ["## AUC by method", "", text, "", *_markdown_table(head, body), ""]
 

@@ -183,9 +183,9 @@ def _apart(videos: pd.DataFrame) -> pd.DataFrame:
     swapped with everyone (Celeb-DF) they would leave nothing to take.
     """
     side, tested = videos["official_subset"] + ":", videos["official_subset"] == "test"
-    identity = videos["identity"].where(videos["identity"] == "", side + videos["identity"])
-    donor = videos["donor"].where((videos["donor"] == "") | ~tested, side + videos["donor"])
-    return videos.assign(identity=identity, donor=donor.where(tested, ""))
+    identity = (side + videos["identity"]).where(videos["identity"] != "", "")
+    donor = (side + videos["donor"]).where(tested & (videos["donor"] != ""), "")
+    return videos.assign(identity=identity, donor=donor)
 
 
 def _official(data: pd.DataFrame, settings: SplitSettings) -> pd.Series:

@@ -335,7 +335,7 @@ def _one(link: Link, settings: YoutubeSettings, limits: Limits, cache: WorkCache
 
     try:
         entry = cache.entry(key, build)
-        _check_limits(entry, settings)
+        _check_limits(entry, settings, limits)
         return Outcome(link, entry)
     except _NotThere as problem:
         words = {"reason": problem.reason, "detail": problem.detail}
@@ -345,10 +345,10 @@ def _one(link: Link, settings: YoutubeSettings, limits: Limits, cache: WorkCache
         return Outcome(link, None, **words)
 
 
-def _check_limits(entry: Path, settings: YoutubeSettings) -> None:
+def _check_limits(entry: Path, settings: YoutubeSettings, limits: Limits) -> None:
     """Raises _NotThere for a file that an earlier run kept under wider limits."""
     found = probe_of(entry)
-    if found["duration_s"] > settings.max_duration_s:
+    if found["duration_s"] > min(settings.max_duration_s, limits.max_duration_s):
         raise _NotThere("too_long", f"{found['duration_s']:.0f} s")
     if (entry / found["file"]).stat().st_size > settings.max_filesize_mb * 1e6:
         raise _NotThere("too_large", f"more than {settings.max_filesize_mb:g} MB")

@@ -9,6 +9,7 @@ from facestudy.intervals import EvaluateSettings
 from facestudy.metrics import read_scores
 from facestudy.model_settings import ModelSettings
 from facestudy.results import (
+    by_method,
     check_cells,
     compare_variants,
     comparison_table,
@@ -37,11 +38,12 @@ def main() -> str:
     }
     test = check_cells(cells)
     rows = compare_variants(cells, settings)
-    text = results_markdown(cells, rows, models, seeds, settings, sample)
+    methods = by_method(cells, settings)
+    text = results_markdown(cells, rows, models, seeds, settings, sample, methods)
     with output_file(Path("metrics/comparison.csv")) as path:
         comparison_table(rows, test).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("metrics/methods.csv")) as path:
-        methods_table(cells, settings).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+        methods_table(methods).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(text, encoding="utf-8")
     different = sum(row.p_holm < 1 - settings.confidence for row in rows)

@@ -19,11 +19,11 @@ from facestudy.crops import (
     write_crops,
     write_png,
 )
+from facestudy.disk import crop_bytes
 from facestudy.errors import StudyError
 from facestudy.parallel import ComputeSettings
 from facestudy.regions import Box
 from facestudy.settings import check
-from facestudy.storage import crop_bytes
 from stages.stage import needs, output_file, output_folder, read_params, run, section
 
 FACES = Path("data/faces/index.csv")

@@ -13,11 +13,11 @@ import pandas as pd
 
 from facestudy import archive, faces, frames, quality, tables, video
 from facestudy.archive import StorageSettings
+from facestudy.disk import cut_out_bytes
 from facestudy.errors import StudyError
 from facestudy.faces import FaceSettings
 from facestudy.parallel import ComputeSettings, map_items
 from facestudy.quality import Drop
-from facestudy.storage import cut_out_bytes
 from facestudy.work_cache import WorkCache, code_of, key_of, link_or_copy
 from stages.stage import WORK_CACHE, needs, output_file, output_folder, read_params, run, section
 

@@ -12,11 +12,11 @@ import pandas as pd
 from facestudy import archive, decode, frames, tables, video
 from facestudy.archive import StorageSettings
 from facestudy.decode import DecodingStopped
+from facestudy.disk import frame_bytes
 from facestudy.errors import StudyError
 from facestudy.folder import FolderSettings
 from facestudy.frames import FrameSettings
 from facestudy.parallel import ComputeSettings, map_items
-from facestudy.storage import frame_bytes
 from facestudy.video import Limits
 from facestudy.work_cache import WorkCache, code_of, key_of, link_or_copy
 from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section

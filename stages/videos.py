@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from facestudy import people, regions, sample, scenes, tables, youtube
+from facestudy.disk import CLIP_BYTES
 from facestudy.errors import StudyError
 from facestudy.folder import FolderSettings, examine, list_items
 from facestudy.parallel import ComputeSettings, map_items
 from facestudy.regions import Box
 from facestudy.sample import Clip, SampleSettings
-from facestudy.storage import CLIP_BYTES
 from facestudy.video import OWN_FILES, probe
 from facestudy.work_cache import WorkCache, code_of, file_sha256, key_of, link_or_copy
 from facestudy.youtube import YoutubeSettings

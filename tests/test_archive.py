@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -263,6 +264,17 @@ def test_the_same_pictures_lie_in_archives(ways: dict[str, Path], name: str, tab
     assert stored == archives
     videos = indices["archives"]["face_id" if name.startswith("crops") else "video_id"].str.extract(r"^(p\d+_[a-z]+)")
     assert archives == {f"{video}.zip" for video in videos[0]}
+
+
+def test_two_workers_write_the_same_archives(ways: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(ways["archives"], folder, ignore=shutil.ignore_patterns(".cache", "frames", "faces", "crops"))
+    values = yaml.safe_load((folder / "params.yaml").read_text())
+    write_params(folder, deep_update(values, {"compute": {"workers": 2}}))
+    for name, *options in (["frames"], ["faces"], ["crops", "--variant", "eyes_lower"]):
+        done = stage(folder, name, *options)  # workers keep the folder they were started in
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert contents(folder / "data") == contents(ways["archives"] / "data")
 
 
 @pytest.mark.parametrize("name", ["frames", "faces"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -211,7 +212,7 @@ def test_no_code_loads_what_can_run_code() -> None:
         assert not [way for way in ways if way in text], file
 
 
-def test_imagenet_without_a_network_names_file_address_and_place(
+def test_imagenet_that_does_not_come_names_file_address_and_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(*_: object, **__: object) -> None:
@@ -223,6 +224,10 @@ def test_imagenet_without_a_network_names_file_address_and_place(
     with pytest.raises(StudyError) as refusal:
         vgg19(32, width=1 / 16, weights="imagenet")
     assert all(part in str(refusal.value) for part in ("no route to host", VGG19.address, str(place)))
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO(b"a page of a provider"))
+    with pytest.raises(StudyError, match="sent another file"):
+        vgg19(32, width=1 / 16, weights="imagenet")
+    assert not list(tmp_path.rglob("*.h5"))
     place.parent.mkdir()
     place.write_bytes(b"something else")
     with pytest.raises(StudyError, match="its md5 differs"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
@@ -9,18 +10,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yt_dlp
+from yt_dlp.networking import Response
+from yt_dlp.networking.exceptions import HTTPError
 
 from facestudy import tables, youtube
 from facestudy.errors import StudyError
-from facestudy.fetch import REASONS, formats, is_public, reason_of
+from facestudy.fetch import REASONS, formats, is_public, reason_of, retry_after
 from facestudy.links import Link, parse
 from facestudy.settings import check
+from facestudy.video import Limits
 from facestudy.work_cache import WorkCache, file_sha256
 from facestudy.youtube import REQUESTS, Downloads, ListSettings, Outcome, YoutubeSettings, obtain, request_row
 from tests.media import LIMITS, write_clip
@@ -129,6 +136,35 @@ def test_limits_hold_for_what_is_already_there_and_loosening_them_fetches_nothin
     assert sum(server.requests.values()) == requests
     assert fetch_all(link, tmp_path / "new", max_duration_s=2.0)["ok"].reason == "too_long"
     assert fetch_all(link, tmp_path / "other", max_filesize_mb=0.001)["ok"].reason == "too_large"
+
+
+def test_the_folders_longest_duration_is_too_long_and_not_corrupt(server: MediaServer, tmp_path: Path) -> None:
+    link, short = Link(f"{server.address}/ok/0.mp4", "real"), replace(LIMITS, max_duration_s=1.0)
+
+    def reason(cache: str, limits: Limits) -> str:
+        return next(iter(obtain([link], settings(), limits, WorkCache(tmp_path / cache)))).reason
+
+    assert [reason("new", short), reason("there", LIMITS), reason("there", short)] == ["too_long", "", "too_long"]
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ("120", 120, 120),
+        ("99999999", 3600, 3600),
+        ("9" * 400, 0, 0),
+        ("", 0, 0),
+        ("soon", 0, 0),
+        ("-5", 0, 0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        ("Mon, 01 Jan 99999 00:00:00 GMT", 0, 0),
+        (format_datetime(datetime.now(UTC) + timedelta(seconds=600), usegmt=True), 1, 600),
+    ],
+)
+def test_the_wait_that_a_server_asks_for(header: str, least: float, most: float) -> None:
+    error = Exception()
+    error.__cause__ = HTTPError(Response(io.BytesIO(), "http://a.org", {"Retry-After": header}, status=429))
+    assert least <= retry_after(error) <= most
 
 
 def test_only_the_allowed_extractors_look_at_a_link(server: MediaServer, tmp_path: Path) -> None:

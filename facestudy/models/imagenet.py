@@ -6,6 +6,7 @@ import hashlib
 import os
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from facestudy.backend import keras
@@ -14,6 +15,8 @@ from facestudy.models.layers import load_by_layer_order
 
 PLACE = "https://storage.googleapis.com/tensorflow/keras-applications"
 TIMEOUT_S = 30
+MAX_BYTES = 200_000_000
+"""Twice the larger of the two files."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +53,24 @@ def _at_its_place(file: WeightsFile) -> Path:
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     path = home / "models" / file.name
     remedy = f"get {file.address} (md5 {file.md5}) and put it at {path}"
-    if not path.is_file():
-        try:
-            # Not keras.utils.get_file: it waits without end and wraps every failure in a bare Exception.
-            with urllib.request.urlopen(file.address, timeout=TIMEOUT_S) as answer:
-                content = answer.read()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            private = path.with_name(f".{file.name}.{os.getpid()}")
-            private.write_bytes(content)
-            private.replace(path)
-        except OSError as error:
-            raise StudyError(f"weights: imagenet needs {file.name}, not to be had here ({error}); {remedy}.") from None
-    if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != file.md5:
-        raise StudyError(f"{path} is not the file of keras.applications (its md5 differs); remove it and {remedy}.")
+    if path.is_file():
+        if not _is_right(path.read_bytes(), file):
+            raise StudyError(f"{path} is not the file of keras.applications (its md5 differs); remove it and {remedy}.")
+        return path
+    try:
+        # Not keras.utils.get_file: it waits without end and wraps every failure in a bare Exception.
+        with urllib.request.urlopen(file.address, timeout=TIMEOUT_S) as answer:
+            content = answer.read(MAX_BYTES)
+        if not _is_right(content, file):
+            raise StudyError(f"{file.address} sent another file than keras.applications' (its md5 differs); {remedy}.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        private = path.with_name(f".{file.name}.{os.getpid()}")
+        private.write_bytes(content)
+        private.replace(path)
+    except (OSError, HTTPException) as error:
+        raise StudyError(f"weights: imagenet needs {file.name}, not to be had here ({error}); {remedy}.") from None
     return path
+
+
+def _is_right(content: bytes, file: WeightsFile) -> bool:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest() == file.md5
