@@ -273,6 +273,26 @@ def test_results_are_made_and_compared_in_a_clone_without_data(study: Clone, tmp
         assert low < 0 < high
 
 
+def test_cleaning_up_as_documented_keeps_experiments_and_drops_what_nobody_names(study: Clone, tmp_path: Path) -> None:
+    held = clone(study.folder, tmp_path / "held", {})
+    shutil.copytree(study.folder / ".dvc/cache", held.folder / ".dvc/cache")
+    held.dvc("checkout")
+    kept = {held.weights("second")}
+    for name, rate in (("slow", 0.0001), ("given_up", 0.01)):
+        said = held.dvc("exp", "run", "-n", name, "-S", f"models.second.learning_rate={rate}")
+        assert "train@second-full-1" in ran(said)
+        kept.add(held.weights("second"))
+    given_up = held.weights("second")
+    held.git("checkout", "-q", "--", ".")
+    held.dvc("exp", "remove", "given_up")
+    assert len(kept) == 3 and kept <= set(held.cached())
+    held.dvc("gc", "--all-commits", "--all-experiments", "--force")
+    assert kept - set(held.cached()) == {given_up}
+    assert set(study.objects()) <= set(held.cached()), "main's data are gone"
+    held.dvc("gc", "--all-commits", "--force")
+    assert kept & set(held.cached()) == {study.weights("second")}, "the document warns of a loss that does not happen"
+
+
 SCORE = """
 import sys, cv2, keras, yaml
 from facestudy.model_settings import ModelSettings
