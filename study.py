@@ -99,11 +99,17 @@ def mend_lock() -> None:
     from voluptuous import Invalid
 
     try:
-        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(LOCK.read_text(encoding="utf-8")))
+        content = LOCK.read_bytes()
+        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(content.decode()))
         return
     except FileNotFoundError:
         return
     except (Invalid, yaml.YAMLError, UnicodeDecodeError):
+        if b"\n<<<<<<< " in b"\n" + content:
+            raise StudyError(
+                f"{LOCK} holds both sides of a merge; take one (`git checkout --ours {LOCK}` or `--theirs`), "
+                f"`git add {LOCK}`, and run again: what does not fit is made anew."
+            ) from None
         LOCK.unlink()
     if LOCK.name in call("git", "ls-files", LOCK.name).split():
         call("git", "restore", LOCK.name)

@@ -9,6 +9,7 @@ compressed already) that `unzip` opens; a picture in it has the path `<video_id>
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 import struct
 import zipfile
@@ -68,11 +69,22 @@ def pack(pictures: Iterable[Path], archive: Path) -> None:
             path.unlink()
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a picture, a file or a member of an archive.
+def read_bytes(path: Path, sha256: str | None = None) -> bytes:
+    """The bytes of a picture, a file or a member of an archive; sha256 is what its table says of it.
 
-    Raises OSError for a file that cannot be read, StudyError naming archive and member for a member.
+    Raises OSError for a file that cannot be read, StudyError naming archive and member for a member, and for
+    bytes that are not those that the table was written for.
     """
+    content = _read_bytes(path)
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise StudyError(
+            f"{path} is not the picture that was stored (its sha256 is not the one in index.csv); `dvc checkout` "
+            "brings it back, `dvc repro -f` makes it again."
+        )
+    return content
+
+
+def _read_bytes(path: Path) -> bytes:
     archive = path.parent
     if archive.suffix != SUFFIX:
         return path.read_bytes()
@@ -108,13 +120,13 @@ def _opened(archive: Path, version: tuple[int, int, int]) -> zipfile.ZipFile:
     return file
 
 
-def read_picture(path: Path) -> npt.NDArray[np.uint8] | None:
+def read_picture(path: Path, sha256: str | None = None) -> npt.NDArray[np.uint8] | None:
     """A stored picture, (h, w, 3) uint8 RGB; None when the file is missing or no picture.
 
     Raises StudyError as `read_bytes` does.
     """
     try:
-        content = np.frombuffer(read_bytes(path), np.uint8)
+        content = np.frombuffer(read_bytes(path, sha256), np.uint8)
     except OSError:
         return None
     bgr = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None

@@ -12,6 +12,7 @@ i to i + 1. An edge coordinate is an index plus 0.5.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -101,6 +102,7 @@ class Face:
     video_id: str
     label: str
     path: str
+    sha256: str
     landmarks: tuple[tuple[float, float], ...]
     box: tuple[float, float, float, float]
     cut_x: float
@@ -352,6 +354,7 @@ def faces_from_table(table: pd.DataFrame) -> list[Face]:
                 video_id=row["video_id"],
                 label=row["label"],
                 path=row["path"],
+                sha256=row["sha256"],
                 landmarks=tuple(zip(points[::2], points[1::2], strict=True)),
                 box=(float(row["x"]), float(row["y"]), float(row["w"]), float(row["h"])),
                 cut_x=float(row["cut_x"]),
@@ -462,9 +465,9 @@ def crop(cut_out: Image, face: Face, plan: Plan, colour: Colour) -> Image:
 
 
 def read_cut_out(folder: Path, face: Face) -> Image:
-    """The (side, side, 3) uint8 RGB cut-out of a face; StudyError when it cannot be read."""
+    """The (side, side, 3) uint8 RGB cut-out of a face; StudyError when it cannot be read or is another."""
     path = folder / face.path
-    picture = read_picture(path)
+    picture = read_picture(path, face.sha256)
     if picture is None:
         raise StudyError(
             f"{path}, the cut-out of face {face.face_id}, cannot be read; `dvc repro -f faces` makes it again."
@@ -472,12 +475,14 @@ def read_cut_out(folder: Path, face: Face) -> Image:
     return picture
 
 
-def write_png(path: Path, picture: Image) -> None:
-    """Write an RGB picture; unlike cv2.imwrite, a full disk is an OSError and not a silent False."""
+def write_png(path: Path, picture: Image) -> str:
+    """Write an RGB picture, and return its sha256; unlike cv2.imwrite, a full disk is an OSError."""
     done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not done:
         raise ValueError(f"{path.name}: a picture of shape {picture.shape} cannot be encoded")
-    path.write_bytes(data.tobytes())
+    content = data.tobytes()
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def mean_colour(faces: Sequence[Face], folder: Path, whole: Box, compute: ComputeSettings) -> Colour:
@@ -531,15 +536,15 @@ def write_crops(
 def _write_chunk(
     chunk: Sequence[Face], folder: Path, target: Path, plan: Plan, colour: Colour, archived: bool
 ) -> list[dict[str, str]]:
-    names = [f"{face.face_id}.png" for face in chunk]
-    for face, name in zip(chunk, names, strict=True):
-        write_png(target / name, crop(read_cut_out(folder, face), face, plan, colour))
-    within = ""
+    within = f"{chunk[0].video_id}{SUFFIX}/" if archived else ""
+    rows = []
+    for face in chunk:
+        name = f"{face.face_id}.png"
+        sha256 = write_png(target / name, crop(read_cut_out(folder, face), face, plan, colour))
+        rows.append({"face_id": face.face_id, "path": within + name, "sha256": sha256})
     if archived:
-        archive = f"{chunk[0].video_id}{SUFFIX}"
-        pack([target / name for name in names], target / archive)
-        within = f"{archive}/"
-    return [{"face_id": face.face_id, "path": within + name} for face, name in zip(chunk, names, strict=True)]
+        pack([target / f"{face.face_id}.png" for face in chunk], target / within)
+    return rows
 
 
 def _chunks(faces: Sequence[Face]) -> list[Sequence[Face]]:

@@ -39,9 +39,9 @@ class DuplicateSettings(Section):
     min_share: Annotated[float, Field(gt=0, le=1)]
 
 
-def hash_of(path: Path) -> Bits:
-    """(BITS,) the perceptual hash of a picture of ours."""
-    with Image.open(BytesIO(read_bytes(path))) as picture:
+def hash_of(path: Path, sha256: str | None = None) -> Bits:
+    """(BITS,) the perceptual hash of a picture of ours; sha256 is what its table says of it."""
+    with Image.open(BytesIO(read_bytes(path, sha256))) as picture:
         return np.asarray(imagehash.phash(picture, hash_size=SIDE).hash).ravel()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,13 +65,15 @@ def reduce(picture: Picture, max_side: int | None) -> Picture:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
-def write_picture(path: Path, picture: Picture, quality: int = 95) -> None:
-    """Write RGB as PNG (lossless) or JPEG, by the name's ending."""
+def write_picture(path: Path, picture: Picture, quality: int = 95) -> str:
+    """Write RGB as PNG (lossless) or JPEG, by the name's ending; the sha256 of the file."""
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
     ok, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     if not ok:
         raise OSError(f"{path.name} cannot be encoded")
-    path.write_bytes(data.tobytes())
+    content = data.tobytes()
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def within(times: Sequence[float], start_s: float | None, end_s: float | None) -> list[int]:
@@ -93,8 +96,8 @@ def extract(
 ) -> None:
     """Write the chosen frames of a file into folder, and frames.json about them.
 
-    frames.json: {"frames": [{"frame_number", "time_s", "width", "height", "path"}], "dropped":
-    reason or ""}. A file that cannot be decoded gives no frames and a reason.
+    frames.json: {"frames": [{"frame_number", "time_s", "width", "height", "path", "sha256"}],
+    "dropped": reason or ""}. A file that cannot be decoded gives no frames and a reason.
     """
     rows: list[dict[str, object]] = []
     reason = ""
@@ -109,7 +112,7 @@ def extract(
         for frame in decoded:
             picture = reduce(frame.picture, settings.max_side)
             name = f"{frame.number:06d}.{settings.format}"
-            write_picture(folder / name, picture, settings.jpg_quality)
+            sha256 = write_picture(folder / name, picture, settings.jpg_quality)
             rows.append(
                 {
                     "frame_number": frame.number,
@@ -117,6 +120,7 @@ def extract(
                     "width": picture.shape[1],
                     "height": picture.shape[0],
                     "path": name,
+                    "sha256": sha256,
                 }
             )
         if not wanted:

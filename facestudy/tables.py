@@ -75,6 +75,7 @@ FRAMES = Table(
         "width": "int",
         "height": "int",
         "path": "text",
+        "sha256": "text",
     },
     key="frame_id",
 )
@@ -100,6 +101,7 @@ FACES = Table(
         "valid_y1": "int",
         **QUALITY_COLUMNS,
         "path": "text",
+        "sha256": "text",
     },
     key="face_id",
 )
@@ -134,7 +136,7 @@ SPLIT = Table(
     key="face_id",
 )
 UNDECODED = Table({"video_id": "text", "reason": "text"}, key="video_id")
-CROPS = Table({"face_id": "text", "path": "text"}, key="face_id")
+CROPS = Table({"face_id": "text", "path": "text", "sha256": "text"}, key="face_id")
 PREDICTIONS = Table({**SPLIT.columns, "p_fake": 6}, key="face_id")
 
 LABELS = ("real", "fake")

@@ -57,14 +57,15 @@ class Epoch:
     selected: int = 0
 
 
-def load_pictures(paths: Sequence[Path], scratch: Path) -> Pictures:
+def load_pictures(folder: Path, crops: pd.DataFrame, scratch: Path) -> Pictures:
     """Decode pictures once, into a nameless file below `scratch` that is gone when the process ends.
 
-    Returns uint8 RGB (n, h, w, 3), mapped from disk, so that memory stays flat. Raises StudyError
-    naming the picture that cannot be read or has another size than the first, and when the disk
-    has no room.
+    crops: rows of tables.CROPS, their paths below `folder`. Returns uint8 RGB (n, h, w, 3), mapped
+    from disk, so that memory stays flat. Raises StudyError naming the picture that cannot be read, is
+    not the one that was stored or has another size than the first, and when the disk has no room.
     """
-    first = _decoded(paths[0])
+    paths = [folder / path for path in crops["path"]]
+    first = _decoded(paths[0], crops["sha256"].iloc[0])
     shape = (len(paths), *first.shape)
     size = math.prod(shape)
     scratch.mkdir(parents=True, exist_ok=True)
@@ -78,8 +79,8 @@ def load_pictures(paths: Sequence[Path], scratch: Path) -> Pictures:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)  # a disk that fills up later would kill the process
         pictures: Pictures = np.memmap(file, np.uint8, "r+" if hasattr(os, "posix_fallocate") else "w+", shape=shape)
-    for row, path in enumerate(paths):
-        picture = _decoded(path)
+    for row, (path, sha256) in enumerate(zip(paths, crops["sha256"], strict=True)):
+        picture = _decoded(path, sha256)
         if picture.shape != first.shape:
             raise StudyError(
                 f"crop {path} is {picture.shape[1]}x{picture.shape[0]} pixels, {paths[0]} is "
@@ -89,8 +90,8 @@ def load_pictures(paths: Sequence[Path], scratch: Path) -> Pictures:
     return pictures
 
 
-def _decoded(path: Path) -> Pictures:
-    picture = read_picture(path)
+def _decoded(path: Path, sha256: str) -> Pictures:
+    picture = read_picture(path, sha256)
     if picture is None:
         raise StudyError(f"crop {path} is missing or no picture; `dvc repro -f` makes the crops again.")
     return picture

@@ -140,6 +140,8 @@ def _damage(entry: Path) -> str | None:
     """What is wrong with an entry, or None."""
     try:
         manifest = json.loads((entry / MANIFEST).read_text())
+        if set(manifest) != {str(path.relative_to(entry)) for path in entry.rglob("*") if path.is_file()} - {MANIFEST}:
+            return "a file is missing or too many"
         for name, digest in manifest.items():
             if file_sha256(entry / name) != digest:
                 return f"{name} is not the file that was stored"

@@ -14,9 +14,9 @@ from stages.stage import output_file, read_params, run, section
 FACES = Path("data/faces")
 
 
-def hashes_of(paths: list[str]) -> Bits:
-    """(faces, BITS) the hashes of the cut-outs of one video."""
-    return np.array([hash_of(FACES / path) for path in paths], bool).reshape(len(paths), BITS)
+def hashes_of(stored: list[tuple[str, str]]) -> Bits:
+    """(faces, BITS) the hashes of the cut-outs of one video: path and sha256 of each."""
+    return np.array([hash_of(FACES / path, sha256) for path, sha256 in stored], bool).reshape(len(stored), BITS)
 
 
 def main() -> str:
@@ -24,7 +24,7 @@ def main() -> str:
     settings = section(params, "duplicates", DuplicateSettings)
     videos = tables.read(Path("data/videos/index.csv"), tables.VIDEOS)
     faces = tables.read(FACES / "index.csv", tables.FACES).sort_values("video_id", kind="stable")
-    per_video = [paths.tolist() for _, paths in faces.groupby("video_id")["path"]]
+    per_video = [list(zip(rows["path"], rows["sha256"], strict=True)) for _, rows in faces.groupby("video_id")]
     if settings.max_distance is None:
         hashes = np.zeros((len(faces), BITS), bool)
     else:

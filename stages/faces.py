@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -26,27 +25,32 @@ MAX_PIXELS = 10**9  # frames are our own pictures
 BEYOND_CHANCE = 0.05
 
 
-def one_video(names: list[str], settings: FaceSettings, archived: bool) -> Path:
+Stored = list[tuple[str, str]]
+"""Of each frame of a video: path and sha256."""
+
+
+def one_video(stored: Stored, settings: FaceSettings, archived: bool) -> Path:
     """The work-cache entry with the faces in the frames of one video."""
-    digests = [hashlib.sha256(archive.read_bytes(FRAMES / name)).hexdigest() for name in names]
-    key = key_of(digests, settings.of_search(), code_of(faces, frames, quality))
+    for name, sha256 in stored:
+        archive.read_bytes(FRAMES / name, sha256)  # also where the work was done before
+    key = key_of([sha256 for _, sha256 in stored], settings.of_search(), code_of(faces, frames, quality))
     cache = WorkCache(WORK_CACHE / "faces")
 
     def build(folder: Path) -> None:
         if not (archived and cache.copy(key, folder)):  # a run may grow past storage.archive_above
-            search(names, settings, folder)
+            search(stored, settings, folder)
         if archived:
             archive.pack(folder.glob("*.png"), folder / archive.PICTURES)
 
     return cache.entry(key_of(key, code_of(archive)) if archived else key, build)
 
 
-def search(names: list[str], settings: FaceSettings, folder: Path) -> None:
+def search(stored: Stored, settings: FaceSettings, folder: Path) -> None:
     """Write the cut-outs of each frame's faces and faces.json: for each frame its faces, or the reason for none."""
     found: list[dict[str, Any]] = []
-    for start in range(0, len(names), settings.batch):  # a batch in memory, however long the video
-        stored = [io.BytesIO(archive.read_bytes(FRAMES / name)) for name in names[start : start + settings.batch]]
-        pictures = [video.read_picture(file, MAX_PIXELS) for file in stored]
+    for start in range(0, len(stored), settings.batch):  # a batch in memory, however long the video
+        batch = [archive.read_bytes(FRAMES / name, sha256) for name, sha256 in stored[start : start + settings.batch]]
+        pictures = [video.read_picture(io.BytesIO(content), MAX_PIXELS) for content in batch]
         for picture, candidates in zip(pictures, faces.detect(pictures, settings), strict=True):
             chosen, reason = faces.select(candidates, picture.shape, settings)
             rows = [cut(picture, face, folder / f"{len(found):06d}_f{n}.png") for n, face in enumerate(chosen)]
@@ -57,7 +61,7 @@ def search(names: list[str], settings: FaceSettings, folder: Path) -> None:
 def cut(picture: video.Picture, face: faces.Face, path: Path) -> dict[str, Any]:
     """Write the cut-out of a face; what the faces table says of it."""
     found = faces.cut_out(picture, face)
-    frames.write_picture(path, found.picture)
+    sha256 = frames.write_picture(path, found.picture)
     box = {"x": face.x, "y": face.y, "w": face.w, "h": face.h}
     return {
         **box,
@@ -67,6 +71,7 @@ def cut(picture: video.Picture, face: faces.Face, path: Path) -> dict[str, Any]:
         **dict(zip(("valid_x0", "valid_y0", "valid_x1", "valid_y1"), found.valid, strict=True)),
         **quality.measure(picture, (face.x, face.y, face.w, face.h), face.landmarks),
         "path": path.name,
+        "sha256": sha256,
     }
 
 
@@ -98,7 +103,7 @@ def main() -> str:
     per_video = {str(video_id): rows for video_id, rows in index.groupby("video_id")}
     archived = section(params, "storage", StorageSettings).archived(len(index), len(per_video))
     work = functools.partial(one_video, settings=settings, archived=archived)
-    items = [rows["path"].tolist() for rows in per_video.values()]
+    items = [list(zip(rows["path"], rows["sha256"], strict=True)) for rows in per_video.values()]
     needs(sum(cut_out_bytes(height) for height in index["height"]))
     found: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []

@@ -18,7 +18,7 @@ from facestudy.folder import FolderSettings
 from facestudy.frames import FrameSettings
 from facestudy.parallel import ComputeSettings, map_items
 from facestudy.video import Limits
-from facestudy.work_cache import WorkCache, code_of, key_of, link_or_copy
+from facestudy.work_cache import WorkCache, code_of, file_sha256, key_of, link_or_copy
 from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
 
 Wanted = tuple[str, str, float | None, float | None]
@@ -39,6 +39,11 @@ def one_video(item: Wanted, root: Path, settings: FrameSettings, limits: Limits,
     def build(folder: Path) -> None:
         if not (archived and cache.copy(key, folder)):  # a run may grow past storage.archive_above
             decode.extract(root / path, settings, limits, folder, start_s, end_s)
+            if file_sha256(root / path) != sha256:
+                raise StudyError(
+                    f"{root / path} is not the file that data/videos/index.csv lists (its sha256 differs); "
+                    "`dvc repro --force --single-item videos` looks at the videos again."
+                )
         if archived:
             archive.pack(folder.glob(f"*.{settings.format}"), folder / archive.PICTURES)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import logging
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from facestudy.errors import StudyError
-from facestudy.orphans import watch_parent
+from facestudy.orphans import end_with_parent
 from facestudy.settings import check, key_name, read_yaml
 
 S = TypeVar("S")
@@ -108,7 +107,9 @@ def output_file(final: Path) -> Iterator[Path]:
 def run(name: str, main: Callable[[], str]) -> None:
     """Run a stage's main, print the summary line it returns, turn a StudyError into one sentence."""
     logging.basicConfig(level=logging.WARNING, format=f"{name}: %(message)s", stream=sys.stderr)
-    _die_with_parent()
+    end_with_parent()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on it is told
     _sweep()
     try:
         summary = main()
@@ -157,10 +158,3 @@ def _fault(error: Exception) -> str | None:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; mend that and run again, what was finished is kept."
     return None
-
-
-def _die_with_parent() -> None:
-    """End this process when dvc does: an orphan must not go on writing."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    watch_parent()

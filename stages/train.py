@@ -36,14 +36,14 @@ def main() -> str:
     crops = Path("data/crops") / cell.variant
     split = tables.read(SPLIT, tables.SPLIT).query("subset != 'unused'").reset_index(drop=True)
     check_classes(split, str(SPLIT))
-    paths = tables.read(crops / "index.csv", tables.CROPS).set_index("face_id")["path"]
+    index = tables.read(crops / "index.csv", tables.CROPS).set_index("face_id")
     for face_id in split["face_id"]:
-        if face_id not in paths.index:
+        if face_id not in index.index:
             raise StudyError(f"{crops / 'index.csv'} has no crop of the face {face_id} of {SPLIT}; run `dvc repro`.")
 
     backend.use_threads(common.threads)
     backend.make_deterministic(cell.seed)
-    pictures = load_pictures([crops / paths[face_id] for face_id in split["face_id"]], WORK_CACHE / "train")
+    pictures = load_pictures(crops, index.loc[split["face_id"]], WORK_CACHE / "train")
     model = build(settings)
     training, validation = (subset_faces(split, subset, pictures) for subset in ("train", "validation"))
     history = fit(model, training, validation, settings, common.select_on, cell.seed)

@@ -38,7 +38,9 @@ def import_closure(file: str) -> set[str]:
     while waiting:
         current = waiting.pop()
         seen.add(current)
-        waiting |= direct_imports(current) - seen
+        package = (Path(current).parent / "__init__.py").as_posix()
+        waiting |= direct_imports(current) | ({package} if (ROOT / package).is_file() else set())
+        waiting -= seen
     return {path for path in seen if not is_bare(path)}
 
 

@@ -306,6 +306,39 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize("way", ["files", "archives"])
+def test_a_stage_refuses_a_picture_that_is_another(ways: dict[str, Path], tmp_path: Path, way: str) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(ways[way], folder)
+    for source in ("frames", "faces", "crops/eyes_lower"):
+        stored = [path for path in (folder / "data" / source).rglob("*") if path.suffix in (".zip", ".png")]
+        first, second = sorted(stored)[:2]
+        first.write_bytes(second.read_bytes())  # as sound as it was
+    refused = r"data/{}/\S+\.(png is not the picture that was stored|zip: its picture \S+ cannot be read)"
+    for command, source in (
+        (("faces",), "frames"),
+        (("duplicates",), "faces"),
+        (("crops", "--variant", "eyes_lower"), "faces"),
+    ):
+        with pytest.raises(StudyError, match=refused.format(source)):
+            run_here(folder, *command)
+    crops = folder / "data/crops/eyes_lower"
+    with pytest.raises(StudyError, match=refused.format("crops/eyes_lower")):
+        load_pictures(crops, tables.read(crops / "index.csv", tables.CROPS), tmp_path / "scratch")
+
+
+def test_a_video_that_changed_after_it_was_listed_leaves_nothing_in_the_work_cache(
+    ways: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(ways["files"], folder, ignore=shutil.ignore_patterns(".cache"))
+    first, second = sorted((folder / "data/videos").glob("*.mp4"))[:2]
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(StudyError, match=rf"{first.name} is not the file that data/videos/index.csv lists"):
+        run_here(folder, "frames")
+    assert len(list((folder / ".cache/frames").rglob("frames.json"))) == 0
+
+
 def test_a_stage_names_the_archive_that_is_damaged(ways: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "study"
     shutil.copytree(ways["archives"], folder)
@@ -320,6 +353,5 @@ def test_a_stage_names_the_archive_that_is_damaged(ways: dict[str, Path], tmp_pa
         with pytest.raises(StudyError, match=rf"data/{source}/{archive.name}: its picture \S+\.png cannot be read"):
             run_here(folder, *command)
     crops = folder / "data/crops/eyes_lower"
-    paths = [crops / path for path in tables.read(crops / "index.csv", tables.CROPS)["path"]]
     with pytest.raises(StudyError, match=rf"eyes_lower/{archive.name}: its picture \S+\.png cannot be read"):
-        load_pictures(paths, tmp_path / "scratch")
+        load_pictures(crops, tables.read(crops / "index.csv", tables.CROPS), tmp_path / "scratch")

@@ -77,7 +77,7 @@ def cut(frame: Image, matrix: FloatArray, box: tuple[float, float, float, float]
     columns = np.clip(np.arange(left, left + side), 0, frame.shape[1] - 1)
     landmarks = regions.apply(matrix, regions.CANONICAL_LANDMARKS)
     points = tuple((float(a), float(b)) for a, b in landmarks)
-    face = Face("f1", "v1", "real", "f1.png", points, box, left, top, 1.0)
+    face = Face("f1", "v1", "real", "f1.png", "", points, box, left, top, 1.0)
     return frame[rows][:, columns], face
 
 
@@ -388,7 +388,7 @@ NO_FIT = tuple((float(x), float(y)) for x, y in SQUEEZED)
     ],
 )
 def test_landmarks_of_no_face_name_the_face(landmarks: tuple[tuple[float, float], ...]) -> None:
-    face = Face("f7", "v1", "real", "f7.png", landmarks, (0, 0, 10, 10), 0, 0, 1.0)
+    face = Face("f7", "v1", "real", "f7.png", "", landmarks, (0, 0, 10, 10), 0, 0, 1.0)
     with pytest.raises(StudyError, match="Face f7: its landmarks"):
         crops.plane_to_cut(face, plan_of("full"))
 
@@ -408,7 +408,7 @@ def make_faces(folder: Path, count: int = 3) -> list[Face]:
             frame //= 2
         cut_out, face = cut(frame, matrix, detector_box(matrix))
         name = f"{label}-{i}"
-        crops.write_png(folder / "data/faces" / f"{name}.png", cut_out)
+        sha256 = crops.write_png(folder / "data/faces" / f"{name}.png", cut_out)
         x, y, w, h = face.box
         flat = dict(zip(tables.LANDMARK_COLUMNS, np.ravel(face.landmarks), strict=True))
         rows.append(
@@ -416,7 +416,7 @@ def make_faces(folder: Path, count: int = 3) -> list[Face]:
                 "face_id": name, "frame_id": name, "video_id": name, "label": label, "track_id": "t",
                 "x": x, "y": y, "w": w, "h": h, "confidence": 0.99, **flat,
                 "cut_x": face.cut_x, "cut_y": face.cut_y, "cut_scale": 1,
-                "valid_x0": 0, "valid_y0": 0, "valid_x1": 1, "valid_y1": 1, "path": f"{name}.png",
+                "valid_x0": 0, "valid_y0": 0, "valid_x1": 1, "valid_y1": 1, "path": f"{name}.png", "sha256": sha256,
             }
         )  # fmt: skip
     path = folder / "data/faces/index.csv"
@@ -479,7 +479,10 @@ def test_the_stage_writes_the_same_bytes_again(project: Path, monkeypatch: pytes
 def test_the_stage_ends_in_a_sentence_on_bad_input(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StudyError, match="does not hold 'whole'"):
         run_stage(monkeypatch, "whole")
-    (project / "data/faces/real-1.png").write_bytes(b"")
+    (project / "data/faces/real-1.png").write_bytes((project / "data/faces/real-2.png").read_bytes())
+    with pytest.raises(StudyError, match=r"real-1\.png is not the picture that was stored"):
+        run_stage(monkeypatch, "full")
+    (project / "data/faces/real-1.png").unlink()
     with pytest.raises(StudyError, match=r"real-1\.png, the cut-out of face real-1, cannot be read"):
         run_stage(monkeypatch, "full")
     assert not (project / "data/crops/full").exists()
@@ -493,7 +496,7 @@ def test_the_stage_ends_in_a_sentence_on_bad_input(project: Path, monkeypatch: p
 
 def test_the_sheet_shows_twins_of_different_videos(tmp_path: Path) -> None:
     faces = [
-        Face(f"{label}-{i:02d}-{k}", f"{label}-{i:02d}", label, "", (), (0, 0, 1, 1), 0, 0, 1.0)
+        Face(f"{label}-{i:02d}-{k}", f"{label}-{i:02d}", label, "", "", (), (0, 0, 1, 1), 0, 0, 1.0)
         for label, i, k in product(("fake", "real"), range(20), range(3))
     ]
     chosen = dict(crops.sheet_choice(faces, 4))

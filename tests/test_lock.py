@@ -10,6 +10,7 @@ import yaml
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 
 import study
+from facestudy.errors import StudyError
 from tests.pipeline_files import ROOT
 from tests.project import call
 
@@ -47,3 +48,11 @@ def test_a_sound_lock_is_left_alone_and_a_new_one_that_was_cut_is_removed(
     study.mend_lock()
     assert not (project / "dvc.lock").exists() and "cut short" in capsys.readouterr().out
     study.mend_lock()
+
+
+def test_a_lock_with_both_sides_of_a_merge_is_left_alone(project: Path) -> None:
+    both = b"<<<<<<< HEAD\n" + (project / "dvc.lock").read_bytes() + b"=======\n>>>>>>> other\n"
+    (project / "dvc.lock").write_bytes(both)
+    with pytest.raises(StudyError, match="both sides of a merge"):
+        study.mend_lock()
+    assert (project / "dvc.lock").read_bytes() == both

@@ -1,4 +1,4 @@
-"""Workers end with whoever started them, and one that dies is told of in a sentence."""
+"""Stages and workers end with whoever started them, and a worker that dies is told of in a sentence."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from facestudy.errors import StudyError
 from facestudy.parallel import ComputeSettings, map_items
+from tests.pipeline_files import ROOT
 from tests.project import ENVIRONMENT
 
 TWO = ComputeSettings(workers=2)
@@ -51,3 +53,28 @@ def test_workers_end_with_the_process_that_was_killed() -> None:
         time.sleep(0.1)
     assert [worker for worker in workers if worker.is_running()] == []
     process.stdout.close()
+
+
+@pytest.fixture
+def slow_imports(tmp_path: Path) -> dict[str, str]:
+    """An environment in which no stage gets past its imports."""
+    (tmp_path / "pandas.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n")
+    return ENVIRONMENT | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+
+
+def test_a_stage_ends_with_dvc_also_while_it_imports(slow_imports: dict[str, str]) -> None:
+    script = "import subprocess, sys; subprocess.Popen([sys.executable, '-m', 'stages.compare']).wait()"
+    parent = subprocess.Popen([sys.executable, "-c", script], env=slow_imports, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    stage = psutil.Process(int(parent.stdout.readline()))
+    assert stage.ppid() == parent.pid
+    parent.kill()
+    assert psutil.wait_procs([stage], timeout=10)[1] == []
+
+
+def test_ctrl_c_shows_no_traceback_while_a_stage_imports(slow_imports: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "stages.compare"]
+    stage = subprocess.Popen(command, env=slow_imports, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert stage.stdout is not None and stage.stdout.readline()
+    stage.send_signal(signal.SIGINT)
+    assert stage.communicate(timeout=10)[1] == "" and stage.returncode == -signal.SIGINT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import subprocess
 import sys
@@ -100,11 +101,19 @@ def write_picture(path: Path, rgb: npt.NDArray[np.uint8]) -> Path:
     return path
 
 
+def listed(*paths: Path) -> pd.DataFrame:
+    """The pictures as a crops table has them."""
+    content = [path.read_bytes() if path.exists() else b"" for path in paths]
+    return pd.DataFrame(
+        {"path": [path.name for path in paths], "sha256": [hashlib.sha256(data).hexdigest() for data in content]}
+    )
+
+
 def test_pictures_are_read_as_rgb_and_leave_nothing_behind(tmp_path: Path) -> None:
     pictures = np.random.default_rng(1).integers(0, 256, (3, 5, 7, 3), np.uint8)
     paths = [write_picture(tmp_path / f"{row} ü.png", picture) for row, picture in enumerate(pictures)]
     scratch = tmp_path / "scratch"
-    read = load_pictures(paths, scratch)
+    read = load_pictures(tmp_path, listed(*paths), scratch)
     assert isinstance(read, np.memmap)
     assert np.array_equal(read, pictures)
     assert list(scratch.iterdir()) == []
@@ -116,10 +125,10 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(StudyError, match=r"other\.png is 6x4 pixels, .*good\.png is 4x4"):
-        load_pictures([good, other], tmp_path)
+        load_pictures(tmp_path, listed(good, other), tmp_path)
     for name in ("empty.png", "text.png", "gone.png"):
         with pytest.raises(StudyError, match=rf"{name} is missing or no picture"):
-            load_pictures([good, tmp_path / name], tmp_path)
+            load_pictures(tmp_path, listed(good, tmp_path / name), tmp_path)
 
 
 def test_auc_and_log_loss_are_those_of_scikit_learn() -> None:
@@ -210,10 +219,11 @@ def study(folder: Path, **model: Any) -> pd.DataFrame:
     crops = folder / "data" / "crops" / "full"
     (crops / "pictures").mkdir(parents=True)
     used = split[split["subset"] != "unused"]
-    for row, face_id in enumerate(used["face_id"]):
-        write_picture(crops / "pictures" / f"{face_id}.png", faces.pictures[row])
-    rows = [{"face_id": face_id, "path": f"pictures/{face_id}.png"} for face_id in used["face_id"]]
-    tables.write(crops / "index.csv", tables.frame(rows, tables.CROPS), tables.CROPS)
+    paths = [crops / "pictures" / f"{face_id}.png" for face_id in used["face_id"]]
+    for row, path in enumerate(paths):
+        write_picture(path, faces.pictures[row])
+    rows = listed(*paths).assign(path=[f"pictures/{path.name}" for path in paths], face_id=used["face_id"].tolist())
+    tables.write(crops / "index.csv", rows[tables.CROPS.names()], tables.CROPS)
     tables.write(folder / "data" / "split.csv", split, tables.SPLIT)
     return split
 
