@@ -173,11 +173,11 @@ def test_a_metadata_file_that_is_none(tmp_path: Path, clip: Path, text: str, say
 
 
 def test_a_name_that_the_disk_does_not_take_is_not_looked_for(tmp_path: Path, clip: Path) -> None:
-    root = tree(tmp_path, clip, *(f"{'d' * 250}/" * 15 + name for name in ("real.mp4", "fake.mp4")))
+    deep = f"{'d' * 250}/" * 15 + "d" * (200 - len(str(tmp_path)))  # with 255 more, too long a path
     entries = {"real.mp4": {"label": "REAL"}, "fake.mp4": {"label": "FAKE", "original": 7}}
-    (root / (f"{'d' * 250}/" * 15) / "metadata.json").write_text(
-        json.dumps({**entries, "a" * 255: {"label": "REAL"}, "a\udce9.mp4": {"label": "REAL"}})
-    )
+    root = tree(tmp_path, clip, *(f"{deep}/{name}" for name in entries))
+    more = {"a" * 255: {"label": "REAL"}, "a\udce9.mp4": {"label": "REAL"}}
+    (root / deep / "metadata.json").write_text(json.dumps({**entries, **more}))
     assert {Path(file).name for file in items(root, "dfdc")} == set(entries)
 
 
