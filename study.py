@@ -27,6 +27,7 @@ from facestudy.estimate import Pictures, estimate
 from facestudy.faces import FaceSettings
 from facestudy.folder import FolderSettings, list_items
 from facestudy.frames import FrameSettings
+from facestudy.given_file import called
 from facestudy.intervals import EvaluateSettings
 from facestudy.model_settings import ModelSettings, TrainSettings
 from facestudy.parallel import ComputeSettings
@@ -253,6 +254,9 @@ def main() -> None:
             back()
     except StudyError as error:
         sys.exit(f"study: {error}")
+    except OSError as error:
+        where = f"{called(error.filename)}: " if error.filename else ""
+        sys.exit(f"study: {where}{error.strerror or error}; mend that and run again.")
 
 
 if __name__ == "__main__":

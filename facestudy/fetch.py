@@ -219,7 +219,7 @@ def _seconds(value: str) -> float:
         return float(value)
     try:
         return parsedate_to_datetime(value).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 

@@ -6,15 +6,16 @@ import dataclasses
 import hashlib
 import re
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from facestudy import decode, given_csv, video
+from facestudy import decode, given_csv, given_file, video
 from facestudy.errors import StudyError
-from facestudy.layouts import LAYOUTS, Item, choose
-from facestudy.settings import Section
+from facestudy.layouts import LAYOUTS, Item, choose, is_linked_folder
+from facestudy.settings import Section, key_name, shown
 from facestudy.tables import ID, LABELS, SUBSETS
 from facestudy.video import Limits, MediaError
 from facestudy.work_cache import file_sha256
@@ -54,6 +55,10 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a spreadsheet takes for the begin of a formula; no path or id in our tables begins so."""
 TABLE_COLUMNS = ("identity", "donor", "method", "subset")
 OFFICIAL = SUBSETS[:3]
+MAX_TABLE_BYTES = 50_000_000
+"""Of folder.table: some hundred bytes for each of hundred thousands of files."""
+MAX_NAMES = 12
+"""So many of the names that a folder holds are put into a message."""
 
 
 def make_id(text: str, *prefix: str) -> str:
@@ -66,7 +71,7 @@ def make_id(text: str, *prefix: str) -> str:
     """
     stem = Path(text).stem.lower()
     plain = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:40].strip("-")
-    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return "_".join([*prefix, *([plain] if plain else []), digest])
 
 
@@ -109,7 +114,9 @@ def list_items(settings: FolderSettings) -> list[Item]:
     for item in items:
         other = files.setdefault(make_id(item.file, item.label), item.file)
         if other != item.file:
-            raise StudyError(f"{root}: the files {other!r} and {item.file!r} get the same id; rename one of the two.")
+            raise StudyError(
+                f"{root}: the files {shown(other)} and {shown(item.file)} get the same id; rename one of the two."
+            )
     return items
 
 
@@ -120,8 +127,7 @@ def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings
         methods, compressions = ({getattr(item, name) for item in own} - {""} for name in ("method", "compression"))
         return (
             f"{root}: folder.methods and folder.compressions leave none of the {len(own)} {label} files "
-            f"(methods there: {', '.join(sorted(methods)) or 'none'}; "
-            f"compressions: {', '.join(sorted(compressions)) or 'none'})."
+            f"(methods there: {_listed(methods)}; compressions: {_listed(compressions)})."
         )
     if settings.layout != "real_fake":
         return (
@@ -134,35 +140,44 @@ def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings
     )
 
 
+def _listed(names: Collection[str]) -> str:
+    """The first names of a folder, for a message."""
+    more = ["…"] if len(names) > MAX_NAMES else []
+    return ", ".join([*map(key_name, sorted(names)[:MAX_NAMES]), *more]) or "none"
+
+
 def _with_table(items: list[Item], path: Path, labels: bool) -> list[Item]:
     """The items with what a CSV says of them; labels: whether it may say the class as well."""
+    place = given_file.called(path)
     try:
-        text = given_csv.decode(path.read_bytes(), str(path))
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        said = getattr(error, "strerror", None) or error
-        raise StudyError(f"{path} cannot be read ({said}); folder.table should name a CSV.") from None
+        data = given_file.read(path, MAX_TABLE_BYTES)
+    except given_file.Unreadable as why:
+        raise StudyError(f"{place} cannot be read ({why}); folder.table should name a CSV.") from None
     allowed = {"label": LABELS, "subset": OFFICIAL}
     columns = (*TABLE_COLUMNS, "label") if labels else TABLE_COLUMNS
     known = {item.file: item for item in items}
     seen: set[str] = set()
-    for where, cells in given_csv.rows(text, str(path), "file", columns):
+    for where, cells in given_csv.rows(given_csv.decode(data, place), place, "file", columns):
         name = cells["file"]
+        if name.startswith("/"):
+            raise StudyError(f"{where}: {shown(name)} is absolute; name the file as it is called from the folder on.")
         if name not in known:
-            raise StudyError(f"{where}: there is no video or picture {name!r} in the folder.")
+            raise StudyError(f"{where}: there is no video or picture {shown(name)} in the folder.")
         if name in seen:
-            raise StudyError(f"{where}: {name!r} repeats.")
+            raise StudyError(f"{where}: {shown(name)} repeats.")
         seen.add(name)
         said = {column: cells[column].strip() for column in columns if cells[column].strip()}
         for column in allowed.keys() & said.keys():
             said[column] = said[column].lower()
             if said[column] not in allowed[column]:
-                raise StudyError(f"{where}: {column} = {said[column]!r} is none of {', '.join(allowed[column])}.")
+                raise StudyError(f"{where}: {column} = {shown(said[column])} is none of {', '.join(allowed[column])}.")
         known[name] = dataclasses.replace(known[name], **said)
     return list(known.values())
 
 
 def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
     """The row of videos/index.csv for a file; `rejected` with a reason when it is of no use."""
+    name = item.file.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     row: dict[str, object] = {
         "video_id": make_id(item.file, item.label),
         "label": item.label,
@@ -170,19 +185,19 @@ def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
         "donor": as_id(item.donor),
         "method": method_of(item.label, item.method),
         "official_subset": item.subset,
-        "path": item.file.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+        "path": f"./{name}" if name.startswith(FORMULA) else name,
         "origin": "folder",
         "status": "rejected",
     }
     root = Path(settings.path)
     path = root / item.file
     try:
-        if row["path"] != item.file:
+        if name != item.file:
             raise MediaError("the file's name is not valid UTF-8; rename it")
-        if not path.resolve().is_relative_to(root.resolve()):
+        if given_file.leads_out(path, root):
             raise MediaError("a link that leads out of the folder")
-        if item.file.startswith(FORMULA):
-            row["path"] = f"./{item.file}"
+        if is_linked_folder(path):
+            raise MediaError("a link to a folder is not followed; put the folder itself there")
         if not stat.S_ISREG(path.stat().st_mode):
             raise MediaError("not a regular file")
         found = decode.probe(path, settings.limits)

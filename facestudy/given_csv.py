@@ -7,6 +7,10 @@ import io
 from collections.abc import Iterator, Sequence
 
 from facestudy.errors import StudyError
+from facestudy.settings import shown
+
+MAX_COLUMNS = 12
+"""So many of a wrong header's columns are put into a message."""
 
 
 def decode(data: bytes, name: str) -> str:
@@ -32,7 +36,8 @@ def rows(text: str, name: str, required: str, others: Sequence[str]) -> Iterator
         columns = [(column or "").strip().lower() for column in reader.fieldnames or []]
         if required not in columns or set(columns) - set(known) or len(set(columns)) < len(columns):
             raise StudyError(
-                f"{name}: the columns are {', '.join(map(repr, columns)) or 'missing'}; "
+                f"{name}: the columns are {', '.join(map(shown, columns[:MAX_COLUMNS])) or 'missing'}"
+                f"{', …' * (len(columns) > MAX_COLUMNS)}; "
                 f"they should be {required} and any of {', '.join(others)}, each once."
             )
         reader.fieldnames = columns

@@ -24,12 +24,13 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facestudy import video
+from facestudy import given_file, video
 from facestudy.errors import StudyError
+from facestudy.settings import key_name, shown
 from facestudy.tables import LABELS
 
 
@@ -57,16 +58,26 @@ SUBSET_NAMES = {
     "testing": "test",
 }
 """How datasets call the subsets, and what they are called here."""
+MAX_LIST_BYTES = 20_000_000
+"""Of a dataset's own list or JSON: that of all of DFDC takes fewer."""
 
 
 def media_below(root: Path, folder: str) -> Iterator[str]:
-    """Videos and pictures below root/folder, relative to root, sorted within each folder."""
+    """Videos, pictures and linked folders below root/folder, relative to root, sorted within each folder.
+
+    What lies in a linked folder is not listed.
+    """
     suffixes = video.VIDEO_SUFFIXES | video.PICTURE_SUFFIXES
     for path, folders, files in os.walk(root / folder):
         folders.sort()
-        for name in sorted(files):
-            if Path(name).suffix.lower() in suffixes and not name.startswith("._"):
+        linked = {name for name in folders if (Path(path) / name).is_symlink()}
+        for name in sorted([*files, *linked]):
+            if (name in linked or Path(name).suffix.lower() in suffixes) and not name.startswith("._"):
                 yield (Path(path) / name).relative_to(root).as_posix()
+
+
+def is_linked_folder(path: Path) -> bool:
+    return path.is_symlink() and path.is_dir()
 
 
 def real_fake(root: Path) -> Iterator[Item]:
@@ -87,14 +98,16 @@ def faceforensics(root: Path) -> Iterator[Item]:
     subsets = _ff_subsets(root)
     for kind in ("original", "manipulated"):
         for file in media_below(root, f"{kind}_sequences"):
+            fake = kind == "manipulated"
             place = FF_PATH.fullmatch(file)
             if place is None:
+                if is_linked_folder(root / file):
+                    yield Item(file, "fake" if fake else "real", method=Path(file).parts[1] if fake else "")
                 continue
             _, source, compression, stem = place.groups()
             actors = FF_ACTORS.fullmatch(stem)
             target, donor = actors.groups("") if actors else stem.partition("_")[::2]
             prefix = "actor" if actors else ""
-            fake = kind == "manipulated"
             yield Item(
                 file,
                 "fake" if fake else "real",
@@ -111,20 +124,20 @@ def _ff_subsets(root: Path) -> dict[str, str]:
     subsets: dict[str, str] = {}
     for name in ("train", "val", "test"):
         path = root / "splits" / f"{name}.json"
-        pairs = _json(path) if path.is_file() else []
+        pairs = _json(path, root) if os.path.lexists(path) else []
         if not isinstance(pairs, list):
             raise StudyError(f"{path} should be a list of pairs of video numbers; fetch it again.")
         for pair in pairs:
             if not (isinstance(pair, list) and all(isinstance(number, str) for number in pair)):
-                raise StudyError(f'{path}: {pair!r} is no pair of video numbers as in ["071", "054"].')
+                raise StudyError(f'{path}: {shown(pair)} is no pair of video numbers as in ["071", "054"].')
             for number in pair:
                 if subsets.setdefault(number, SUBSET_NAMES[name]) != SUBSET_NAMES[name]:
-                    raise StudyError(f"{path}: the video {number} is in another official subset too.")
+                    raise StudyError(f"{path}: the video {key_name(number)} is in another official subset too.")
     return subsets
 
 
 def celeb_df(root: Path) -> Iterator[Item]:
-    tested = _celeb_df_test(root / "List_of_testing_videos.txt")
+    tested = _celeb_df_test(root)
     for folder, label in (("Celeb-real", "real"), ("YouTube-real", "real"), ("Celeb-synthesis", "fake")):
         for file in media_below(root, folder):
             people = [*re.findall(r"id\d+", Path(file).stem), "", ""]
@@ -133,46 +146,68 @@ def celeb_df(root: Path) -> Iterator[Item]:
             yield Item(file, label, people[0], people[1] if fake else "", "celeb_df" if fake else "", subset=subset)
 
 
-def _celeb_df_test(path: Path) -> set[str]:
+def _celeb_df_test(root: Path) -> set[str]:
     """The files of the official test subset, named by lines such as "1 YouTube-real/00170.mp4"."""
-    if not path.is_file():
+    path = root / "List_of_testing_videos.txt"
+    if not os.path.lexists(path):
         return set()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = given_file.read(path, MAX_LIST_BYTES, root).decode("utf-8").splitlines()
+    except (given_file.Unreadable, UnicodeDecodeError) as error:
         raise StudyError(f"{path} cannot be read ({error}); fetch it again.") from None
     return {line.split(maxsplit=1)[-1].strip() for line in lines if line.strip()}
 
 
 def dfdc(root: Path) -> Iterator[Item]:
-    """Every folder with a metadata.json; files that it does not name are left out.
+    """Every folder with a metadata.json, linked ones aside; files that it does not name are left out.
 
     Raises StudyError naming the file and the entry that is not as DFDC writes it.
     """
-    for path in sorted(root.rglob("metadata.json")):
-        entries = _json(path)
+    for folder in sorted(Path(path) for path, _, files in os.walk(root) if "metadata.json" in files):
+        entries = _json(folder / "metadata.json", root)
+        place = given_file.called(folder / "metadata.json")
         if not isinstance(entries, dict):
-            raise StudyError(f"{path} should map file names to their label, as DFDC's own does.")
-        here = path.parent.relative_to(root)
+            raise StudyError(f"{place} should map file names to their label, as DFDC's own does.")
         for name, entry in sorted(entries.items()):
-            label = str(entry.get("label", "")).lower() if isinstance(entry, dict) else ""
-            if label not in LABELS or "/" in name or "\0" in name or len(name) > 255 or name in ("", ".", ".."):
-                raise StudyError(f"{path}: the entry {name!r} has no label REAL or FAKE; fetch the file again.")
-            if not (path.parent / name).is_file():
-                continue  # parts of the set are often used alone
-            original = entry.get("original")
-            who = original if label == "fake" and isinstance(original, str) else name
-            method = "dfdc" if label == "fake" else ""
-            subset = SUBSET_NAMES.get(str(entry.get("split", "")).lower(), "")
-            yield Item((here / name).as_posix(), label, Path(who).stem, "", method, subset=subset)
+            item = _dfdc_item(place, name, entry)
+            if os.path.lexists(folder / name):  # parts of the set are often used alone
+                yield replace(item, file=(folder / name).relative_to(root).as_posix())
 
 
-def _json(path: Path) -> Any:
-    """The content of a JSON file; StudyError when it is none."""
+def _dfdc_item(place: str, name: str, entry: Any) -> Item:
+    """What an entry of metadata.json says; place: what to call the file in messages."""
+    said = {key: value for key, value in entry.items() if isinstance(value, str)} if isinstance(entry, dict) else {}
+    label = said.get("label", "").lower()
+    if label not in LABELS:
+        raise StudyError(f"{place}: the entry {shown(name)} has no label REAL or FAKE; fetch the file again.")
+    fake = label == "fake"
+    who = said.get("original", name) if fake else name
+    for text in (name, who or name):
+        if not _is_file_name(text):
+            raise StudyError(
+                f"{place}: the entry {shown(name)} names {shown(text)}, which is no name of a file beside it; "
+                "fetch the file again."
+            )
+    subset = SUBSET_NAMES.get(said.get("split", "").lower(), "")
+    return Item(name, label, Path(who).stem, "", "dfdc" if fake else "", subset=subset)
+
+
+def _is_file_name(text: str) -> bool:
+    """Whether a file can be called so: no folder before it, nothing that a disk does not take."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise StudyError(f"{path} is no readable JSON ({error}); fetch it again.") from None
+        size = len(os.fsencode(text))
+    except UnicodeEncodeError:
+        return False
+    return 0 < size <= 255 and "/" not in text and "\0" not in text and text not in (".", "..")
+
+
+def _json(path: Path, root: Path) -> Any:
+    """The content of a JSON file that lies in the folder; StudyError when it is none."""
+    try:
+        return json.loads(given_file.read(path, MAX_LIST_BYTES, root).decode("utf-8"))
+    except (given_file.Unreadable, ValueError, RecursionError) as error:
+        said = given_file.called(path)
+        raise StudyError(f"{said} is no readable JSON ({error}); fetch it again.") from None
 
 
 def images(root: Path) -> Iterator[Item]:
@@ -181,10 +216,13 @@ def images(root: Path) -> Iterator[Item]:
     A picture below none has no label; it is left out unless folder.table gives one.
     """
     for file in media_below(root, ""):
+        folders = Path(file).parts[:-1]
         if Path(file).suffix.lower() not in video.PICTURE_SUFFIXES:
-            continue
+            if not is_linked_folder(root / file):
+                continue
+            folders = Path(file).parts
         label, subset = "", ""
-        for folder in Path(file).parts[-2::-1]:
+        for folder in reversed(folders):
             words = re.split(r"[^a-z]+", folder.lower())
             label = label or next((word for word in words if word in LABELS), "")
             subset = subset or next((SUBSET_NAMES[word] for word in words if word in SUBSET_NAMES), "")

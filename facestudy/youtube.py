@@ -27,7 +27,7 @@ from pydantic import Field, StringConstraints, model_validator
 from scipy.stats import fisher_exact
 from tqdm import tqdm
 
-from facestudy import links
+from facestudy import given_file, links
 from facestudy.errors import StudyError
 from facestudy.fetch import REASONS
 from facestudy.folder import FORMULA, method_of
@@ -121,10 +121,9 @@ def wanted(settings: YoutubeSettings, cache: WorkCache) -> tuple[list[Link], int
         path = _list_by_address(item, settings, cache) if item.url else Path(str(item.path))
         name = item.url or str(item.path)
         try:
-            data = path.read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-            said = getattr(error, "strerror", None) or error
-            raise StudyError(f"youtube.lists: {name} cannot be read ({said}).") from None
+            data = given_file.read(path, links.MAX_BYTES)
+        except given_file.Unreadable as why:
+            raise StudyError(f"youtube.lists: {name} cannot be read ({why}).") from None
         digest = hashlib.sha256(data).hexdigest()
         if item.sha256 is None and Path(LISTS).resolve() not in path.resolve().parents:
             raise StudyError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from facestudy.sample import SampleSettings
 from facestudy.settings import check
 from tests.media import write_clip, write_picture
 from tests.pipeline_files import ROOT
-from tests.project import deep_update, params, stage, write_params
+from tests.project import call, deep_update, params, stage, write_params
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
@@ -80,6 +82,7 @@ def test_bad_files_get_a_row_and_the_rest_goes_on(project: Path) -> None:
     real = project / "input/real"
     (real / "zero.mp4").touch()
     (real / "text.mp4").write_text("this is no video\n" * 100)
+    (real / "loop.mp4").symlink_to("loop.mp4")
     whole = write_clip(project / "whole.mp4", 60)
     (real / "truncated.mp4").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     write_picture(real / "one-by-one.png", np.zeros((1, 1, 3), np.uint8))
@@ -89,20 +92,40 @@ def test_bad_files_get_a_row_and_the_rest_goes_on(project: Path) -> None:
     done = stage(project, "videos")
     assert done.returncode == 0, done.stderr
     index = pd.read_csv(project / "data/videos/index.csv", keep_default_na=False).set_index("path")
-    assert len(index) == 12
+    assert len(index) == 13
     reasons = index.loc[index["status"] != "ok", "reason"]
-    assert set(reasons.index) == {"real/zero.mp4", "real/text.mp4", "real/truncated.mp4", "real/200-megapixels.png"}
+    damaged = ("zero.mp4", "text.mp4", "loop.mp4", "truncated.mp4", "200-megapixels.png")
+    assert set(reasons.index) == {f"real/{name}" for name in damaged}
+    assert "symbolic links" in reasons["real/loop.mp4"]
     assert reasons["real/zero.mp4"] == "the file is empty"
     assert "not decodable" in reasons["real/text.mp4"] and "not decodable" in reasons["real/truncated.mp4"]
     assert "megapixels" in reasons["real/200-megapixels.png"]
     assert index["video_id"].str.fullmatch("[a-z0-9_-]+").all()
-    assert "12 videos in, 7 real + 1 fake usable" in done.stdout and "rejected: the file is empty" in done.stdout
+    assert "13 videos in, 7 real + 1 fake usable" in done.stdout and "rejected: the file is empty" in done.stdout
 
     done = stage(project, "frames")
     assert done.returncode == 0, done.stderr
     frames = pd.read_csv(project / "data/frames/index.csv")
     assert set(frames["video_id"]) == set(index.loc[index["status"] == "ok", "video_id"])
     assert not list(project.rglob("up.mp4"))
+
+
+@pytest.mark.parametrize(
+    "entry", [{"\u00e9" * 200: {"label": "REAL"}}, {"good.mp4": {"label": "FAKE", "original": "\ud800.mp4"}}]
+)
+def test_a_name_that_no_disk_takes_is_refused(project: Path, entry: dict[str, Any]) -> None:
+    (project / "input/fake/metadata.json").write_text(json.dumps(entry))
+    write_params(project, deep_update(params(), {"source": "folder", "folder": {"path": "input", "layout": "dfdc"}}))
+    for command in (stage(project, "videos"), call(project, sys.executable, str(ROOT / "study.py"), "check")):
+        assert "which is no name of a file beside it; fetch the file again." in refused(command)
+
+
+def test_a_fault_of_the_disk_is_a_sentence_of_study_too(project: Path) -> None:
+    write_params(project, params())
+    (project / "dvc.lock").mkdir()
+    assert refused(call(project, sys.executable, str(ROOT / "study.py"), "check")) == (
+        "study: dvc.lock: Is a directory; mend that and run again."
+    )
 
 
 def test_no_face_anywhere_is_said_with_the_remedy(project: Path) -> None:

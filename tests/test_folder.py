@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from facestudy.errors import StudyError
@@ -91,6 +91,7 @@ def test_rejections_name_their_reason(folder: Path) -> None:
     (folder / "real/link.mp4").symlink_to(outside)
     (folder / "real/dangling.mp4").symlink_to(folder / "real/nothing.mp4")
     (folder / "real/device.mp4").symlink_to("/dev/zero")
+    (folder / "real/loop.mp4").symlink_to("loop.mp4")
     os.mkfifo(folder / "real/fifo.mp4")
     rows = {item.file: examine(item, settings(folder, megapixels=1.0)) for item in list_items(settings(folder))}
     reasons = {file: row["reason"] for file, row in rows.items() if row["status"] == "rejected"}
@@ -100,6 +101,7 @@ def test_rejections_name_their_reason(folder: Path) -> None:
     assert "out of the folder" in str(reasons.pop("real/link.mp4"))
     assert "No such file" in str(reasons.pop("real/dangling.mp4"))
     assert "out of the folder" in str(reasons.pop("real/device.mp4"))
+    assert reasons.pop("real/loop.mp4") == "cannot be read (Too many levels of symbolic links)"
     assert reasons.pop("real/fifo.mp4") == "not a regular file"
     assert not reasons
     outside.unlink()
@@ -131,13 +133,25 @@ def test_the_table_gives_identity_donor_method(folder: Path) -> None:
         ("file,identity\nreal/one.mp4,Ann\nreal/one.mp4,Bob\n", r"row 3: 'real/one.mp4' repeats"),
         ("name,identity\nreal/one.mp4,Ann\n", r"they should be file and any of identity, donor, method"),
         ("file,identity\nreal/one.mp4\n", r"row 2: the number of cells"),
+        ("file\n/etc/passwd\n", r"row 2: '/etc/passwd' is absolute"),
+        (f"file\n{'x' * 100_000}\n", r"row 2: there is no video or picture 'xxx"),
+        ("file\n\x1b[2J\n", r"there is no video or picture '\\x1b\[2J'"),
+        (f"file,subset\nreal/one.mp4,{'x' * 100_000}\n", r"row 2: subset = 'xxx"),
+        ("file" + ",x" * 300_000 + "\n", r"the columns are 'file', 'x', .*'x', …; they should be"),
         ("file,identity\nreal/one.mp4,Ann,x\n", r"row 2: the number of cells"),
         ("", r"the columns are missing"),
     ],
 )
 def test_a_bad_table_is_refused_by_row(folder: Path, text: str, message: str) -> None:
     (folder / "who.csv").write_text(text)
-    with pytest.raises(StudyError, match=message):
+    with pytest.raises(StudyError, match=message) as error:
+        list_items(settings(folder, "who.csv"))
+    assert len(str(error.value)) < 1000 and str(error.value).isprintable()
+
+
+def test_a_table_does_not_name_a_file_by_its_place_on_the_disk(folder: Path) -> None:
+    (folder / "who.csv").write_text(f"file,identity\n{folder}/real/one.mp4,Ann\n")
+    with pytest.raises(StudyError, match=r"row 2: '.*real/one.mp4' is absolute; name the file as it is called from"):
         list_items(settings(folder, "who.csv"))
 
 
@@ -187,11 +201,18 @@ def test_no_path_or_id_begins_as_a_formula(tmp_path: Path) -> None:
         assert row["status"] == "ok" and (tmp_path / str(row["path"])).is_file()
         assert not any(str(cell).startswith(("=", "+", "-", "@")) for cell in row.values())
     assert as_id("-x") == make_id("-x") and as_id("x-") == "x-"
+    (tmp_path / "=cmd|calc.png").symlink_to("/etc/passwd")
+    (tmp_path / "-empty.png").touch()
+    for name in ("=cmd|calc.png", "-empty.png", os.fsdecode(b"=1+1\xe9.png"), "@gone.png"):
+        row = examine(Item(name, "fake"), chosen)
+        assert row["status"] == "rejected" and str(row["path"]).startswith(f"./{name[:4]}")
+        assert not any(str(cell).startswith(("=", "+", "-", "@")) for cell in row.values())
 
 
-@given(st.lists(st.text(), unique=True, min_size=2, max_size=20))
+@given(st.lists(st.text(st.characters(exclude_categories=())), unique=True, min_size=2, max_size=20))
+@example(["\ud800", "\udfff", "?", "\\ud800"])
+@example(["\u00e9", "\udcc3\udca9", "\U00010000", "\ud800\udc00"])
 def test_ids_are_plain_and_differ(texts: list[str]) -> None:
-    encodable = [text for text in texts if not any("\ud800" <= letter <= "\udfff" for letter in text)]
-    ids = [make_id(text, "real") for text in encodable]
+    ids = [make_id(text, "real") for text in texts]
     assert all(ID.fullmatch(value) and len(value) < 64 for value in ids)
     assert len(set(ids)) == len(ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 
 from facestudy.errors import StudyError
-from facestudy.folder import FolderSettings, list_items
+from facestudy.folder import FolderSettings, examine, list_items
 from facestudy.layouts import Item
 from facestudy.settings import check
 from tests.media import write_clip
@@ -60,10 +61,18 @@ def test_faceforensics_official_split(tmp_path: Path, clip: Path) -> None:
     (root / "splits/val.json").write_text('[["003", "101"]]')
     with pytest.raises(StudyError, match="val.json: the video 003 is in another official subset too"):
         items(root, "faceforensics")
-    for text, message in (("{}", "should be a list of pairs"), ("[7]", "7 is no pair"), ("[", "no readable JSON")):
+    (root / "splits/train.json").write_text('[["\\u001b[2J", "100"]]')
+    for text, message in (
+        ("{}", "should be a list of pairs"),
+        ("[7]", "7 is no pair"),
+        ("[", "no readable JSON"),
+        (json.dumps([[7, "x" * 100_000]]), "is no pair"),
+        ('[["\\u001b[2J"]]', r"the video '\\x1b\[2J' is in another"),
+    ):
         (root / "splits/val.json").write_text(text)
-        with pytest.raises(StudyError, match=f"val.json.*{message}"):
+        with pytest.raises(StudyError, match=f"val.json.*{message}") as error:
             items(root, "faceforensics")
+        assert len(str(error.value)) < 1000 and str(error.value).isprintable()
 
 
 def test_faceforensics(tmp_path: Path, clip: Path) -> None:
@@ -86,6 +95,10 @@ def test_filters(tmp_path: Path, clip: Path) -> None:
         items(root, "faceforensics", methods=["NeuralTextures"])
     with pytest.raises(StudyError, match="compressions: c23, c40"):
         items(root, "faceforensics", compressions=["raw"])
+    names = [f"manipulated_sequences/\x1b{number}{'x' * 200}/c23/videos/000_003.mp4" for number in range(40)]
+    with pytest.raises(StudyError, match=r"methods there: '\\x1b0x.*, …; compressions") as error:
+        items(tree(tmp_path, clip, *names), "faceforensics", methods=["NeuralTextures"])
+    assert len(str(error.value)) < 4000 and str(error.value).isprintable()
 
 
 def test_at_most_so_many_of_a_class_the_methods_in_turn(tmp_path: Path, clip: Path) -> None:
@@ -141,7 +154,14 @@ def test_dfdc(tmp_path: Path, clip: Path) -> None:
         ('{"../../a.mp4": {"label": "REAL"}}', "the entry '../../a.mp4'"),
         ('{"a.mp4": 3}', "the entry 'a.mp4'"),
         ("[" * 100_000, "is no readable JSON"),
-        (json.dumps({"a" * 300 + ".mp4": {"label": "REAL"}}), "has no label"),
+        (json.dumps({"a" * 300 + ".mp4": {"label": "REAL"}}), "is no name of a file"),
+        (json.dumps({"\u00e9" * 200: {"label": "REAL"}}), "is no name of a file"),
+        (json.dumps({"/etc/passwd": {"label": "REAL"}}), "'/etc/passwd', which is no name of a file"),
+        (json.dumps({"\ud800.mp4": {"label": "REAL"}}), r"'\ud800.mp4', which is no name of a file"),
+        (json.dumps({"a.mp4": {"label": "FAKE", "original": "/etc/passwd"}}), "'a.mp4' names '/etc/passwd', which is"),
+        (json.dumps({"a.mp4": {"label": "FAKE", "original": "\ud800.mp4"}}), r"'a.mp4' names '\ud800.mp4', which is"),
+        (json.dumps({"x" * 3_000_000: 3}), "has no label"),
+        (json.dumps({"\x1b[2J": 3}), r"'\x1b[2J' has no label"),
     ],
 )
 def test_a_metadata_file_that_is_none(tmp_path: Path, clip: Path, text: str, says: str) -> None:
@@ -149,6 +169,94 @@ def test_a_metadata_file_that_is_none(tmp_path: Path, clip: Path, text: str, say
     with pytest.raises(StudyError) as error:
         items(tmp_path, "dfdc")
     assert says in str(error.value) and "metadata.json" in str(error.value)
+    assert len(str(error.value)) < 1000 and str(error.value).isprintable()
+
+
+def test_a_name_that_the_disk_does_not_take_is_not_looked_for(tmp_path: Path, clip: Path) -> None:
+    deep = f"{'d' * 250}/" * 15 + "d" * (200 - len(str(tmp_path)))  # with 255 more, too long a path
+    entries = {"real.mp4": {"label": "REAL"}, "fake.mp4": {"label": "FAKE", "original": 7}}
+    root = tree(tmp_path, clip, *(f"{deep}/{name}" for name in entries))
+    more = {"a" * 255: {"label": "REAL"}, "a\udce9.mp4": {"label": "REAL"}}
+    (root / deep / "metadata.json").write_text(json.dumps({**entries, **more}))
+    assert {Path(file).name for file in items(root, "dfdc")} == set(entries)
+
+
+LISTED = [
+    ("dfdc", "p/metadata.json", ("p/a.mp4", "p/b.mp4"), '{"a.mp4": {"label": "REAL"}, "b.mp4": {"label": "FAKE"}}'),
+    ("faceforensics", "splits/train.json", FACEFORENSICS, "[]"),
+    ("celeb_df", "List_of_testing_videos.txt", ("Celeb-real/id0_0.mp4", "Celeb-synthesis/id0_id1_0.mp4"), "1 x.mp4"),
+    ("real_fake", "who.csv", ("real/a.mp4", "fake/b.mp4"), "file,identity\n"),
+]
+
+
+@pytest.mark.parametrize(("layout", "name", "files", "text"), LISTED, ids=[case[0] for case in LISTED])
+def test_a_list_is_looked_at_before_it_is_read(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, layout: str, name: str, files: list[str], text: str
+) -> None:
+    root = tree(tmp_path / "set", clip, *files)
+    table = "who.csv" if layout == "real_fake" else None
+    path = root / name
+    path.parent.mkdir(exist_ok=True)
+    inside, outside = root / "list.txt", tmp_path / "list.txt"
+    for place in (inside, outside):
+        place.write_text(text)
+
+    def refused(said: str) -> None:
+        with pytest.raises(StudyError, match=said) as error:
+            items(root, layout, table=table)
+        assert str(path) in str(error.value)
+        path.unlink()
+
+    os.mkfifo(path)
+    refused("not a regular file")
+    path.symlink_to("/dev/zero")
+    refused("not a regular file" if table else "a link that leads out of the folder")
+    path.symlink_to(path)
+    refused("[Ss]ymbolic link|not a regular file")
+    path.symlink_to(inside)
+    items(root, layout, table=table)
+    path.unlink()
+    path.symlink_to(outside)
+    if table:
+        items(root, layout, table=str(outside))  # who sets folder.table says where it is
+    else:
+        refused("a link that leads out of the folder")
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+    monkeypatch.setattr("facestudy.layouts.MAX_LIST_BYTES", 1)
+    monkeypatch.setattr("facestudy.folder.MAX_TABLE_BYTES", 1)
+    refused("more than 1e-06 MB")
+
+
+@pytest.mark.parametrize(
+    ("layout", "files", "linked"),
+    [
+        ("real_fake", ("real/a.mp4", "fake/b.mp4"), ("real/more", "fake/deep/more")),
+        ("celeb_df", ("Celeb-real/id0_0.mp4", "Celeb-synthesis/id0_id1_0.mp4"), ("Celeb-real/more",)),
+        ("faceforensics", FACEFORENSICS, ("manipulated_sequences/NeuralTextures", "original_sequences/youtube/raw")),
+        ("images", ("train/real/a.jpg", "train/fake/b.jpg"), ("test/real", "train/fake/more.jpg", "loose")),
+    ],
+)
+def test_a_linked_folder_gets_a_row(
+    tmp_path: Path, clip: Path, layout: str, files: tuple[str, ...], linked: tuple[str, ...]
+) -> None:
+    root = tree(tmp_path / "set", clip, *files)
+    write_clip(tmp_path / "elsewhere/c.mp4")
+    write_clip(root / "inside/c.mp4")
+    before = items(root, layout)
+    for place, target in ((tmp_path / "elsewhere", "out of the folder"), (root / "inside", "link to a folder")):
+        for name in linked:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).unlink(missing_ok=True)
+            (root / name).symlink_to(place)
+        found = items(root, layout)
+        assert set(found) - set(before) == {name for name in linked if name != "loose"}  # of no class
+        settings = check(FolderSettings, {**params()["folder"], "path": str(root), "layout": layout}, "folder")
+        rows = [examine(found[name], settings) for name in linked if name in found]
+        assert all(row["status"] == "rejected" and target in str(row["reason"]) for row in rows)
+        assert {row["label"] for row in rows} <= {"real", "fake"}
+    if layout == "faceforensics":
+        assert found["manipulated_sequences/NeuralTextures"].method == "NeuralTextures"
 
 
 @pytest.mark.parametrize("layout", ["faceforensics", "celeb_df", "dfdc"])

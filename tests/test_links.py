@@ -56,12 +56,21 @@ def test_our_form() -> None:
         ("url,label,start,end\na,real,10,5\n", None, "row 2: end = '5' is not after"),
         ("https://a.org/1.mp4, no tag\n", None, "row 1: no label"),
         ('url,label\n"a,real\n', None, "cannot be read as a CSV"),
+        (f"url,label\na,{'x' * 100_000}\n", None, "row 2: label = 'xxx"),
+        (f"url,label,start\na,real,{'x' * 100_000}\n", None, "row 2: start = 'xxx"),
+        (f"url,{'x,' * 300_000}\na\n", None, "the columns are 'url', 'x', 'x'"),
+        (f"url,{'x' * 100_000}\na,b\n", None, "the columns are 'url', 'xxx"),
+        (f"{'x' * 1_000_000}\n", None, "row 1: no label"),
+        ("url,label\na,\x1b[2J\n", None, r"label = '\x1b[2J' is neither"),
+        ("url,\x1b[2J\na,b\n", None, r"'\x1b[2j'; they should be"),
+        (f"https://a.org/{'x' * 100_000}, [FAKE]\nhttps://a.org/{'x' * 100_000}, [REAL]\n", None, "row 2: 'https://a"),
     ],
 )
 def test_a_fault_is_named_with_its_row(text: str, label: str | None, says: str) -> None:
     with pytest.raises(StudyError) as error:
-        parse(text.encode(), "list.csv", label)
+        without_repeats(parse(text.encode(), "list.csv", label))
     assert says in str(error.value) and "list.csv" in str(error.value)
+    assert len(str(error.value)) < 1000 and str(error.value).isprintable()
 
 
 def test_not_text_and_too_long() -> None:

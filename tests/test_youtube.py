@@ -158,6 +158,7 @@ def test_the_folders_longest_duration_is_too_long_and_not_corrupt(server: MediaS
         ("-5", 0, 0),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
         ("Mon, 01 Jan 99999 00:00:00 GMT", 0, 0),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 0, 0),
         (format_datetime(datetime.now(UTC) + timedelta(seconds=600), usegmt=True), 1, 600),
     ],
 )
@@ -351,12 +352,16 @@ def test_a_list_by_address_is_pinned_and_fetched_once(tmp_path: Path) -> None:
             youtube.wanted(closed, WorkCache(tmp_path / "cache"))
 
 
-def test_a_list_on_disk_is_checked_too(tmp_path: Path) -> None:
+def test_a_list_on_disk_is_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "list.csv"
     with pytest.raises(StudyError, match="youtube.lists is empty"):
         youtube.wanted(settings(), WorkCache(tmp_path))
     with pytest.raises(StudyError, match="cannot be read"):
         youtube.wanted(settings(lists=[{"path": str(path)}]), WorkCache(tmp_path))
+    for odd, said in (("/dev/zero", "not a regular file"), (__file__, "more than 0.001 MB")):
+        monkeypatch.setattr("facestudy.links.MAX_BYTES", 1000)
+        with pytest.raises(StudyError, match=f"cannot be read \\({said}\\)"):
+            youtube.wanted(settings(lists=[{"path": odd}]), WorkCache(tmp_path))
     path.write_text("https://a.org/1.mp4, [FAKE] x\n")
     with pytest.raises(StudyError, match="add sha256: " + file_sha256(path)):
         youtube.wanted(settings(lists=[{"path": str(path)}]), WorkCache(tmp_path))

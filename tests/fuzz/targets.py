@@ -6,8 +6,10 @@ import copy
 import dataclasses
 import functools
 import io
+import json
 import os
 import shutil
+import unicodedata
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,7 +24,7 @@ import study
 from facestudy import decode, links, tables
 from facestudy.decode import DecodingStopped
 from facestudy.errors import StudyError
-from facestudy.folder import FolderSettings, as_id, list_items, make_id, method_of
+from facestudy.folder import FORMULA, FolderSettings, as_id, examine, list_items, make_id, method_of
 from facestudy.frames import FrameSettings
 from facestudy.settings import check, merge
 from facestudy.tables import ID, Table
@@ -43,8 +45,9 @@ ODD_NUMBERS = [b"\0", b"\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\xff" * 8, 
 NASTY = (
     "", " ", "=1+1", "+1", "-1", "@x", "\t", "\r", "\n", '"', "'", ",", ";", "\0", "\x1b[2J", "\u2028", "\ufeff",
     "../../etc/passwd", "/etc/passwd", "CON", "nul.mp4", "%2e%2e%2f", "a" * 300, "ａ", "а", "ﬁ", "İ", "\U0001f600",
-    "\udce9", "1e999", "nan", "inf", "-0", "0x10", "1_000", "9" * 30, "9" * 5000, "2001-13-45", "12:99:99", "{}",
-    "[" * 40, "[" * 3000, "&a [*a]", "*a", "&a {<<: [*a, *a]}",
+    "\udce9", "\ud800", "\udcc3\udca9",
+    "1e999", "nan", "inf", "-0", "0x10", "1_000", "9" * 30, "9" * 5000,
+    "2001-13-45", "12:99:99", "{}", "[" * 40, "[" * 3000, "&a [*a]", "*a", "&a {<<: [*a, *a]}",
     "!!python/object:os.system x", "null", "~", "yes", "<script>", "${x}",
 )  # fmt: skip
 
@@ -105,6 +108,9 @@ def refused(call: Callable[[], object]) -> str:
     except StudyError as error:
         if len(str(error)) > 5_000:
             raise Violation(f"a sentence of {len(str(error))} letters: {str(error)[:200]}") from None
+        odd = {letter for letter in str(error) if unicodedata.category(letter) in ("Cc", "Cs") and letter != "\n"}
+        if odd:
+            raise Violation(f"a sentence with {odd}: {str(error)[:200]!r}") from None
         return "refused"
     return "accepted"
 
@@ -160,8 +166,134 @@ def folder_tables(folder: Path) -> Target:
     return Target(files, call)
 
 
+LAYOUT_PLACES = {
+    "real_fake": ("who.csv", "real", "fake"),
+    "images": ("who.csv", "train/real", "train/fake"),
+    "dfdc": ("p/metadata.json", "p", "p"),
+    "celeb_df": ("List_of_testing_videos.txt", "Celeb-real", "Celeb-synthesis"),
+    "faceforensics": (
+        "splits/train.json",
+        "original_sequences/youtube/c23/videos",
+        "manipulated_sequences/Deepfakes/c23/videos",
+    ),
+}
+"""Layout -> its list, and a folder of each class."""
+KINDS = ("fifo", "zero", "loop", "out", "inside", "away", "folder", "linked folder")
+
+
+def any_text() -> SearchStrategy[str]:
+    """Text with lone surrogates too, which JSON can hold."""
+    return st.text(st.characters(exclude_categories=()), max_size=20)
+
+
+def file_names() -> SearchStrategy[str]:
+    odd = ("a.png", "b.png", "\ud800.png", "\udcc3\udca9.png", "=1+1\udce9.png", "\x1b[2J.png", "../a.png", "-.mp4")
+    return st.one_of(st.sampled_from([*odd, "\u00e9" * 200, "x" * 20_000]), cells(), any_text())
+
+
+def dataset_lists(layout: str) -> SearchStrategy[bytes]:
+    """What a layout takes its labels or subsets from: as it should be, with hostile values, or nothing of the kind."""
+    files, names = ["a.png", "b.png"], file_names()
+    if layout in ("real_fake", "images"):
+        known = [f"{folder}/{file}" for folder in LAYOUT_PLACES[layout][1:] for file in files]
+        return csvs(["file", "identity", "donor", "method", "subset", "label"], [*known, "/etc/passwd", "real", "test"])
+    if layout == "celeb_df":
+        lines = st.lists(st.one_of(st.just("1 Celeb-real/a.png"), names), max_size=5).map("\n".join)
+        return lines.map(lambda text: text.encode("utf-8", "surrogatepass"))
+    scalars = st.one_of(names, st.none(), st.booleans(), st.integers(), st.floats())
+    values = st.recursive(
+        scalars, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(names, inner, max_size=3))
+    )
+    if layout == "faceforensics":
+        likely: SearchStrategy[Any] = st.lists(st.lists(names, max_size=3), max_size=3)
+    else:
+        labels = st.sampled_from(["REAL", "FAKE", "fake", "real"])
+        optional = {"split": st.one_of(st.just("test"), scalars), "original": st.one_of(st.just("a.png"), scalars)}
+        entries = st.fixed_dictionaries({"label": labels}, optional=optional)
+        likely = st.dictionaries(st.one_of(st.sampled_from(files), names), st.one_of(entries, entries, values))
+        plain = {"a.png": {"label": "REAL"}, "b.png": {"label": "FAKE", "original": "a.png"}}
+        likely = st.one_of(
+            likely, entries.map(lambda entry: {**plain, "b.png": entry}), likely.map(lambda d: d | plain)
+        )
+    deep = st.tuples(st.sampled_from(["[", '{"a.png":', '[["a",']), st.integers(1, 5000)).map(lambda p: p[0] * p[1])
+    nested = st.integers(900, 1100).map(lambda depth: '{"a.png": {"label": ' + "[" * depth + "]" * depth + "}}")
+    written = st.one_of(likely, likely, values).map(json.dumps)
+    texts = st.one_of(written, written, written, deep, nested)
+    return st.one_of(texts.map(str.encode), texts.map(str.encode), mutated(texts.map(str.encode)))
+
+
+def _put(path: Path, kind: str, data: bytes, root: Path) -> None:
+    """A file, or what may lie where one is expected; names that the disk does not take are left out."""
+    outside = root.parent / "outside"
+    targets = {
+        "zero": Path("/dev/zero"),
+        "loop": path,
+        "out": outside,
+        "inside": root / "inside",
+        "away": root / "away",
+    }
+    try:
+        path.unlink(missing_ok=True)
+        if kind == "file":
+            path.write_bytes(data)
+        elif kind == "fifo":
+            os.mkfifo(path)
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            for place in (outside, root / "inside"):
+                place.write_bytes(data)
+            path.symlink_to(targets.get(kind, root))
+    except (OSError, ValueError):
+        pass
+
+
+def layouts(folder: Path) -> Target:
+    root = folder / "set"
+    buffer = io.BytesIO()
+    Image.fromarray(numbered_picture(5, 96, 64)).save(buffer, "PNG")
+    picture = buffer.getvalue()
+
+    def files(layout: str) -> SearchStrategy[tuple[str, bytes, str, list[tuple[bool, str, str]], int | None]]:
+        kinds = st.sampled_from(["file"] * 24 + list(KINDS))
+        names = file_names().map(lambda name: name.replace("/", "_"))
+        others = st.lists(st.tuples(st.booleans(), names, st.sampled_from(["file", *KINDS])), max_size=3)
+        return st.tuples(st.just(layout), dataset_lists(layout), kinds, others, st.sampled_from([None, None, 1]))
+
+    def call(value: tuple[str, bytes, str, list[tuple[bool, str, str]], int | None]) -> str:
+        layout, data, kind, others, per_class = value
+        name, *classes = LAYOUT_PLACES[layout]
+        shutil.rmtree(root, ignore_errors=True)
+        for place in (*classes, str(Path(name).parent)):
+            (root / place).mkdir(parents=True, exist_ok=True)
+        for place, file in zip(classes, ("a.png", "b.png"), strict=True):
+            (root / place / file).write_bytes(picture)
+        _put(root / name, kind, data, root)
+        for fake, file, other in others:
+            _put(root / classes[fake] / file, other, picture, root)
+        table = name if name.endswith(".csv") else None
+        given = {"path": str(root), "layout": layout, "table": table, "max_per_class": per_class}
+        settings = check(FolderSettings, {**params_of_folder, **given}, "folder")
+
+        def read() -> None:
+            for item in list_items(settings):
+                row = examine(item, settings)
+                for column in ("video_id", "identity", "donor", "method"):
+                    _check_id(str(row[column]) or "none")
+                if str(row["path"]).startswith(FORMULA):
+                    raise Violation(f"{row['path']!r} begins as a formula")
+                str(row["path"]).encode("utf-8")
+                if row["status"] == "ok" and (root / str(row["path"])).read_bytes() != picture:
+                    raise Violation(f"{row['path']!r} is another file")
+
+        return refused(read)
+
+    params_of_folder = params()["folder"]
+    return Target(st.sampled_from(sorted(LAYOUT_PLACES)).flatmap(files), call)
+
+
 def ids(folder: Path) -> Target:
-    names = st.one_of(cells(), st.binary(max_size=300).map(os.fsdecode), st.text(max_size=300))
+    names = st.one_of(cells(), any_text(), st.binary(max_size=300).map(os.fsdecode), st.text(max_size=300))
 
     def call(pair: tuple[str, str]) -> str:
         made = []
@@ -382,6 +514,7 @@ def _places(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[tupl
 TARGETS: dict[str, tuple[Callable[[Path], Target], int]] = {
     "link lists": (link_lists, 3),
     "folder tables": (folder_tables, 2),
+    "layouts": (layouts, 2),
     "ids": (ids, 2),
     "settings": (settings_files, 2),
     "stage tables": (stage_tables, 2),
