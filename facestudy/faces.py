@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import cv2
@@ -17,17 +18,26 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from facestudy.errors import StudyError
 from facestudy.frames import reduce
 from facestudy.quality import QualitySettings
 from facestudy.regions import LANDMARKS, FloatArray
 from facestudy.settings import Section
 from facestudy.video import Picture
+from facestudy.work_cache import file_sha256
 
 CANVAS_STEP = 64
 """Copies are padded to multiples of this: every new picture size costs MTCNN time and memory."""
 
 SMALLEST_SIDE = 24
 """Pixels; below it the first network's 12 px window does not fit at the scales looked at."""
+
+WEIGHTS = {
+    "pnet.lz4": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
+    "rnet.lz4": "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
+    "onet.lz4": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
+}
+"""The sha256 of each network's weights in the package mtcnn 1.0.0. Reading them runs what code they hold."""
 
 
 class FaceSettings(Section):
@@ -60,11 +70,32 @@ class Face:
 @functools.cache
 def _detector() -> Any:
     """One detector a process: loading it costs seconds."""
-    from mtcnn import MTCNN
+    from facestudy import backend
 
-    import facestudy.backend  # noqa: F401  (starts TensorFlow without its noise and with its fast kernels)
+    assert backend.name()  # imported first, it starts TensorFlow with its fast kernels; the package would without
 
-    return MTCNN(device="CPU:0")
+    import mtcnn
+    from mtcnn.stages import StageONet, StagePNet, StageRNet
+
+    # Whole paths: a bare name is looked for in the working directory first.
+    paths = checked_weights(Path(mtcnn.__file__).parent / "assets/weights")
+    stages = [stage(weights=path) for stage, path in zip((StagePNet, StageRNet, StageONet), paths, strict=True)]
+    return mtcnn.MTCNN(stages, device="CPU:0")
+
+
+def checked_weights(folder: Path) -> list[str]:
+    """The absolute paths of MTCNN's weights, in the order of its networks.
+
+    Raises StudyError naming a file that is missing or has other bytes.
+    """
+    paths = [folder.absolute() / name for name in WEIGHTS]
+    for path, sha256 in zip(paths, WEIGHTS.values(), strict=True):
+        if not path.is_file() or file_sha256(path) != sha256:
+            raise StudyError(
+                f"{path} is not the file of the pinned package mtcnn (its sha256 differs) and is not opened; "
+                "remove .venv and run `make env`."
+            )
+    return [str(path) for path in paths]
 
 
 def detect(pictures: Sequence[Picture], settings: FaceSettings) -> list[list[Face]]:

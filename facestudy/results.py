@@ -5,6 +5,7 @@ A cell is one model on one variant, all seeds. Cells of one study are about the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from facestudy.intervals import (
 )
 from facestudy.metrics import Scores, by_video, of_method, same_faces
 from facestudy.model_settings import ModelSettings
+from facestudy.settings import shown
 
 COMPARED = ("accuracy", "auc")
 
@@ -213,12 +215,24 @@ def results_markdown(
 
 def describe_model(name: str, model: ModelSettings, seeds: Sequence[int]) -> str:
     """One line: network, width, input, weights, epochs, seeds."""
-    start = "trained from scratch" if model.weights is None else f"starting from the weights {model.weights}"
+    start = "trained from scratch" if model.weights is None else f"starting from the weights {_code(model.weights)}"
     numbers = ", ".join(map(str, seeds))
     return (
         f"{name}: {model.network}, width {model.width:g}, {model.input_size} × {model.input_size} pixels, {start}, "
         f"{model.epochs} epochs, seed{'s' if len(seeds) > 1 else ''} {numbers}"
     )
+
+
+def _code(text: str) -> str:
+    """Text as a Markdown code span, in which nothing is HTML, a link or emphasis.
+
+    >>> print(_code("imagenet"), _code("a`<b>`"))
+    `imagenet` `` a`<b>` ``
+    """
+    text = text if text.isprintable() else shown(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    edge = " " if "`" in text else ""
+    return f"{fence}{edge}{text}{edge}{fence}"
 
 
 def _difference_section(rows: Sequence[Comparison], reference: str, level: str) -> list[str]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
+import mtcnn
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from facestudy import faces
+from facestudy.errors import StudyError
 from facestudy.faces import (
     Face,
     FaceSettings,
@@ -145,3 +150,40 @@ def test_found_on_a_reduced_copy_and_mapped_back(monkeypatch: pytest.MonkeyPatch
     assert seen == [(384, 640, 3)]
     assert (found.x, found.y, found.w, found.h) == (19.5, 39.5, 60, 80)
     assert found.landmarks.tolist() == [[19.5, 39.5]] * 5
+
+
+ASSETS = Path(mtcnn.__file__).parent / "assets/weights"
+
+
+@pytest.mark.parametrize("name", faces.WEIGHTS)
+def test_altered_weights_of_mtcnn_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    shutil.copytree(ASSETS, tmp_path / "assets/weights")
+    monkeypatch.setattr(mtcnn, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr("joblib.load", lambda path: pytest.fail(f"{path} was read"))
+    path = tmp_path / "assets/weights" / name
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    for _ in ("altered", "missing"):
+        with pytest.raises(StudyError) as refusal:
+            faces._detector.__wrapped__()
+        assert str(refusal.value).startswith(f"{path} is not the file") and "make env" in str(refusal.value)
+        path.unlink(missing_ok=True)
+
+
+def test_weights_of_mtcnn_come_from_the_package_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package itself takes a file of the name in the working directory first."""
+    monkeypatch.chdir(tmp_path)
+    read: list[str] = []
+
+    def load_weights(path: str) -> None:
+        read.append(path)
+        raise EOFError
+
+    monkeypatch.setattr(mtcnn.stages.stage_pnet, "load_weights", load_weights)
+    (tmp_path / "pnet.lz4").write_bytes(b"runs code")
+    with pytest.raises(EOFError):
+        faces._detector.__wrapped__()
+    assert read == [str(ASSETS / "pnet.lz4")]

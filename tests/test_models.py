@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import pickle
+import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 from facestudy.backend import keras
 from facestudy.errors import StudyError
 from facestudy.model_settings import ModelSettings
-from facestudy.models import BUILDERS, build
+from facestudy.models import BUILDERS, build, load
 from facestudy.models.imagenet import RESNET50, VGG19
 from facestudy.models.layers import Resize, load_by_layer_order
 from facestudy.models.mesonet import load_published_mesonet, meso4, mesoinception4
@@ -176,6 +178,10 @@ def hostile_weights(kind: str, path: Path) -> None:
             group["w"] = np.full((3, 3, 3, 8), np.nan, np.float32)
         elif kind == "attribute":
             file.attrs["layer_names"] = 7
+        elif kind == "missing":
+            group.attrs["weight_names"] = [b"gone"]
+        elif kind == "overflow":
+            group["w"] = np.full((3, 3, 3, 8), 1e300)
         elif kind == "large":
             file["spare"] = np.ones(10**6, np.float32)
 
@@ -190,6 +196,8 @@ def hostile_weights(kind: str, path: Path) -> None:
         ("huge", r"conv has the shapes \[\(1000000, 1000000\)\]"),
         ("text", "conv holds something else than arrays of floats"),
         ("nan", "conv holds nan or infinity"),
+        ("overflow", "conv holds nan or infinity"),
+        ("missing", "it has no gone"),
         ("attribute", "is no readable HDF5 weights file"),
         ("large", "has 4 MB, more than this network can need"),
     ],
@@ -202,6 +210,136 @@ def test_a_hostile_weights_file_is_refused_by_name(tmp_path: Path, kind: str, se
         load_by_layer_order(model, tmp_path / "evil.h5")
     with pytest.raises(StudyError, match=r"evil\.keras should be an HDF5 file"):
         load_by_layer_order(model, (tmp_path / "evil.h5").rename(tmp_path / "evil.keras"))
+
+
+TRAINED = {"network": "meso4", "input_size": 64}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of a meso4 as the stage `train` writes them."""
+    path = tmp_path_factory.mktemp("trained") / "model.weights.h5"
+    build(settings(**TRAINED)).save_weights(path)
+    return path
+
+
+def refusal_of(path: Path, **other: Any) -> str:
+    """What load says of a file whose checksum is right."""
+    with pytest.raises(StudyError) as refusal:
+        load(settings(**(TRAINED | other)), path, file_sha256(path))
+    assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+def hurt_weights(kind: str, path: Path) -> None:
+    """Put something else, or something elsewhere, in the place of an array that a training wrote."""
+    shutil.copyfile(path, path.with_name("other.h5"))
+    with h5py.File(path, "r+") as file:
+        layer = file["layers/conv2d/vars"]
+        shape = layer["0"].shape
+        if kind == "nan":
+            layer["0"][0, 0, 0, 0] = np.nan
+            return
+        if kind == "shape":
+            shape = (5, 5, *shape[2:])
+        del layer["0"]
+        if kind == "external link":
+            layer["0"] = h5py.ExternalLink("other.h5", "/layers/conv2d/vars/0")
+        elif kind == "soft link":
+            layer["0"] = h5py.SoftLink("/layers/conv2d_1/vars/0")
+        elif kind == "external storage":
+            layer.create_dataset("0", shape, "f4", external=[("other.h5", 0, 864)])
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout(shape, "f4")
+            layout[...] = h5py.VirtualSource("other.h5", "layers/conv2d/vars/0", shape)
+            layer.create_virtual_dataset("0", layout)
+        elif kind == "text":
+            layer.create_dataset("0", data=[b"pickle"])
+        elif kind == "shape":
+            layer["0"] = np.ones(shape, np.float32)
+        elif kind == "name":
+            layer["kernel"] = np.ones(shape, np.float32)
+        elif kind == "layer":
+            layer["0"] = np.ones(shape, np.float32)
+            file.move("layers/conv2d", "layers/dense_2")
+        elif kind == "linked group":
+            del file["layers/conv2d"]
+            file["layers/conv2d"] = h5py.ExternalLink("other.h5", "/layers/conv2d")
+        elif kind == "no layers":
+            del file["layers"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("nan", "conv2d holds nan or infinity"),
+        ("shape", "conv2d has the shapes [(5, 5, 3, 8), (8,)]"),
+        ("external link", "0 is a link elsewhere"),
+        ("soft link", "0 is a link elsewhere"),
+        ("linked group", "layers/conv2d/vars is a link elsewhere"),
+        ("external storage", "conv2d lies in another file"),
+        ("virtual", "conv2d lies in another file"),
+        ("text", "conv2d holds something else than arrays of floats"),
+        ("name", "it has no 0"),
+        ("layer", "conv2d is in one of them only: it is of another network"),
+        ("no layers", "is not in the layout of Keras's save_weights"),
+    ],
+)
+def test_trained_weights_that_were_tampered_with_are_refused_by_name(
+    trained: Path, tmp_path: Path, kind: str, says: str
+) -> None:
+    path = Path(shutil.copyfile(trained, tmp_path / "model.weights.h5"))
+    hurt_weights(kind, path)
+    assert says in refusal_of(path)
+
+
+def test_only_trained_weights_of_the_same_network_are_loaded(trained: Path, tmp_path: Path) -> None:
+    for other in ({"network": "mesoinception4"}, {"input_size": 128}, {"network": "vgg19", "width": 1 / 16}):
+        assert "it is of another network; give the settings that it was trained with" in refusal_of(trained, **other)
+    for name, says in (("model.h5", "ends in .weights.h5"), ("model.pkl", "ends in .weights.h5")):
+        assert says in refusal_of(Path(shutil.copyfile(trained, tmp_path / name)))
+    for data in (pickle.dumps([1.0]), b"", trained.read_bytes()[:5000]):
+        path = tmp_path / "model.weights.h5"
+        path.write_bytes(data)
+        assert "is no readable HDF5 weights file" in refusal_of(path)
+    with pytest.raises(StudyError, match=r"gone\.weights\.h5 does not exist"):
+        load(settings(**TRAINED), tmp_path / "gone.weights.h5", "0" * 64)
+    with pytest.raises(StudyError, match="does not exist"):
+        load(settings(**TRAINED), tmp_path, "0" * 64)
+
+
+def test_a_flipped_bit_of_trained_weights_is_noticed(trained: Path, tmp_path: Path) -> None:
+    """Shapes and names are as they were, and so is that every number is one: only the checksum differs."""
+    with h5py.File(trained) as file:
+        place = file["layers/conv2d/vars/0"].id.get_offset()
+    data = bytearray(trained.read_bytes())
+    data[place] ^= 1
+    path = tmp_path / "model.weights.h5"
+    path.write_bytes(data)
+    digest = file_sha256(trained)
+    with pytest.raises(StudyError, match=rf"model\.weights\.h5 has the sha256 {file_sha256(path)}, not {digest}"):
+        load(settings(**TRAINED), path, digest)
+    load(settings(**TRAINED), path, file_sha256(path))
+
+
+def test_trained_weights_need_none_of_those_the_training_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(urllib.request, "urlopen", None)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    began = resnet50(32)
+    write_notop(tmp_path / "notop.h5", keras.Model(began.input, began.get_layer("pooled").output))
+    digest = file_sha256(tmp_path / "notop.h5")
+    values = {"network": "resnet50", "input_size": 32, "weights": str(tmp_path / "notop.h5"), "weights_sha256": digest}
+    model = build(settings(**values))
+    path = tmp_path / "model.weights.h5"
+    model.save_weights(path)
+    (tmp_path / "notop.h5").unlink()
+    pictures = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    wanted = np.asarray(model.predict_on_batch(pictures))
+    for weights in ({}, {"weights": "imagenet", "weights_sha256": None}):
+        again = load(settings(**(values | weights)), path, file_sha256(path))
+        assert np.array_equal(np.asarray(again.predict_on_batch(pictures)), wanted)
 
 
 def test_no_code_loads_what_can_run_code() -> None:
@@ -262,7 +400,9 @@ def test_one_sigmoid_learns_two_pictures_apart_and_survives_saving(network: str,
     model.save_weights(tmp_path / "model.weights.h5")
     again = build(values)
     again.load_weights(tmp_path / "model.weights.h5")
-    assert np.array_equal(predict(again, faces), p_fake)
+    loaded = load(values, tmp_path / "model.weights.h5", file_sha256(tmp_path / "model.weights.h5"))
+    for model in (again, loaded):
+        assert np.array_equal(predict(model, faces), p_fake)
 
 
 def test_resize_leaves_pictures_of_the_right_size_alone_and_averages_larger_ones() -> None:

@@ -294,12 +294,13 @@ def test_cleaning_up_as_documented_keeps_experiments_and_drops_what_nobody_names
 
 
 SCORE = """
-import sys, cv2, keras, yaml
+import sys, cv2, yaml
+from pathlib import Path
 from facestudy.model_settings import ModelSettings
-from facestudy.models import build
+from facestudy.models import load
 from facestudy.settings import check
-model = build(check(ModelSettings, yaml.safe_load(open("params.yaml"))["models"]["second"], "models.second"))
-model.load_weights("weights/model.weights.h5")
+settings = check(ModelSettings, yaml.safe_load(open("params.yaml"))["models"]["second"], "models.second")
+model = load(settings, Path("weights/model.weights.h5"), sha256=sys.argv[2])
 picture = cv2.cvtColor(cv2.imread(sys.argv[1]), cv2.COLOR_BGR2RGB)
 print("p_fake", float(model.predict(picture[None], verbose=0)[0, 0]))
 """
@@ -316,7 +317,8 @@ def test_a_model_fetched_into_another_project_scores_a_picture(team: Team, tmp_p
     row = predictions.iloc[0]
     (tmp_path / "score.py").write_text(SCORE)
     picture = team.study.folder / "data/crops/full" / crops[row["face_id"]]
-    said = project.run(sys.executable, "score.py", str(picture))
+    digest = hashlib.sha256((team.study.folder / "models/full/second/1/model.weights.h5").read_bytes()).hexdigest()
+    said = project.run(sys.executable, "score.py", str(picture), digest)
     found = re.search(r"p_fake (\S+)", said)
     assert found and float(found[1]) == pytest.approx(row["p_fake"], abs=1e-5)
 

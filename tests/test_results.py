@@ -221,6 +221,18 @@ def test_results_page(study: Study) -> None:
     assert "built-in sample" not in study.compare()[1]
 
 
+def test_a_path_of_weights_is_no_html_on_the_results_page(study: Study) -> None:
+    """Nor does it begin another line, or end the span that keeps it from being any."""
+    whole = {"network": "resnet50", "input_size": 64, "epochs": 1, "learning_rate": 0.1, "weights_sha256": "0" * 64}
+    for path, said in (
+        ("w/<img src=x>.h5", "`w/<img src=x>.h5`"),
+        ("`<img src=x>`.h5", "`` `<img src=x>`.h5 ``"),
+        ("w\n\n<img src=x>.h5", "`'w\\n\\n<img src=x>.h5'`"),
+    ):
+        study.set(models={"mesonet": MODEL, "vgg": whole | {"weights": path}})
+        assert f"starting from the weights {said}, 1 epochs" in study.compare()[1]
+
+
 def test_results_by_method_are_those_of_its_fakes_against_all_reals(study: Study) -> None:
     study.evaluate("vgg", "nose")
     _, page = study.compare()

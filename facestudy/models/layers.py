@@ -1,8 +1,12 @@
-"""What every network begins and ends with, and how weights of others get in."""
+"""What every network begins and ends with, and how weights get in, trained ones and those of others."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +19,8 @@ from facestudy.errors import StudyError
 
 Scaling = Literal["unit", "symmetric", "caffe"]
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+OWN_ENDING = ".weights.h5"
+"""How the name of a file ends that Keras's save_weights wrote."""
 
 
 @keras.saving.register_keras_serializable("facestudy")
@@ -91,23 +97,47 @@ def load_by_layer_order(model: keras.Model, path: Path) -> None:
     Raises StudyError naming the file when it is missing, is no such file, or belongs to another
     architecture (then with the first layer that differs).
     """
+    _check_file(path)
+    _fill(model, path, _stored_layers, "give one made for this network, without its top")
+
+
+def load_by_name(model: keras.Model, path: Path) -> None:
+    """Fill a model from a file that its save_weights wrote, without Keras: arrays of floats, nothing else.
+
+    Raises StudyError naming the file when it is missing, is no such file, or belongs to another
+    architecture (then with a layer that differs).
+    """
+    _check_file(path, OWN_ENDING)
+    names = _saved_names(model)
+    remedy = "give the settings that it was trained with"
+    _fill(model, path, partial(_saved_layers, names=names, model_name=model.name, remedy=remedy), remedy)
+
+
+Stored = list[tuple[str, list[h5py.Dataset]]]
+"""The name and the arrays of each layer that has weights, in the order of the model."""
+
+
+def _fill(model: keras.Model, path: Path, stored: Callable[[h5py.File, Path], Stored], remedy: str) -> None:
+    """Set the weights of a model, all or none of them, from what `stored` finds in the file."""
     layers = [layer for layer in model.layers if layer.weights]
     try:
-        _check_file(path, 10 * 4 * model.count_params() + 2**20)
+        size = path.stat().st_size
+        if size > 10 * 4 * model.count_params() + 2**20:
+            raise StudyError(f"weights file {path} has {size / 1e6:.0f} MB, more than this network can need; {remedy}.")
         with h5py.File(path, "r") as file:
-            arrays = _fitting(_stored_layers(file, path), layers, model.name, path)
+            arrays = _fitting(stored(file, path), layers, model.name, path, remedy)
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:  # h5py, on damaged files
         raise StudyError(f"weights file {path} is no readable HDF5 weights file ({error}).") from None
     for layer, values in zip(layers, arrays, strict=True):
         layer.set_weights(values)
 
 
-def check_digest(path: Path, sha256: str | None) -> None:
+def check_digest(path: Path, sha256: str | None, ending: str = ".h5") -> None:
     """Refuse a file whose bytes are not those that the settings name: nothing else notices its changes.
 
     Raises StudyError naming the file, also when it is missing.
     """
-    _check_file(path, None)
+    _check_file(path, ending)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 is None:
@@ -119,23 +149,19 @@ def check_digest(path: Path, sha256: str | None) -> None:
         )
 
 
-def _check_file(path: Path, most: int | None) -> None:
-    """Refuse by name what cannot be a weights file of at most so many bytes, before a library looks at it."""
+def _check_file(path: Path, ending: str = ".h5") -> None:
+    """Refuse by name what cannot be a weights file, before a library looks at it."""
     if not path.is_file():
-        raise StudyError(f"weights file {path} does not exist; correct the path, or set weights to null.")
-    if path.suffix != ".h5":
-        raise StudyError(f"weights file {path} should be an HDF5 file of weights alone, with a name that ends in .h5.")
-    if most is not None and path.stat().st_size > most:
+        raise StudyError(f"weights file {path} does not exist; correct the path.")
+    if not path.name.endswith(ending):
         raise StudyError(
-            f"weights file {path} has {path.stat().st_size / 1e6:.0f} MB, more than this network can need; "
-            "give one made for this network, without its top."
+            f"weights file {path} should be an HDF5 file of weights alone, with a name that ends in {ending}."
         )
 
 
-Stored = list[tuple[str, list[h5py.Dataset]]]
-
-
-def _fitting(stored: Stored, layers: list[Any], name: str, path: Path) -> list[list[npt.NDArray[np.float32]]]:
+def _fitting(
+    stored: Stored, layers: list[Any], name: str, path: Path, remedy: str
+) -> list[list[npt.NDArray[np.float32]]]:
     """The arrays for each layer; shapes are compared before anything is read.
 
     Raises StudyError naming the file and the first layer that differs.
@@ -143,7 +169,7 @@ def _fitting(stored: Stored, layers: list[Any], name: str, path: Path) -> list[l
     if len(stored) != len(layers):
         raise StudyError(
             f"weights file {path} holds {len(stored)} layers, {name} has {len(layers)}: "
-            f"it is of another network; give one made for this network, without its top."
+            f"it is of another network; {remedy}."
         )
     for layer, (stored_name, datasets) in zip(layers, stored, strict=True):
         wanted = [tuple(weight.shape) for weight in layer.weights]
@@ -151,9 +177,9 @@ def _fitting(stored: Stored, layers: list[Any], name: str, path: Path) -> list[l
         if wanted != found:
             raise StudyError(
                 f"weights file {path}: layer {stored_name} has the shapes {found}, {layer.name} of {name} "
-                f"needs {wanted}: it is of another network; give one made for this network, without its top."
+                f"needs {wanted}: it is of another network; {remedy}."
             )
-    arrays = [[np.asarray(dataset) for dataset in datasets] for _, datasets in stored]
+    arrays = [[dataset.astype(np.float32)[()] for dataset in datasets] for _, datasets in stored]
     for (stored_name, _), values in zip(stored, arrays, strict=True):
         if not all(np.isfinite(value).all() for value in values):
             raise StudyError(f"weights file {path}: layer {stored_name} holds nan or infinity; it is damaged.")
@@ -170,22 +196,60 @@ def _stored_layers(file: h5py.File, path: Path) -> Stored:
     layers: Stored = []
     for name in map(_text, file.attrs["layer_names"]):
         group = _own(file, name, path)
-        weights = [_own(group, _text(weight), path) for weight in group.attrs["weight_names"]]
-        for weight in weights:
-            if not isinstance(weight, h5py.Dataset) or weight.dtype.kind != "f":
-                raise StudyError(f"weights file {path}: layer {name} holds something else than arrays of floats.")
-            if weight.is_virtual or weight.external:
-                raise StudyError(f"weights file {path}: layer {name} lies in another file; only its own is read.")
+        weights = _arrays(group, [_text(weight) for weight in group.attrs["weight_names"]], name, path)
         if weights:
             layers.append((name, weights))
     return layers
+
+
+def _saved_names(model: keras.Model) -> list[str]:
+    """What save_weights calls the layers with weights: by class and number, as names differ between processes."""
+    seen: Counter[str] = Counter()
+    names = []
+    for layer in model.layers:
+        kind = re.sub(r"(?<=.)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
+        if layer.weights:
+            names.append(f"{kind}_{seen[kind]}" if seen[kind] else kind)
+        seen[kind] += 1
+    return names
+
+
+def _saved_layers(file: h5py.File, path: Path, names: list[str], model_name: str, remedy: str) -> Stored:
+    """The layers of these names in a file of save_weights, which holds no others with weights."""
+    if "layers" not in file:
+        raise StudyError(f"weights file {path} is not in the layout of Keras's save_weights (no layers).")
+    found = {}
+    for name in _own(file, "layers", path):
+        group = _own(file, f"layers/{name}/vars", path)
+        if len(group):
+            found[name] = _arrays(group, [str(index) for index in range(len(group))], name, path)
+    if odd := sorted(set(found) ^ set(names)):
+        raise StudyError(
+            f"weights file {path} holds {len(found)} layers, {model_name} has {len(names)}, and {odd[0]} is in one "
+            f"of them only: it is of another network; {remedy}."
+        )
+    return [(name, found[name]) for name in names]
+
+
+def _arrays(group: h5py.Group, names: list[str], layer: str, path: Path) -> list[h5py.Dataset]:
+    """The arrays of a layer; nothing that lies in another file or is something else."""
+    weights = [_own(group, name, path) for name in names]
+    for weight in weights:
+        if not isinstance(weight, h5py.Dataset) or weight.dtype.kind != "f":
+            raise StudyError(f"weights file {path}: layer {layer} holds something else than arrays of floats.")
+        if weight.is_virtual or weight.external:
+            raise StudyError(f"weights file {path}: layer {layer} lies in another file; only its own is read.")
+    return weights
 
 
 def _own(group: h5py.Group, name: str, path: Path) -> Any:
     """What a name in a group stands for, unless a link on the way leads elsewhere."""
     found: Any = group
     for part in name.split("/"):
-        if not isinstance(found.get(part, getlink=True), h5py.HardLink):
+        link = found.get(part, getlink=True)
+        if link is None:
+            raise KeyError(f"it has no {name}")
+        if not isinstance(link, h5py.HardLink):
             raise StudyError(f"weights file {path}: {name} is a link elsewhere; only the file's own data is read.")
         found = found[part]
     return found

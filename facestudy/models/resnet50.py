@@ -25,12 +25,14 @@ def resnet50(
     width: float = 1.0,
     batch_norm_momentum: float = 0.99,
     weights: str | None = None,
+    fill: bool = True,
 ) -> keras.Model:
     """ResNet-50: uint8 RGB (batch, h, w, 3) to p_fake (batch, 1), 0..1.
 
     width multiplies the number of filters (at least one stays). weights: None (He initialisation,
     pictures scaled to -1..1), 'imagenet', or the path of a file in the same layout (pictures as BGR
-    minus the ImageNet mean, what such weights expect).
+    minus the ImageNet mean, what such weights expect). fill: whether they are put in; else they only
+    decide how pictures are scaled.
 
     Raises StudyError when the weights cannot be had or are of another network.
     """
@@ -51,7 +53,7 @@ def resnet50(
                 name=f"conv{stack}_block{block}",
             )
     x = layers.GlobalAveragePooling2D(name="pooled")(x)
-    if weights is not None:
+    if weights is not None and fill:
         load_weights(keras.Model(pictures, x, name="resnet50"), weights, RESNET50)
     return keras.Model(pictures, p_fake_out(x), name="resnet50")
 

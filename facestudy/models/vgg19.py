@@ -23,12 +23,14 @@ def vgg19(
     batch_norm: bool = False,
     batch_norm_momentum: float = 0.99,
     weights: str | None = None,
+    fill: bool = True,
 ) -> keras.Model:
     """VGG-19: uint8 RGB (batch, h, w, 3) to p_fake (batch, 1), 0..1.
 
     width multiplies the number of filters (at least one stays). weights: None (He initialisation,
     pictures scaled to -1..1), 'imagenet', or the path of a file in the same layout (pictures as BGR
-    minus the ImageNet mean, what such weights expect).
+    minus the ImageNet mean, what such weights expect). fill: whether they are put in; else they only
+    decide how pictures are scaled.
 
     Raises StudyError when the weights cannot be had or are of another network.
     """
@@ -49,6 +51,6 @@ def vgg19(
             x = layers.Activation("relu", name=f"{name}_relu")(x)
         x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
     x = layers.GlobalAveragePooling2D(name="pooled")(x)
-    if weights is not None:
+    if weights is not None and fill:
         load_weights(keras.Model(pictures, x, name="vgg19"), weights, VGG19)
     return keras.Model(pictures, p_fake_out(x), name="vgg19")
