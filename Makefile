@@ -8,6 +8,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 NAME := team
+UV := uv==0.13.9
+REQUIREMENTS := requirements.txt $(wildcard remotes/*.txt)
+
+# Python reads these in the environment, as they were written: neither make nor the shell expands what is in them.
+GIVEN := URL NAME SET PRESET WHAT
+$(foreach name,$(GIVEN),$(eval remote pull study: override export $(name) := $$(value $(name))))
 
 .PHONY: help env run test fuzz faults audit study retry back remote push pull calibrate bench lint format lock clean-cache
 
@@ -29,7 +35,7 @@ test: env       ## all tests, each skipped one listed with its reason
 	python -m pytest --numprocesses 2 --dist loadfile
 
 study: env      ## a preset as a DVC experiment: make study PRESET=paper SET="folder.path=/my/videos"
-	@python study.py run "$(PRESET)" $(SET)
+	@python study.py run
 
 retry: env      ## look again for the videos that a passing fault kept away (source: youtube)
 	dvc repro --force --single-item videos
@@ -38,13 +44,13 @@ back: env       ## after `make study`: main's parameters, data and results again
 	@python study.py back
 
 remote: env     ## where to share data: make remote URL=s3://bucket/study SET="endpointurl=https://…" NAME=team
-	@python remote.py set "$(URL)" --name "$(NAME)" $(SET)
+	@python remote.py set
 
 push: env       ## this clone's videos, frames, faces, crops and models to the remote
 	@python remote.py push
 
 pull: env       ## them from the remote; only the models: make pull WHAT=train
-	@python remote.py pull $(WHAT)
+	@python remote.py pull
 
 calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv
 	python calibrate.py
@@ -56,8 +62,9 @@ fuzz: env       ## hostile input in bulk, about 10 minutes: make fuzz N=20000 SE
 	python -m tests.fuzz --inputs $(or $(N),20000) --seed $(or $(SEED),1)
 
 audit: env      ## known vulnerabilities of the pinned dependencies; asks PyPI's JSON API
-	$(BIN)/pip install --quiet uv
-	uv tool run --python $(PYTHON) pip-audit==2.10.1 --requirement requirements.txt --require-hashes --disable-pip --strict
+	$(BIN)/pip install --quiet $(UV)
+	uv tool run --python $(PYTHON) pip-audit==2.10.1 --require-hashes --disable-pip --strict \
+	  $(addprefix --requirement ,$(REQUIREMENTS))
 
 faults: env     ## hurt a tiny study in every way (about an hour, as root): metrics/faults.csv
 	python -m tests.faults --write
@@ -72,7 +79,7 @@ format: env     ## put the code into its form
 	ruff format .
 
 lock: env       ## requirements.in -> requirements.txt, remotes/*.in -> remotes/*.txt, pinned with hashes
-	$(BIN)/pip install --quiet uv
+	$(BIN)/pip install --quiet $(UV)
 	uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate requirements.in -o requirements.txt
 	for kind in gs azure; do \
 	  uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --constraint requirements.txt \

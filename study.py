@@ -4,11 +4,14 @@ python study.py check                     are all settings known and sound?
 python study.py results                   print the results table; share what lies in two caches
 python study.py run NAME [KEY=VALUE ...]  presets/NAME.yaml over params.yaml, run as DVC experiment NAME
 python study.py back                      main's parameters, data and results again
+
+Without a NAME `run` takes the environment's PRESET and SET, as make gives them.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -20,6 +23,7 @@ from ruamel.yaml import YAML
 
 from calibrate import CalibrationSettings
 from facestudy.archive import StorageSettings
+from facestudy.arguments import words
 from facestudy.crops import CropSettings, Variant, check_variants
 from facestudy.duplicates import DuplicateSettings
 from facestudy.errors import StudyError
@@ -236,7 +240,7 @@ def main() -> None:
     for name in ("check", "results", "back"):
         commands.add_parser(name)
     runner = commands.add_parser("run")
-    runner.add_argument("preset")
+    runner.add_argument("preset", nargs="?")
     runner.add_argument("settings", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_args()
     try:
@@ -248,6 +252,8 @@ def main() -> None:
         elif arguments.command == "results":
             print_results()
             share_caches()
+        elif arguments.command == "run" and arguments.preset is None:
+            run_preset(os.environ.get("PRESET", ""), words("SET"))
         elif arguments.command == "run":
             run_preset(arguments.preset, arguments.settings)
         else:

@@ -8,6 +8,7 @@ passing reason is tried again by the next run, which continues a half-done file.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
@@ -161,7 +162,7 @@ def _list_by_address(item: ListSettings, settings: YoutubeSettings, cache: WorkC
 def obtain(wanted: Sequence[Link], settings: YoutubeSettings, limits: Limits, cache: WorkCache) -> Iterator[Outcome]:
     """What became of each link, in their order; two parts of one video are one download.
 
-    Raises StudyError when the disk is full. Ctrl-C ends the running downloads and keeps what they have.
+    Raises OSError when the disk is full. Ctrl-C ends the running downloads and keeps what they have.
     """
     cache.root.mkdir(parents=True, exist_ok=True)
     first: dict[str, Link] = {}
@@ -384,7 +385,7 @@ class Downloads:
         self._stopped.wait(turn - now)
 
     def fetch(self, link: Link, folder: Path, limits: Limits) -> dict[str, Any]:
-        """Download into folder; the answer of facestudy.fetch. Raises _NotThere, or StudyError on a full disk."""
+        """Download into folder; the answer of facestudy.fetch. Raises _NotThere, or OSError on a full disk."""
         request = {
             "work": "fetch",
             "url": link.url,
@@ -404,8 +405,7 @@ class Downloads:
         if "file" in answer:
             return answer
         if not answer["reason"]:
-            free = shutil.disk_usage(folder).free / 2**20
-            raise StudyError(f"{answer['detail']} while downloading ({free:.0f} MiB free); make room and run again.")
+            raise OSError(errno.ENOSPC, answer["detail"])
         raise _NotThere(answer["reason"], answer["detail"])
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from facestudy.model_settings import ModelSettings, TrainSettings
 from facestudy.models import build
 from facestudy.settings import NAME_PATTERN, check
 from facestudy.training import check_classes, fit, load_pictures, predict, subset_faces, write_history
-from stages.stage import WORK_CACHE, output_file, output_folder, read_params, run, section
+from stages.stage import WORK_CACHE, needs, output_file, output_folder, read_params, run, section
 
 SPLIT = Path("data/split.csv")
 
@@ -45,6 +45,7 @@ def main() -> str:
     backend.make_deterministic(cell.seed)
     pictures = load_pictures(crops, index.loc[split["face_id"]], WORK_CACHE / "train")
     model = build(settings)
+    needs(4 * model.count_params())
     training, validation = (subset_faces(split, subset, pictures) for subset in ("train", "validation"))
     history = fit(model, training, validation, settings, common.select_on, cell.seed)
 

@@ -78,6 +78,7 @@ def from_youtube(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
     cache = WorkCache(WORK_CACHE / "videos")
     links, repeats = youtube.wanted(settings, cache)
     print(youtube.announcement(links, repeats, settings), flush=True)
+    needs(1e9 * youtube.expected_video_gb(len(links), settings))
     rows, requests = [], []
     for outcome in youtube.obtain(links, settings, limits, cache):
         row = youtube.row(outcome)

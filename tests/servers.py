@@ -255,7 +255,7 @@ def _webdav(folder: Path) -> Iterator[Remote]:
     thread.start()
     try:
         wire = Wire(server.bind_addr[1])
-        url = f"webdav://tester@127.0.0.1:{wire.port}/team"
+        url = f"webdav://127.0.0.1:{wire.port}/team"
         yield Remote("webdav", url, store / "team", ["user=tester", f"password={PASSWORD}"], {}, wire)
     finally:
         server.stop()

@@ -238,13 +238,17 @@ def test_from_an_empty_cache_only_what_one_setting_touches_is_fetched_and_traine
     values = yaml.safe_load((other.folder / "params.yaml").read_text())
     values["models"]["second"]["learning_rate"] = 0.003
     write_params(other.folder, values)
-    before = len(team.server.wire.requests("GET"))
-    said = other.dvc("repro", "--pull", "--allow-missing")
+    before, sent = len(team.server.wire.requests("GET")), len(team.server.wire.sent)
+    other.remote("check")
+    listings = set(other.outputs().values())
+    assert set(other.cached()) == listings
+    said = other.dvc("repro", "--pull", "--allow-missing", "--no-run-cache")
     assert ran(said) == ["train@second-full-1", "evaluate@second-full", "compare", "focus"]
     paths = team.server.wire.requests("GET")[before:]
     fetched = {"".join(path.split("/")[-2:]) for path in paths if "/files/md5/" in path}
     crops = team.first.outputs()["data/crops/full"]
-    assert fetched == {crops, *team.first.files(crops)}
+    assert fetched == {*listings, *team.first.files(crops)}
+    assert b"/runs" not in team.server.wire.sent[sent:], "no list that only the remote names is believed"
     assert not {team.first.weights(model) for model in MODELS} & set(other.cached())
 
     # back to the team: the new weights and nothing else
@@ -258,6 +262,100 @@ def test_from_an_empty_cache_only_what_one_setting_touches_is_fetched_and_traine
     third.remote("pull", "models/full/second/1")
     assert third.weights("second") == other.weights("second") != team.first.weights("second")
     assert [path.name for path in (third.folder / "models/full").iterdir()] == ["second"]
+
+
+@pytest.mark.parametrize("team", ["directory"], indirect=True)
+def test_a_forged_list_is_refused_before_dvc_sees_it_and_a_missing_one_is_not_needed(team: Team) -> None:
+    other = own_settings(team, "careful")
+    listing, missing = (team.first.outputs()[path] for path in ("data/crops/full", "models/full/second/1"))
+    whole = team.first.objects()
+    entries = json.loads(whole[listing])
+    entries[0]["relpath"] = "../../../evil.txt"
+    forged = json.dumps(entries).encode()
+    team.server.write(listing, forged)
+    absent = team.server.store / "files/md5" / missing[:2] / missing[2:]
+    absent.unlink()
+    said = other.remote("check", fails=True)
+    assert f"data/crops/full ({listing}) is damaged on the remote; nothing was pulled" in said
+    team.server.write(listing, whole[listing])
+    assert "1 are neither here nor on the remote" in other.remote("check")
+    assert "0 are neither here nor on the remote" in other.remote("check", "data/crops/full")
+    absent.write_bytes(whole[missing])
+    assert set(other.cached()) == set(other.outputs().values()) - {missing}
+
+    # one that dvc.lock names
+    lock, name = other.folder / "dvc.lock", hashlib.md5(forged).hexdigest() + ".dir"
+    lock.write_text(lock.read_text().replace(listing, name))
+    place = team.server.store / "files/md5" / name[:2] / name[2:]
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(forged)
+    said = other.remote("check", fails=True)
+    place.unlink()
+    assert "'../../../evil.txt' is no file below it" in said and "Traceback" not in said
+    assert not list(team.folder.parent.rglob("evil.txt"))
+
+
+@pytest.mark.parametrize("team", ["directory"], indirect=True)
+def test_what_is_damaged_here_is_not_sent_and_removes_nothing_there(team: Team) -> None:
+    other = own_settings(team, "rotten")
+    other.remote("pull")
+    weights, listing = other.weights("second"), other.outputs()["models/full/second/1"]
+    local = other.folder / ".dvc/cache/files/md5" / weights[:2] / weights[2:]
+    held = team.server.objects()
+    local.chmod(0o644)
+    local.write_bytes(held[weights][:-1])
+    local.chmod(0o444)
+    there = {name: team.server.store / "files/md5" / name[:2] / name[2:] for name in (weights, listing)}
+    for _ in ("shorter than there", "not there at all"):
+        said = other.remote("push", fails=True)
+        path = local.relative_to(other.folder)
+        assert f"models/full/second/1/model.weights.h5 ({path}) is damaged in this clone's cache" in said
+        assert "Traceback" not in said
+        assert team.server.objects() == {name: held[name] for name in held if there.get(name, local).exists()}
+        for file in there.values():
+            file.unlink(missing_ok=True)
+    for name, file in there.items():
+        file.write_bytes(held[name])
+    local.unlink()
+    other.remote("pull")
+    other.remote("push")
+    assert team.server.objects() == held and other.cached()[weights] == held[weights]
+
+
+@pytest.mark.parametrize("team", ["directory"], indirect=True)
+def test_an_experiment_and_its_data_go_from_one_to_another(team: Team) -> None:
+    one, two, wary = (own_settings(team, name) for name in ("one", "two", "wary"))
+    said = one.dvc("exp", "run", "--pull", "--allow-missing", "-n", "slow", "-S", "models.second.learning_rate=0.0005")
+    assert "train@second-full-1" in ran(said)
+    one.dvc("exp", "push", "origin", "slow")
+    two.dvc("exp", "pull", "origin", "slow")
+    two.dvc("exp", "apply", "slow")
+    wary.dvc("exp", "pull", "--no-cache", "origin", "slow")
+    assert "models/full/second/1" in wary.dvc("exp", "apply", "slow", fails=True)
+    wary.remote("pull")
+    for other in (two, wary):
+        assert other.weights("second") == one.weights("second") != team.first.weights("second")
+        assert intact({name: other.cached()[name] for name in (other.weights("second"), *other.outputs().values())})
+        assert (other.folder / "models/full/second/1/model.weights.h5").is_file()
+        assert "up to date" in other.dvc("status")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [{"md5": "0" * 32, "relpath": "../evil.txt"}],
+        [{"md5": "0" * 32, "relpath": "/evil.txt"}],
+        [{"md5": "0" * 32, "relpath": "a/./b"}],
+        [{"md5": "../../../evil", "relpath": "a"}],
+        [{"md5": "0" * 32, "relpath": "a"}, {"md5": "1" * 32, "relpath": "a"}],
+        [{"md5": "0" * 32}],
+        ["a"],
+        7,
+    ],
+)
+def test_a_list_of_what_is_not_in_its_folder_is_none(entries: object) -> None:
+    with pytest.raises(ValueError, match=r"it is no list|no file below it|there twice"):
+        remote.listed(json.dumps(entries).encode())
 
 
 def test_results_are_made_and_compared_in_a_clone_without_data(study: Clone, tmp_path: Path) -> None:
@@ -328,7 +426,11 @@ def test_a_model_fetched_into_another_project_scores_a_picture(team: Team, tmp_p
     [
         ("s3://me:hidden@bucket/study", "has a password"),
         ("webdavs://me:hidden@host/study", "has a password"),
-        ("azure://container/study?sig=hidden", "a ?query in it"),
+        ("s3://hidden@bucket/study", "has a password, user"),
+        ("azure://container/study?sig=hidden", "?query or #fragment in it"),
+        ("webdavs://host/study#hidden", "?query or #fragment in it"),
+        ("ssh://[hidden", "URL: the address cannot be read"),
+        ("ssh://host:hidden/study", "URL: the address cannot be read"),
         ("https://host/study", "https:// is no remote this project sets up"),
         ("s3://", "names no place"),
         ("", "names no place"),
@@ -347,13 +449,68 @@ def test_an_address_that_is_none_or_holds_a_secret_is_refused(url: str, says: st
         ("pasword=hidden", "pasword is no setting of such a remote"),
         ("verify=false", "verify is no setting"),
         ("version_aware=true", "version_aware is no setting"),
-        ("endpointurl=https://me:hidden@host", "the address of endpointurl has a password in it"),
+        ("endpointurl=https://me:hidden@host", "the address of endpointurl has a password, user"),
+        ("endpointurl=https://hidden@host", "the address of endpointurl has a password, user"),
+        ("endpointurl=https://host/?token=hidden", "?query or #fragment in it"),
+        ("endpointurl=https://host/#hidden", "?query or #fragment in it"),
+        ("endpointurl=http://[hidden", "SET: endpointurl: the address cannot be read"),
+        ("endpointurl=hidden:9000", "endpointurl is no address"),
+        ("credentialpath=~nosuchuser/hidden", "SET: credentialpath: ~nosuchuser is nobody's home"),
     ],
 )
 def test_a_setting_that_is_none_is_refused(setting: str, says: str) -> None:
     with pytest.raises(StudyError) as error:
         remote.check_settings("s3", [setting])
     assert says in str(error.value) and "hidden" not in str(error.value)
+
+
+def test_only_paths_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    found = remote.check_settings("ssh", ["keyfile=~/.ssh/id", "password=~/x", "passphrase=~nosuchuser/x"])
+    assert found == {"keyfile": "/home/me/.ssh/id", "password": "~/x", "passphrase": "~nosuchuser/x"}
+    with pytest.raises(StudyError, match="URL: ~nosuchuser is nobody's home on this machine"):
+        remote.set_remote("~nosuchuser/x", "team", [])
+    assert {key for scheme in ("", *remote.PLUGINS) for key in REMOTE_SCHEMAS[scheme]} > remote.PATHS
+
+
+def test_what_is_secret_is_never_in_a_file_that_others_may_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(remote, "install", lambda plugin: None)
+    monkeypatch.setattr(Path, "chmod", lambda *_, **__: None)  # what mends it afterwards comes too late
+    remote.set_remote("s3://bucket/study", "team", ["secret_access_key=hidden"])
+    assert "hidden" in Path(".dvc/config.local").read_text()
+    assert Path(".dvc/config.local").stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_that_make_is_given_is_run(tmp_path: Path) -> None:
+    copy_project(tmp_path)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/.installed").touch()
+    hostile = "p&touch injected; $(touch injected) `touch injected` $(shell touch injected) * $HOME"
+    given = f"SET=region=eu secret_access_key='{hostile}'"
+
+    def said(*command: str) -> str:
+        done = call(tmp_path, "make", *command)
+        assert "Traceback" not in done.stderr and not (tmp_path / "injected").exists()
+        return done.stdout + done.stderr
+
+    assert "there is no default remote" in said("pull", f"WHAT={hostile}")
+    assert "presets" in said("study", f"PRESET={hostile}", given)
+    assert "names no place" in said("remote")
+    assert "is no name of a remote" in said("remote", "URL=s3://bucket/study", f"NAME={hostile}")
+    assert "SET: a quote is opened and not closed" in said("remote", "URL=s3://bucket/study", "SET=region='eu")
+    assert "mine is the default remote" in said("remote", "URL=s3://bucket/study", "NAME=mine", given)
+    found = Config(str(tmp_path / ".dvc"))["remote"]["mine"]
+    assert (found["region"], found["secret_access_key"]) == ("eu", hostile)
+
+
+def test_every_file_of_pins_is_audited_with_a_pinned_tool() -> None:
+    said = call(ROOT, "make", "--dry-run", "audit", "lock").stdout
+    assert all(f"--requirement {path.relative_to(ROOT)}" in said for path in PINS)
+    assert said.count("install --quiet uv") == len(re.findall(r"install --quiet uv==[\d.]+\n", said)) == 2
 
 
 def test_what_is_yours_outlives_the_teams_settings_and_goes_with_another_kind(
