@@ -40,12 +40,13 @@ def test_the_calibration_is_the_committed_one() -> None:
     assert between("calibration", "/calibration").strip().strip("`").strip() == found.strip()
 
 
-def test_the_faults_are_the_committed_ones() -> None:
+def test_the_faults_are_the_committed_ones_and_none_was_lost() -> None:
     table = pd.read_csv(ROOT / "metrics/faults.csv")
     text = (ROOT / "docs/reproducibility.md").read_text()
     quoted = between("faults", "/faults", text).strip().strip("`").strip("\n")
     assert quoted == table.to_string(index=False)
     assert table.loc[table["case"].str.startswith("SIG"), "tries"].sum() >= 50
+    assert (table["lost"] == 0).all()
 
 
 def test_what_it_links_to_exists() -> None:

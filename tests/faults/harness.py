@@ -95,39 +95,50 @@ class Study:
                     found.append(process)
         return found
 
-    def stage(self) -> psutil.Process | None:
-        """The running stage's process."""
+    def stage(self) -> tuple[str, psutil.Process | None]:
+        """The running stage's name and process."""
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
                 words = process.cmdline()
-                if "-m" in words and any(word.startswith("stages.") for word in words):
-                    return process
-        return None
+                names = [word.removeprefix("stages.") for word in words if word.startswith("stages.")]
+                if "-m" in words and names:
+                    return names[0], process
+        return "no stage", None
 
     def workers(self) -> list[psutil.Process]:
         """The running stage's worker processes."""
-        stage = self.stage()
-        return [] if stage is None else stage.children(recursive=True)
+        _, stage = self.stage()
+        with contextlib.suppress(psutil.Error):
+            return [] if stage is None else stage.children(recursive=True)
+        return []
 
-    def hurt(self, target: str, sign: signal.Signals) -> str:
+    def wait_for(self, stage: str, workers: bool) -> None:
+        """Wait until a stage runs, and has workers where that is asked, or the command ends."""
+        assert self.process is not None
+        while self.process.poll() is None and (self.stage()[0] != stage or (workers and not self.workers())):
+            time.sleep(0.02)
+
+    def hurt(self, target: str, sign: signal.Signals) -> tuple[str, str]:
         """Send a signal to dvc, to the stage, to one worker, or (all) to the whole group as Ctrl-C does.
 
-        Returns whom it reached; a stage stands in for a worker, dvc for a stage, where there is none.
+        Returns whom it reached, and the stage that was running; a stage stands in for a worker, dvc for a stage,
+        where there is none.
         """
         assert self.process is not None
+        name, stage = self.stage()
         if target == "all":
             os.killpg(self.process.pid, sign)
-            return "all"
+            return "all", name
         with contextlib.suppress(psutil.Error):
-            workers, stage = self.workers() if target == "worker" else [], self.stage()
-            if target == "worker" and workers:
+            workers = self.workers() if target == "worker" else []
+            if workers:
                 workers[-1].send_signal(sign)
-                return "worker"
+                return "worker", name
             if target in ("worker", "stage") and stage is not None:
                 stage.send_signal(sign)
-                return "stage"
+                return "stage", name
         self.process.send_signal(sign)
-        return "dvc"
+        return "dvc", name
 
     def outputs(self) -> dict[str, str]:
         """sha256 of everything that a run leaves: outputs and the lock."""
