@@ -172,7 +172,7 @@ def disk_full(bench: Bench) -> Iterator[tuple[str, Problems]]:
         done = study.run()
         assert done.code == 0, done.text[-2000:]
         for name in STAGES:
-            size = written(study.folder, OUTPUT_OF[name])
+            size = written(study.folder / OUTPUT_OF[name][0])
             for leave_kb in (0, size // 2048) if size > WORTH_HALVING else (0,):
                 yield "disk full", [f"{name}, {leave_kb} kB left: {text}" for text in one_full_disk(
                     bench, study, disk, name, leave_kb, size
@@ -182,10 +182,9 @@ def disk_full(bench: Bench) -> Iterator[tuple[str, Problems]]:
 WORTH_HALVING = 100_000
 
 
-def written(folder: Path, paths: list[str]) -> int:
-    """Bytes of some of a study's files, linked ones once."""
-    files = [file for path in paths for file in [folder / path, *(folder / path).rglob("*")] if file.is_file()]
-    return sum({file.stat().st_ino: file.stat().st_size for file in files}.values())
+def written(output: Path) -> int:
+    """Bytes of an output; what the work cache has of it are links."""
+    return sum(file.stat().st_size for file in [output, *output.rglob("*")] if file.is_file())
 
 
 def one_full_disk(bench: Bench, study: Study, disk: Path, name: str, leave_kb: int, size: int) -> Problems:
