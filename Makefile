@@ -58,7 +58,7 @@ calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibrat
 bench: env      ## the measured figures that the documents quote (about 10 minutes, 15 GB of disk)
 	@for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
 
-fuzz: env       ## hostile input in bulk, about 10 minutes: make fuzz N=20000 SEED=1
+fuzz: env       ## hostile input in bulk, about 5 minutes: make fuzz N=20000 SEED=1
 	python -m tests.fuzz --inputs $(or $(N),20000) --seed $(or $(SEED),1)
 
 audit: env      ## known vulnerabilities of the pinned dependencies; asks PyPI's JSON API
