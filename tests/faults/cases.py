@@ -100,7 +100,8 @@ def plan(spans: Mapping[str, float], seconds: float, count: int, seed: int, at_o
         target = ("dvc", "stage", "worker")[number % 3]
         sign = rng.choice((signal.SIGKILL, signal.SIGTERM))
         stages = WORKING if target == "worker" else STAGES
-        stage = stages[turn % len(stages)]
+        step = max(1, 3 * len(stages) // count)  # a few kills are spread over the stages too
+        stage = stages[(turn * step + number % 3 * (step - 1)) % len(stages)]
         if target != "dvc":
             kills.append(Kill(target, sign, stage, rng.uniform(0, at_once * spans[stage])))
         elif turn % 4 < 2:
