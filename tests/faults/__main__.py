@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -28,6 +29,8 @@ def main() -> None:
     parser.add_argument("--cases", default=",".join(["kills", "ctrl_c", *CASES]))
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    # A job in the background ignores Ctrl-C, and so would the runs that are to be hurt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     start = time.monotonic()
     rows = []
     with tempfile.TemporaryDirectory(prefix="faults-") as name:

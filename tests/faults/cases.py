@@ -158,6 +158,8 @@ def ctrl_c(bench: Bench, seed: int) -> Iterator[tuple[str, Problems]]:
         study.hurt("all", signal.SIGINT)
         done = study.finish()
         problems = [f"still at work: {line}" for line in gone_within(study, 10)]
+        if done.code == 0:
+            problems.append("it took no notice")
         if "/stages/" in done.text and "Traceback" in done.text:
             problems.append("a traceback was shown")
         problems += bench.mended(study)
