@@ -1,199 +1,266 @@
-"""How often 95 % intervals hold the truth, on made-up clustered faces whose truth is known.
+"""How often 95 % intervals hold the truth, on simulated studies whose truth is known.
 
-    python -m benchmarks.interval_coverage [--repeats 1000] [--resamples 500]
+    python -m benchmarks.interval_coverage [--repeats 1000]
 
-Four tables: rival intervals for accuracy and AUC; the interval in use for every metric; the same with
-few and with unequal groups; how often the paired comparison calls a difference where there is none.
-What came out is in docs/statistics.md.
+Tables: candidate intervals for new trainings on new groups; the interval in use for every metric;
+few and unequal groups; how often the comparison reports a difference where there is none; what the
+seeds of two variants have in common (nested or crossed); how often a difference as large as the
+smallest detectable one is found. docs/statistics.md quotes them.
 
-A face's score is normal: a shift for its class that gives the wanted AUC, plus effects of its group
-and its video, which make up the intraclass correlation, plus its own noise; p_fake is its logistic.
-The designs are `twins` (each group holds a real and a fake video, as the sample does), `apart` (each
-group is one video, every second one fake), `uneven` (1 to 9 such pairs of videos a group, most have
-few) and `lopsided` (the first group holds as much as all others together).
+A face's score is normal: a shift for its class, plus an effect of the training on that shift, plus
+effects of its group and its video, which make up the intraclass correlation, plus noise; p_fake is
+its logistic. A part of every effect is shared by all trainings and variants. The groups are `twins`
+(each holds a real and a fake video, as the sample does), `apart` (each is one video, every second one
+fake), `uneven` (1 to 9 such pairs of videos a group, most have few) and `lopsided` (the first group
+holds as much as all others together). The variance of the metric between trainings is given as a
+multiple of its variance over groups (`training variance`).
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import expit
-from scipy.stats import norm, t
+from scipy.optimize import brentq
+from scipy.special import expit, stdtrit
+from scipy.stats import norm
 
-from facestudy.intervals import EvaluateSettings, differences, draw_groups, estimates
-from facestudy.metrics import NAMES, FloatArray, Scores, point_metrics, resampled_metrics
+from facestudy.intervals import EvaluateSettings, Spread, differences, estimates
+from facestudy.metrics import NAMES, FloatArray, Scores, group_metrics, point_metrics
+from facestudy.obuchowski_rockette import jackknife_covariance, parts_of_difference, parts_of_mean, total
 
 LEVEL = 0.95
 CORRELATION = 0.6
 FACES_PER_GROUP = 8
-AREAS = (0.5, 0.75, 0.9, 0.98, 0.995)
-DESIGNS = ("twins", "apart")
+SHARED = 0.5
+"""Part of the variance of group, video and face effects that all trainings have in common."""
+COMPARED = ("accuracy", "auc")
+SETTINGS = EvaluateSettings(confidence=LEVEL)
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(81)
 
 
-def made_up_scores(
-    rng: np.random.Generator, design: str, groups: int, area: float, detectors: int = 1, shared: float = 0.5
-) -> list[Scores]:
-    """Results of equally good detectors on the same clustered faces.
+@dataclass(frozen=True)
+class Study:
+    """What is simulated.
 
-    area: the AUC of each in the population. shared: how much of the variance of group and video
-    effects the detectors have in common.
+    area: AUC, mean over trainings. training_variance: of the AUC between trainings, as a multiple of
+    its variance over groups. in_common: correlation of the effects of trainings with the same seed on
+    two variants. skewed: the effects of trainings are those of an exponential distribution, so that
+    few trainings are much worse than the others. second_variance: training_variance of the second
+    variant, where it differs.
     """
-    if design == "apart":
-        group = video = np.repeat(np.arange(groups), FACES_PER_GROUP)
+
+    design: str = "twins"
+    groups: int = 40
+    area: float = 0.9
+    seeds: int = 5
+    training_variance: float = 0.5
+    in_common: float = 0.0
+    skewed: bool = False
+    second_area: float | None = None
+    second_variance: float | None = None
+
+    def sides(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """(AUC, training variance) of the two variants."""
+        first = (self.area, self.training_variance)
+        return first, (
+            first[0] if self.second_area is None else self.second_area,
+            first[1] if self.second_variance is None else self.second_variance,
+        )
+
+
+def shift_of(area: float, effect: float) -> float:
+    """The shift between the classes for which AUC, mean over normal training effects of this sd, is `area`."""
+    return float(norm.ppf(area) * np.sqrt(2 + effect**2))
+
+
+def sd_over_trainings(area: float, effect: float) -> float:
+    """Standard deviation of the AUC over normal training effects on the shift, by quadrature."""
+    areas = norm.cdf((shift_of(area, effect) + effect * NODES) / np.sqrt(2))
+    weights = WEIGHTS / WEIGHTS.sum()
+    return float(np.sqrt(weights @ areas**2 - (weights @ areas) ** 2))
+
+
+@functools.cache
+def group_variance(design: str, groups: int, area: float) -> float:
+    """Variance of the AUC over groups that all trainings share (cov2), from simulated studies without other effects."""
+    rng = np.random.default_rng([groups, round(1000 * area), 9])
+    study = Study(design, groups, area, seeds=2, training_variance=0)
+    found = []
+    for _ in range(60):
+        scores = simulate(rng, study)[0]
+        left_out = group_metrics(scores, ["auc"], 1 - np.eye(groups, dtype=np.int8))["auc"]
+        found.append(jackknife_covariance(left_out)[0, 1])
+    return float(np.mean(found))
+
+
+@functools.cache
+def training_effect(design: str, groups: int, area: float, multiple: float) -> float:
+    """Standard deviation of the effects of trainings on the shift."""
+    if multiple == 0:
+        return 0.0
+    wanted = np.sqrt(multiple * group_variance(design, groups, area))
+    return float(brentq(lambda effect: sd_over_trainings(area, effect) - wanted, 1e-6, 20))
+
+
+def simulate(rng: np.random.Generator, study: Study) -> list[Scores]:
+    """Results of one study: two variants on the same faces, `seeds` trainings each."""
+    if study.design == "apart":
+        group = video = np.repeat(np.arange(study.groups), FACES_PER_GROUP)
         fake = group % 2 == 1
     else:
-        pairs = np.ones(groups, dtype=int)
-        if design == "uneven":
-            pairs = np.minimum(9, rng.geometric(0.4, groups))
-        elif design == "lopsided":
-            pairs[0] = groups - 1
+        pairs = np.ones(study.groups, dtype=int)
+        if study.design == "uneven":
+            pairs = np.minimum(9, rng.geometric(0.4, study.groups))
+        elif study.design == "lopsided":
+            pairs[0] = study.groups - 1
         video = np.repeat(np.arange(2 * pairs.sum()), FACES_PER_GROUP // 2)
-        group = np.repeat(np.arange(groups), FACES_PER_GROUP * pairs)
+        group = np.repeat(np.arange(study.groups), FACES_PER_GROUP * pairs)
         fake = video % 2 == 1
-    shift = np.sqrt(2) * norm.ppf(area) * (fake - 0.5)
+    videos = int(video.max()) + 1
 
-    def cluster_effect() -> FloatArray:
-        effects = rng.normal(size=groups)[group] + rng.normal(size=int(video.max()) + 1)[video]
-        return effects * np.sqrt(CORRELATION / 2)
+    def effects(rows: int) -> FloatArray:
+        of_clusters = rng.normal(size=(rows, study.groups))[:, group] + rng.normal(size=(rows, videos))[:, video]
+        of_faces = rng.normal(size=(rows, len(group)))
+        return of_clusters * np.sqrt(CORRELATION / 2) + of_faces * np.sqrt(1 - CORRELATION)
 
-    common = cluster_effect()
+    common = effects(1)
+    drawn = _training_effects(rng, (2, study.seeds), study.skewed)
+    same = _training_effects(rng, (1, study.seeds), study.skewed)
+    drawn = np.sqrt(study.in_common) * same + np.sqrt(1 - study.in_common) * drawn
     found = []
-    for _ in range(detectors):
-        own = rng.normal(size=len(group)) * np.sqrt(1 - CORRELATION)
-        effect = np.sqrt(shared) * common + np.sqrt(1 - shared) * cluster_effect()
-        found.append(Scores(fake, expit(shift + effect + own)[None], video, group))
+    for (area, variance), of_seeds in zip(study.sides(), drawn, strict=True):
+        effect = training_effect(study.design, study.groups, area, variance) if variance else 0.0
+        shift = shift_of(area, effect) + effect * of_seeds[:, None]
+        latent = shift * (fake - 0.5) + np.sqrt(SHARED) * common + np.sqrt(1 - SHARED) * effects(study.seeds)
+        found.append(Scores(fake, expit(latent), video, group))
     return found
 
 
-def truth(area: float, faces: int = 400_000) -> dict[str, float]:
-    """Metrics of such a detector on the whole population: a very large sample of unrelated faces."""
+def _training_effects(rng: np.random.Generator, shape: tuple[int, int], skewed: bool) -> FloatArray:
+    return 1 - rng.exponential(size=shape) if skewed else rng.normal(size=shape)
+
+
+@functools.cache
+def truth(study: Study, side: int = 0) -> dict[str, float]:
+    """Accuracy and AUC of the training procedure on the whole population."""
+    area, variance = study.sides()[side]
+    effect = training_effect(study.design, study.groups, area, variance) if variance else 0.0
+    if study.skewed:
+        rng = np.random.default_rng(3)
+        shifts = shift_of(area, effect) + effect * _training_effects(rng, (1, 400_000), True)[0]
+        return {"accuracy": float(norm.cdf(shifts / 2).mean()), "auc": float(norm.cdf(shifts / np.sqrt(2)).mean())}
+    return {"accuracy": float(norm.cdf(shift_of(area, effect) / np.sqrt(4 + effect**2))), "auc": area}
+
+
+@functools.cache
+def truth_of_all(area: float, faces: int = 400_000) -> dict[str, float]:
+    """Every metric without effects of trainings: a very large sample of unrelated faces."""
     rng = np.random.default_rng(0)
     fake = np.arange(faces) % 2 == 1
-    p_fake = expit(rng.normal(size=faces) + np.sqrt(2) * norm.ppf(area) * (fake - 0.5))
-    exact = {"accuracy": norm.cdf(norm.ppf(area) / np.sqrt(2)), "auc": area}
-    return point_metrics(fake, p_fake) | {name: float(value) for name, value in exact.items()}
+    p_fake = expit(rng.normal(size=faces) + shift_of(area, 0) * (fake - 0.5))
+    exact = {"accuracy": float(norm.cdf(norm.ppf(area) / np.sqrt(2))), "auc": area}
+    return point_metrics(fake, p_fake) | exact
 
 
-def rival_intervals(scores: Scores, resamples: int, seed: int) -> dict[tuple[str, str], tuple[float, float]]:
-    """(metric, method) -> 95 % interval for accuracy and AUC, from the same resamples."""
-    names = ("accuracy", "auc")
-    settings = EvaluateSettings(resamples=resamples, confidence=LEVEL, seed=seed)
-    drawn = draw_groups(scores, settings)
-    groups = scores.groups
-    once = np.ones((1, groups), np.uint16)
-    value = {name: v[0] for name, v in resampled_metrics(scores, once, names).items()}
-    values = resampled_metrics(scores, drawn, names)
-    left_out = resampled_metrics(scores, 1 - np.eye(groups, dtype=np.int8), names)
-    errors, errors_drawn = standard_errors(scores, once), standard_errors(scores, drawn)
-    in_use = estimates(scores, drawn, settings, names)
-    tails = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    found: dict[tuple[str, str], FloatArray] = {}
-    for name in names:
-        v, spread = value[name], values[name].std(ddof=1) * np.sqrt(groups / (groups - 1))
-        found[name, "percentile"] = np.quantile(values[name], tails)
-        found[name, "bca"] = _bca(v, values[name], left_out[name], tails)
-        found[name, "studentised"] = _studentised(v, errors[name][0], values[name], errors_drawn[name], tails)
-        found[name, "t"] = v + t.ppf(tails, groups - 1) * spread
-        found[name, "logit t"] = _logit_t(v, spread, groups, tails)
-        found[name, "in use"] = np.array([in_use[name].low, in_use[name].high])
-    return {key: (float(ends[0]), float(ends[1])) for key, ends in found.items()}
+CANDIDATES = ("groups only", "hillis", "hillis, logit", "in use")
 
 
-def _bca(value: float, drawn: FloatArray, left_out: FloatArray, tails: FloatArray) -> FloatArray:
-    """Bias-corrected and accelerated (Efron 1987), ties counted half."""
-    below = (drawn < value).mean() + (drawn == value).mean() / 2
-    bias = norm.ppf(np.clip(below, 0.5 / len(drawn), 1 - 0.5 / len(drawn)))
-    pull = left_out.mean() - left_out
-    scale = (pull**2).sum() ** 1.5
-    acceleration = (pull**3).sum() / (6 * scale) if scale > 0 else 0.0
-    z = bias + norm.ppf(tails)
-    return np.quantile(drawn, norm.cdf(bias + z / (1 - acceleration * z)))
+def candidate_intervals(scores: Scores) -> dict[tuple[str, str], tuple[float, float]]:
+    """(metric, candidate) -> 95 % interval, for accuracy and AUC."""
+    values = group_metrics(scores, COMPARED)
+    left_out = group_metrics(scores, COMPARED, 1 - np.eye(scores.groups, dtype=np.int8))
+    in_use = estimates(scores, SETTINGS, COMPARED)
+    found = {}
+    for name in COMPARED:
+        seeds = values[name][:, 0]
+        parts = parts_of_mean(seeds, jackknife_covariance(left_out[name]))
+        error, freedom = total(parts)
+        step = -stdtrit(freedom, (1 - LEVEL) / 2) * error
+        now = in_use[name]
+        found[name, "groups only"] = (now.groups_low, now.groups_high)
+        found[name, "hillis"] = (now.value - step, now.value + step)
+        found[name, "hillis, logit"] = Spread(tuple(parts), scores.groups, (0, 1), True).interval(now.value, LEVEL)
+        found[name, "in use"] = (now.low, now.high)
+    return found
 
 
-def _studentised(value: float, error: float, drawn: FloatArray, errors: FloatArray, tails: FloatArray) -> FloatArray:
-    usable = errors > 1e-12
-    if error < 1e-12 or not usable.any():
-        return np.array([value, value])
-    return value - np.quantile((drawn[usable] - value) / errors[usable], tails[::-1]) * error
-
-
-def _logit_t(value: float, error: float, groups: int, tails: FloatArray) -> FloatArray:
-    if not 0 < value < 1:
-        return np.array([value, value])
-    step = t.ppf(tails, groups - 1) * error / (value * (1 - value))
-    return expit(np.log(value / (1 - value)) + step)
-
-
-def standard_errors(scores: Scores, drawn: np.ndarray) -> dict[str, FloatArray]:
-    """Linearised standard errors in each resample; for the AUC Obuchowski 1997 (clustered DeLong)."""
-    m, group, groups = drawn.astype(float), scores.group, scores.groups
-    fake, p_fake = scores.fake, scores.p_fake[0]
-    right = np.bincount(group, weights=(p_fake > 0.5) == fake, minlength=groups)
-    faces = np.bincount(group, minlength=groups)
-    accuracy = (m @ right) / (m @ faces)
-    influence = (right - accuracy[:, None] * faces) / (m @ faces)[:, None]
-    errors = {"accuracy": np.sqrt((m * influence**2).sum(axis=1))}
-    above = np.sign(p_fake[fake][:, None] - p_fake[~fake]) / 2 + 0.5
-    of_fake = np.eye(groups)[group[fake]]
-    of_real = np.eye(groups)[group[~fake]]
-    wins = of_fake.T @ above @ of_real
-    fakes, reals = m @ of_fake.sum(axis=0), m @ of_real.sum(axis=0)
-    area = ((m @ wins) * m).sum(axis=1) / (fakes * reals)
-    influence = (m @ wins.T + m @ wins) / (fakes * reals)[:, None] - area[:, None] * (
-        of_fake.sum(axis=0) / fakes[:, None] + of_real.sum(axis=0) / reals[:, None]
-    )
-    errors["auc"] = np.sqrt((m * influence**2).sum(axis=1))
-    return errors
-
-
-def rival_coverage(design: str, groups: int, area: float, repeats: int, resamples: int) -> dict[tuple[str, str], float]:
-    """(metric, method) -> share of the intervals that hold the truth."""
-    rng = np.random.default_rng([groups, round(1000 * area)])
-    true = truth(area)
+def candidate_coverage(study: Study, repeats: int) -> dict[tuple[str, str], float]:
+    """(metric, candidate) -> share of the intervals that hold the truth."""
+    rng = _generator(study, 0)
+    true = truth(study)
     held: dict[tuple[str, str], int] = {}
-    for repeat in range(repeats):
-        (scores,) = made_up_scores(rng, design, groups, area)
-        for key, (low, high) in rival_intervals(scores, resamples, repeat).items():
+    for _ in range(repeats):
+        for key, (low, high) in candidate_intervals(simulate(rng, study)[0]).items():
             held[key] = held.get(key, 0) + (low <= true[key[0]] <= high)
     return {key: count / repeats for key, count in held.items()}
 
 
-def coverage(
-    design: str,
-    groups: int,
-    area: float,
-    repeats: int,
-    resamples: int,
-    names: Sequence[str] = NAMES,
-) -> dict[str, float]:
-    """Share of the intervals in use that hold the truth, for each metric."""
-    rng = np.random.default_rng([groups, round(1000 * area), 1])
-    true = truth(area)
+def coverage(study: Study, repeats: int, names: Sequence[str] = COMPARED) -> dict[str, float]:
+    """Share of the intervals in use that hold the truth; of those by groups where there is one seed."""
+    rng = _generator(study, 1)
+    true = truth(study) if set(names) <= set(COMPARED) else truth_of_all(study.area)
     held = dict.fromkeys(names, 0)
-    for repeat in range(repeats):
-        (scores,) = made_up_scores(rng, design, groups, area)
-        settings = EvaluateSettings(resamples=resamples, confidence=LEVEL, seed=repeat)
-        for name, found in estimates(scores, draw_groups(scores, settings), settings, names).items():
-            held[name] += found.low <= true[name] <= found.high
+    for _ in range(repeats):
+        for name, found in estimates(simulate(rng, study)[0], SETTINGS, names).items():
+            low, high = (found.low, found.high) if study.seeds > 1 else (found.groups_low, found.groups_high)
+            held[name] += low <= true[name] <= high
     return {name: count / repeats for name, count in held.items()}
 
 
-def false_alarms(
-    design: str, groups: int, area: float, shared: float, repeats: int, resamples: int
-) -> dict[str, float]:
-    """How often two equally good detectors are said to differ (p < .05), for accuracy and AUC."""
-    rng = np.random.default_rng([groups, round(1000 * area), 2])
-    called = {"accuracy": 0, "auc": 0}
-    for repeat in range(repeats):
-        first, second = made_up_scores(rng, design, groups, area, detectors=2, shared=shared)
-        settings = EvaluateSettings(resamples=resamples, confidence=LEVEL, seed=repeat)
-        found = differences(first, second, draw_groups(first, settings), settings, list(called))
-        for name in called:
-            called[name] += found[name].p < 1 - LEVEL
-    return {name: count / repeats for name, count in called.items()}
+def comparisons(study: Study, repeats: int) -> dict[str, dict[str, float]]:
+    """Of the comparison in use, for accuracy and AUC: how often p < .05, and how often the interval holds the truth.
+
+    `crossed` is how often p < .05 if trainings with the same seed are taken for the same reader.
+    """
+    rng = _generator(study, 2)
+    true = [truth(study, side) for side in (0, 1)]
+    counts = {name: {"called": 0.0, "crossed": 0.0, "held": 0.0, "groups only": 0.0} for name in COMPARED}
+    for _ in range(repeats):
+        first, second = simulate(rng, study)
+        for name, found in differences(first, second, SETTINGS, COMPARED).items():
+            counts[name]["called"] += found.p < 1 - LEVEL
+            counts[name]["groups only"] += found.groups_p < 1 - LEVEL
+            counts[name]["held"] += found.low <= true[1][name] - true[0][name] <= found.high
+            counts[name]["crossed"] += _crossed(first, second, found.spread, name) < 1 - LEVEL
+    return {name: {key: count / repeats for key, count in of.items()} for name, of in counts.items()}
+
+
+def _crossed(first: Scores, second: Scores, spread: Spread, name: str) -> float:
+    """p if the trainings were crossed with the variants."""
+    sides = (first, second)
+    without = 1 - np.eye(first.groups, dtype=np.int8)
+    values = np.stack([group_metrics(scores, [name])[name][:, 0] for scores in sides])
+    left_out = np.stack([group_metrics(scores, [name], without)[name] for scores in sides])
+    freedom = spread.parts[-1].freedom
+    parts = parts_of_difference(values, jackknife_covariance(left_out), freedom, "crossed")
+    return replace(spread, parts=tuple(parts)).p_of_zero(float(values[1].mean() - values[0].mean()))
+
+
+def power_at_detectable(study: Study, repeats: int) -> dict[str, float]:
+    """How often p < .05 where the true difference of AUC is the smallest detectable one, the median over studies."""
+    rng = _generator(study, 3)
+    null = replace(study, second_area=study.area)
+    smallest = float(
+        np.median(
+            [
+                differences(*simulate(rng, null), SETTINGS, ["auc"])["auc"].spread.detectable(1 - LEVEL)
+                for _ in range(max(20, repeats // 10))
+            ]
+        )
+    )
+    shifted = replace(study, second_area=study.area - smallest)
+    called = sum(differences(*simulate(rng, shifted), SETTINGS, ["auc"])["auc"].p < 1 - LEVEL for _ in range(repeats))
+    return {"detectable": smallest, "power": called / repeats}
+
+
+def _generator(study: Study, use: int) -> np.random.Generator:
+    numbers = [study.groups, round(1000 * study.area), study.seeds, round(100 * study.training_variance), use]
+    return np.random.default_rng(numbers)
 
 
 def _row(cells: Iterable[object]) -> None:
@@ -206,48 +273,87 @@ def _head(cells: Sequence[object]) -> None:
     _row(["---"] * len(cells))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="coverage of intervals on made-up clustered faces")
-    parser.add_argument("--repeats", type=int, default=1000, help="made-up studies per row")
-    parser.add_argument("--resamples", type=int, default=500, help="bootstrap resamples per interval")
-    arguments = parser.parse_args()
-    repeats, resamples = arguments.repeats, arguments.resamples
-    begin = time.perf_counter()
+def _candidate_tables(repeats: int) -> None:
+    print(f"Coverage of nominal 95 % intervals for new trainings on new groups, %, {repeats} studies a row\n")
+    _head(["metric", "design", "groups", "seeds", "training variance", "AUC", *CANDIDATES])
+    grid = [
+        Study(design, groups, area, seeds, variance)
+        for design in ("twins", "apart")
+        for groups, seeds in ((20, 3), (40, 3), (40, 5), (100, 10))
+        for variance in (0.0, 0.5, 2.0)
+        for area in (0.5, 0.9, 0.98)
+    ]
+    lowest, highest = dict.fromkeys(CANDIDATES, 1.0), dict.fromkeys(CANDIDATES, 0.0)
+    for study in grid:
+        held = candidate_coverage(study, repeats)
+        for name in COMPARED:
+            cells = [name, study.design, study.groups, study.seeds, f"{study.training_variance:g}", f"{study.area:g}"]
+            _row([*cells, *(held[name, candidate] for candidate in CANDIDATES)])
+        for (_, candidate), share in held.items():
+            lowest[candidate] = min(lowest[candidate], share)
+            highest[candidate] = max(highest[candidate], share)
+    _row(["range", *[""] * 5, *(f"{100 * lowest[c]:.1f} to {100 * highest[c]:.1f}" for c in CANDIDATES)])
 
-    methods = ("percentile", "bca", "studentised", "t", "logit t", "in use")
-    print(f"Coverage of nominal 95 % intervals, %, {repeats} made-up studies a row\n")
-    _head(["metric", "design", "groups", "population AUC", *methods])
-    for design in DESIGNS:
-        for groups in (20, 40):
-            for area in AREAS:
-                held = rival_coverage(design, groups, area, repeats, resamples)
-                for name in ("accuracy", "auc"):
-                    _row([name, design, groups, f"{area:g}", *(held[name, method] for method in methods)])
+    print("\nFew groups, few seeds, unequal groups, and trainings of which few are much worse (skewed), %\n")
+    _head(["design", "groups", "seeds", "training variance", "AUC", *COMPARED])
+    for study in (
+        *(Study(d, g, a, 2, v) for d in ("twins", "apart") for g in (8, 20) for v in (0.5, 2.0) for a in (0.75, 0.98)),
+        *(Study("twins", 8, a, 5, 0.5) for a in (0.75, 0.98)),
+        *(Study(d, 24, a, 5, 0.5) for d in ("uneven", "lopsided") for a in (0.75, 0.98)),
+        *(Study("twins", 40, a, s, 2.0, skewed=True) for s in (3, 5, 10) for a in (0.75, 0.9)),
+    ):
+        held_now = coverage(study, repeats)
+        variance = f"{study.training_variance:g}{', skewed' if study.skewed else ''}"
+        cells = [study.design, study.groups, study.seeds, variance, f"{study.area:g}"]
+        _row([*cells, *(held_now[name] for name in COMPARED)])
 
-    print("\nCoverage of the interval in use, every metric, %\n")
-    _head(["design", "groups", "population AUC", *NAMES])
-    for design in DESIGNS:
+    print("\nThese trained models on new groups (one seed, secondary interval), every metric, %\n")
+    _head(["design", "groups", "AUC", *NAMES])
+    for design in ("twins", "apart"):
         for area in (0.75, 0.9, 0.98):
-            held_now = coverage(design, 24, area, repeats, resamples)
+            held_now = coverage(Study(design, 24, area, 1, 0.0), repeats, NAMES)
             _row([design, 24, f"{area:g}", *(held_now[name] for name in NAMES)])
 
-    print("\nThe same with few groups and with unequal groups, %\n")
-    _head(["design", "groups", "population AUC", "accuracy", "auc"])
-    for design, groups in (
-        *((design, groups) for groups in (4, 8, 12) for design in DESIGNS),
-        *((design, groups) for design in ("uneven", "lopsided") for groups in (12, 24)),
-    ):
-        for area in (0.75, 0.9, 0.98):
-            held_now = coverage(design, groups, area, repeats, resamples, ("accuracy", "auc"))
-            _row([design, groups, f"{area:g}", held_now["accuracy"], held_now["auc"]])
 
-    print("\nDifferences called at 5 % where there is none, %\n")
-    _head(["design", "groups", "population AUC", "effects shared", "accuracy", "auc"])
-    for design in DESIGNS:
-        for area in (0.5, 0.75, 0.9, 0.98):
-            for shared in (0.0, 0.5):
-                called = false_alarms(design, 24, area, shared, repeats, resamples)
-                _row([design, 24, f"{area:g}", f"{shared:g}", called["accuracy"], called["auc"]])
+def _comparison_tables(repeats: int) -> None:
+    print("\nTwo equally good variants: p < .05, %; by the nested analysis in use, the crossed one, groups only\n")
+    heads = [f"{name}, {kind}" for name in COMPARED for kind in ("nested", "crossed", "groups only")]
+    _head(["design", "groups", "seeds", "training variance", "in common", "AUC", *heads])
+    for study in (
+        *(
+            Study(d, g, a, s, v)
+            for d in ("twins", "apart")
+            for g, s in ((20, 3), (40, 5))
+            for v in (0.0, 0.5, 2.0)
+            for a in (0.75, 0.9, 0.98)
+        ),
+        *(Study("twins", 40, 0.9, s, v, in_common=0.5) for s in (3, 5) for v in (0.5, 2.0)),
+        *(Study("twins", 40, 0.9, s, 2.0, second_variance=0.0) for s in (3, 5)),
+        *(Study("twins", 40, 0.9, s, 2.0, skewed=True) for s in (3, 5)),
+    ):
+        found = comparisons(study, repeats)
+        variance = f"{study.training_variance:g}"
+        variance += "" if study.second_variance is None else f" and {study.second_variance:g}"
+        variance += ", skewed" if study.skewed else ""
+        cells = [study.design, study.groups, study.seeds, variance, f"{study.in_common:g}", f"{study.area:g}"]
+        _row([*cells, *(found[name][kind] for name in COMPARED for kind in ("called", "crossed", "groups only"))])
+
+    print("\nDifferent variants: coverage of the interval of the difference, power at the smallest detectable one, %\n")
+    _head(["groups", "seeds", "training variance", "AUC", "coverage", "detectable", "power there"])
+    for study in (Study("twins", g, 0.9, s, v) for g, s in ((20, 3), (40, 5)) for v in (0.0, 0.5, 2.0)):
+        held = comparisons(replace(study, second_area=0.8), repeats)["auc"]["held"]
+        found_power = power_at_detectable(study, repeats)
+        cells = [study.groups, study.seeds, f"{study.training_variance:g}", f"{study.area:g} and .8"]
+        _row([*cells, held, f"{found_power['detectable']:.3f}", found_power["power"]])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="coverage of intervals on simulated studies")
+    parser.add_argument("--repeats", type=int, default=1000, help="simulated studies per row")
+    arguments = parser.parse_args()
+    begin = time.perf_counter()
+    _candidate_tables(arguments.repeats)
+    _comparison_tables(arguments.repeats)
     print(f"\n{time.perf_counter() - begin:.0f} s")
 
 

@@ -1,74 +1,96 @@
-"""How sure the metrics are: intervals and paired comparisons by a bootstrap over groups.
+"""How sure the metrics are: intervals and paired comparisons for new test groups and new trainings.
 
-Faces of one video, and videos of one person, are not independent; groups are. A resample draws as
-many groups as there are, with replacement, and keeps everything in them, for all seeds and for both
-sides of a comparison alike. What is resampled is the mean of a metric over the seeds, so the
-intervals hold for the mean of the trained models at hand on new groups; how much another seed
-matters is told by the standard deviation between seeds.
+Two things vary that a study would like to generalise over. Faces of one video, and videos of one
+person, are not independent; groups are, so groups are the cases that are sampled. A training with
+another seed gives another detector, so trainings are sampled too. Every metric is reported as its
+mean over the trainings, with two intervals:
 
-The interval is a t interval on the logit scale of the metric's range, with
+- `low`, `high`: new trainings on new groups. The variance is that of Obuchowski and Rockette, see
+  `facestudy.obuchowski_rockette`. It needs two trainings; with one, there is no such interval.
+- `groups_low`, `groups_high`: these trained models on new groups.
 
-- the bootstrap's standard error, times sqrt(G / (G - 1)) as it divides by G, brought to the logit
-  scale by the derivative there (delta method);
-- degrees of freedom 2 (G - 1) / (k - 1), k the kurtosis of the groups' influences (Satterthwaite's
-  approximation: the variance of a variance of G values is about (k - 1) / G times its square), from
-  1 to G - 1. Where one or two groups hold all the errors, there is little to estimate a variance
-  from, whatever G is.
+Both are t intervals on the logit scale of the metric's range, brought there by the derivative (delta
+method). Variances over groups come from the jackknife over whole groups. Their degrees of freedom are
+2 (G - 1) / (k - 1), k the kurtosis of the groups' influences (Satterthwaite's approximation: the
+variance of a variance of G values is about (k - 1) / G times its square), from 1 to G - 1. Where one
+or two groups hold all the errors, there is little to estimate a variance from, whatever G is.
 
-It was chosen by simulated coverage among percentile, BCa, studentised and other intervals; the
-figures, and `python -m benchmarks.interval_coverage` that prints them, are in docs/statistics.md.
+Where the groups show no variation at all (a perfect classifier, or one with a constant output), or a
+class lies in one group only, the interval is at least the one from (1 - q) value + q worst to
+(1 - q) value + q best, q = 1 - (alpha / 2)^(1 / n): as many unlike groups as n groups may fail to
+show, at their worst and best (Clopper & Pearson 1934 with no failure among n; close to the "rule of
+three", 3 / n). n counts the groups of the class that has fewer.
 
-Where resampling shows no variation at all (a perfect classifier; one that says the same of
-everything), or a class lies in one group only, certainty must not be pretended. There the interval
-reaches from (1 - q) value + q worst to (1 - q) value + q best, q = 1 - (alpha / 2)^(1 / n): as many
-unlike groups as n groups may fail to show, at their worst and best (Clopper & Pearson 1934 with no
-failure among n; close to the "rule of three", 3 / n). n counts the groups of the class that has fewer.
+Simulated coverage, and the candidates among which these intervals were chosen, are in
+docs/statistics.md; `python -m benchmarks.interval_coverage` prints them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from scipy.special import expit, logit, stdtr, stdtrit
 
-from facestudy.metrics import NAMES, RANGES, FloatArray, Scores, resampled_metrics
+from facestudy.metrics import NAMES, RANGES, FloatArray, Scores, group_metrics
+from facestudy.obuchowski_rockette import Part, jackknife_covariance, parts_of_difference, parts_of_mean, total
 from facestudy.settings import Section
-
-CountArray = npt.NDArray[np.uint16]
 
 FEW_GROUPS = 20
 """With fewer test groups than this, tables carry a warning."""
+POWER = 0.8
+"""Of the smallest difference that a study can detect."""
 NO_VARIATION = 1e-10
 
 
 class EvaluateSettings(Section):
     """The section `evaluate` of the settings."""
 
-    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 2000
     confidence: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.95
-    seed: Annotated[int, Field(ge=0)] = 1
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric, mean over seeds, with its interval; seed_sd is 0 where there is one seed only."""
+    """A metric, mean over trainings, with its intervals.
+
+    Attributes
+    ----------
+    value : float
+    low, high : float
+        For new trainings on new groups; NaN where there is one training.
+    groups_low, groups_high : float
+        For these trained models on new groups.
+    seed_sd : float
+        Standard deviation between trainings; 0 where there is one.
+    """
 
     value: float
     low: float
     high: float
+    groups_low: float
+    groups_high: float
     seed_sd: float
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of one result less that of another on the same test faces, each a mean over seeds.
+    """A metric of one result minus that of another on the same test faces, each a mean over trainings.
 
-    p belongs to the interval: it is below 1 - confidence exactly when the interval leaves out 0.
+    Attributes
+    ----------
+    first, second, value : float
+        ``value = second - first``.
+    low, high, p : float
+        For new trainings on new groups; NaN where there is one training. `p` is below 1 - confidence
+        exactly when the interval excludes 0.
+    groups_low, groups_high, groups_p : float
+        For these trained models on new groups.
+    spread : Spread
+        What `low`, `high` and `p` were computed from; that of the groups where there is one training.
     """
 
     first: float
@@ -77,67 +99,147 @@ class Difference:
     low: float
     high: float
     p: float
+    groups_low: float
+    groups_high: float
+    groups_p: float
+    spread: Spread
 
 
-def draw_groups(scores: Scores, settings: EvaluateSettings) -> CountArray:
-    """(resamples, groups): how often each group stands in each resample.
+@dataclass(frozen=True)
+class Spread:
+    """The uncertainty of a statistic.
 
-    Depends on the groups and the settings only, so results on the same faces get the same resamples.
-    A resample without a fake or without a real (possible where groups have one class) is drawn again:
-    the bootstrap is conditional on both classes being there.
+    Attributes
+    ----------
+    parts : tuple of Part
+        Additive parts of its variance: of the trainings, of the groups.
+    groups : int
+        Groups of the class that lies in fewer groups.
+    limits : (float, float)
+        Least and greatest value of the statistic.
+    groups_vary : bool
+        False where the jackknife cannot tell how the groups vary.
     """
-    rng = np.random.default_rng(settings.seed)
-    has_fake, has_real = scores.groups_with(fake=True), scores.groups_with(fake=False)
-    counts = np.empty((settings.resamples, scores.groups), np.uint16)
-    missing = np.arange(settings.resamples)
-    while len(missing):
-        for row in missing:
-            drawn = rng.integers(scores.groups, size=scores.groups)
-            counts[row] = np.bincount(drawn, minlength=scores.groups)
-        ok = counts[missing][:, has_fake].any(axis=1) & counts[missing][:, has_real].any(axis=1)
-        missing = missing[~ok]
-    return counts
+
+    parts: tuple[Part, ...]
+    groups: int
+    limits: tuple[float, float]
+    groups_vary: bool
+
+    def interval(self, value: float, confidence: float) -> tuple[float, float]:
+        """Lower and upper end of the interval for a statistic of this value."""
+        tail = (1 - confidence) / 2
+        least, greatest = self.limits
+        share = (value - least) / (greatest - least)
+        error, freedom = total(self.parts)
+        ends = []
+        if error >= NO_VARIATION and 0 < share < 1:
+            step = -stdtrit(freedom, tail) * self._logit_error(share, error)
+            low, high = expit(logit(share) + np.array([-step, step]))
+            ends.append((float(least + low * (greatest - least)), float(least + high * (greatest - least))))
+        if not self.groups_vary or not ends:
+            unseen = 1 - tail ** (1 / self.groups)
+            ends.append(((1 - unseen) * value + unseen * least, (1 - unseen) * value + unseen * greatest))
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+    def p_of_zero(self, value: float) -> float:
+        """Two-sided p-value of the hypothesis that the statistic is 0, in the middle of its limits."""
+        least, greatest = self.limits
+        share = (value - least) / (greatest - least)
+        error, freedom = total(self.parts)
+        found = []
+        if error >= NO_VARIATION and 0 < share < 1:
+            found.append(float(2 * stdtr(freedom, -abs(logit(share)) / self._logit_error(share, error))))
+        if not self.groups_vary or not found:
+            # The interval by unseen groups excludes 0 when tail < (1 + |value| / greatest)^-groups.
+            found.append(min(1.0, 2 * (1 + abs(value) / greatest) ** -self.groups))
+        return max(found)
+
+    def detectable(self, level: float) -> float:
+        """Smallest true difference that a test at this level finds in `POWER` of the studies.
+
+        The sum of the two t quantiles times the standard error (Bloom 1995, Minimum detectable
+        effects, Evaluation Review 19). Where nothing varies, the smallest observed difference that is
+        significant. At most the greatest possible difference.
+        """
+        error, freedom = total(self.parts)
+        found = (-stdtrit(freedom, level / 2) + stdtrit(freedom, POWER)) * error if error >= NO_VARIATION else 0.0
+        if not self.groups_vary:
+            found = max(found, ((level / 2) ** (-1 / self.groups) - 1) * self.limits[1])
+        return float(min(found, self.limits[1]))
+
+    def _logit_error(self, share: float, error: float) -> float:
+        return error / (self.limits[1] - self.limits[0]) / (share * (1 - share))
 
 
-def estimates(
-    scores: Scores, drawn: CountArray, settings: EvaluateSettings, names: Sequence[str] = NAMES
-) -> dict[str, Estimate]:
-    """Each metric's mean over seeds with its interval; `drawn` from draw_groups of the same groups."""
-    once = np.ones((1, scores.groups), np.uint16)
-    per_seed = [
-        resampled_metrics(Scores(scores.fake, p[None], scores.video, scores.group), once, names) for p in scores.p_fake
-    ]
-    resamples = resampled_metrics(scores, drawn, names)
-    left_out = _leave_one_out(scores, names)
+def estimates(scores: Scores, settings: EvaluateSettings, names: Sequence[str] = NAMES) -> dict[str, Estimate]:
+    """Each metric's mean over trainings with its intervals.
+
+    Parameters
+    ----------
+    scores : Scores
+        Of one model on one variant.
+    settings : EvaluateSettings
+    names : sequence of str
+        Metrics of `facestudy.metrics.NAMES`.
+
+    Returns
+    -------
+    dict of str to Estimate
+    """
+    values, left_out = group_metrics(scores, names), _leave_one_out(scores, names)
     found = {}
     for name in names:
-        seeds = np.array([values[name][0] for values in per_seed])
+        seeds = values[name][:, 0]
         value = float(seeds.mean())
-        spread = _spread(scores, resamples[name], left_out[name])
-        low, high = spread.interval(value, RANGES[name], settings.confidence)
-        found[name] = Estimate(value, low, high, float(seeds.std(ddof=1)) if len(seeds) > 1 else 0.0)
+        limits = RANGES[name]
+        of_groups = _group_part(scores, left_out[name].mean(axis=0))
+        groups_ends = _spread([of_groups], scores, limits).interval(value, settings.confidence)
+        ends, seed_sd = (math.nan, math.nan), 0.0
+        if len(seeds) > 1:
+            parts = parts_of_mean(seeds, jackknife_covariance(left_out[name]), of_groups.freedom)
+            ends = _spread(parts, scores, limits, of_groups).interval(value, settings.confidence)
+            seed_sd = float(seeds.std(ddof=1))
+        found[name] = Estimate(value, *ends, *groups_ends, seed_sd)
     return found
 
 
 def differences(
-    first: Scores, second: Scores, drawn: CountArray, settings: EvaluateSettings, names: Sequence[str]
+    first: Scores, second: Scores, settings: EvaluateSettings, names: Sequence[str]
 ) -> dict[str, Difference]:
-    """second - first for each metric, resampled jointly; both must be about the same things.
+    """second - first for each metric, with intervals and p-values.
 
-    The two-sided p is that of the t statistic on the scale of the interval, with its degrees of
-    freedom, for the hypothesis that the metric is equal in the population of groups.
+    Parameters
+    ----------
+    first, second : Scores
+        Of one model on two variants: the same test faces, as many trainings.
+    settings : EvaluateSettings
+    names : sequence of str
+        Metrics of `facestudy.metrics.NAMES`.
+
+    Returns
+    -------
+    dict of str to Difference
     """
-    once = np.ones((1, first.groups), np.uint16)
-    values = [resampled_metrics(scores, once, names) for scores in (first, second)]
-    resamples = [resampled_metrics(scores, drawn, names) for scores in (first, second)]
-    left_out = [_leave_one_out(scores, names) for scores in (first, second)]
+    sides = (first, second)
+    values = [group_metrics(scores, names) for scores in sides]
+    left_out = [_leave_one_out(scores, names) for scores in sides]
     found = {}
     for name in names:
-        a, b = float(values[0][name][0]), float(values[1][name][0])
-        spread = _spread(first, resamples[1][name] - resamples[0][name], left_out[1][name] - left_out[0][name])
+        seeds = np.stack([side[name][:, 0] for side in values])
+        without = np.stack([side[name] for side in left_out])
+        a, b = (float(mean) for mean in seeds.mean(axis=1))
         width = RANGES[name][1] - RANGES[name][0]
-        low, high = spread.interval(b - a, (-width, width), settings.confidence)
-        found[name] = Difference(a, b, b - a, low, high, spread.p_of_no_difference(b - a, width))
+        limits = (-width, width)
+        of_groups = _group_part(first, without[1].mean(axis=0) - without[0].mean(axis=0))
+        spread = groups = _spread([of_groups], first, limits)
+        ends, p = (math.nan, math.nan), math.nan
+        if seeds.shape[1] > 1:
+            parts = parts_of_difference(seeds, jackknife_covariance(without), of_groups.freedom)
+            spread = _spread(parts, first, limits, of_groups)
+            ends, p = spread.interval(b - a, settings.confidence), spread.p_of_zero(b - a)
+        groups_ends, groups_p = groups.interval(b - a, settings.confidence), groups.p_of_zero(b - a)
+        found[name] = Difference(a, b, b - a, *ends, p, *groups_ends, groups_p, spread)
     return found
 
 
@@ -155,54 +257,25 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-@dataclass(frozen=True)
-class _Spread:
-    """What the resamples say about a statistic: standard error, degrees of freedom, groups to go on.
-
-    standard_error is 0 where the resamples cannot tell (no variation, or a class in one group only).
-    """
-
-    standard_error: float
-    freedom: float
-    groups: int
-
-    def interval(self, value: float, limits: tuple[float, float], confidence: float) -> tuple[float, float]:
-        """Lower and upper end for a statistic that can range over `limits`."""
-        tail = (1 - confidence) / 2
-        least, greatest = limits
-        share = (value - least) / (greatest - least)
-        if self.standard_error == 0 or not 0 < share < 1:
-            unseen = 1 - tail ** (1 / self.groups)
-            return (1 - unseen) * value + unseen * least, (1 - unseen) * value + unseen * greatest
-        step = -stdtrit(self.freedom, tail) * self._logit_error(share, limits)
-        low, high = expit(logit(share) + np.array([-step, step]))
-        return float(least + low * (greatest - least)), float(least + high * (greatest - least))
-
-    def p_of_no_difference(self, value: float, width: float) -> float:
-        """Two-sided p of a difference, which can range over -width to width, being 0."""
-        share = (value + width) / (2 * width)
-        if self.standard_error == 0 or not 0 < share < 1:
-            # The interval above leaves out 0 when tail < (1 + |value| / width)^-groups.
-            return float(min(1.0, 2 * (1 + abs(value) / width) ** -self.groups))
-        return float(2 * stdtr(self.freedom, -abs(logit(share)) / self._logit_error(share, (-width, width))))
-
-    def _logit_error(self, share: float, limits: tuple[float, float]) -> float:
-        return self.standard_error / (limits[1] - limits[0]) / (share * (1 - share))
+def _spread(
+    parts: Sequence[Part], scores: Scores, limits: tuple[float, float], of_groups: Part | None = None
+) -> Spread:
+    of_groups = of_groups or parts[0]
+    varies = of_groups.variance >= NO_VARIATION**2
+    return Spread(tuple(parts), _fewest_groups(scores), limits, varies)
 
 
-def _spread(scores: Scores, resamples: FloatArray, left_out: FloatArray) -> _Spread:
+def _group_part(scores: Scores, left_out: FloatArray) -> Part:
+    """Variance over groups of a statistic, from its values without one group; (groups,) or empty."""
     groups, fewest = scores.groups, _fewest_groups(scores)
     if fewest < 2:
-        return _Spread(0.0, 1.0, fewest)
-    error = float(resamples.std(ddof=1)) * float(np.sqrt(groups / (groups - 1)))
-    if error < NO_VARIATION:
-        return _Spread(0.0, 1.0, fewest)
-    most = min(groups - 1, 2 * (fewest - 1))
+        return Part(0.0, 1.0)
     influence = left_out - left_out.mean()
     square = float((influence**2).mean())
+    most = min(groups - 1, 2 * (fewest - 1))
     kurtosis = float((influence**4).mean()) / square**2 if square > NO_VARIATION**2 else 1.0
     freedom = 2 * (groups - 1) / (kurtosis - 1) if kurtosis > 1 else most
-    return _Spread(error, float(np.clip(freedom, 1, most)), fewest)
+    return Part((groups - 1) * square, float(np.clip(freedom, 1, most)))
 
 
 def _fewest_groups(scores: Scores) -> int:
@@ -211,7 +284,7 @@ def _fewest_groups(scores: Scores) -> int:
 
 
 def _leave_one_out(scores: Scores, names: Sequence[str]) -> dict[str, FloatArray]:
-    """(groups,) values of each metric without one group; empty where a class has one group only."""
+    """(trainings, groups) values of each metric without one group; all equal where a class has one group only."""
     if _fewest_groups(scores) < 2:
-        return {name: np.empty(0) for name in names}
-    return resampled_metrics(scores, 1 - np.eye(scores.groups, dtype=np.int8), names)
+        return {name: np.zeros((len(scores.p_fake), scores.groups)) for name in names}
+    return group_metrics(scores, names, 1 - np.eye(scores.groups, dtype=np.int8))

@@ -1,8 +1,7 @@
 """How well p_fake tells fake from real: seven metrics, on faces and on videos.
 
-Fake is the positive class. Every metric takes weights, one a face, so that a bootstrap resample is
-the same faces with other weights and thousands of resamples are a few array operations. A weight
-of 2 counts as the face standing there twice, a weight of 0 as its absence.
+Fake is the positive class. Every metric takes weights, one per face, so that leaving out each group in
+turn is a few array operations. A weight of 2 counts a face twice, a weight of 0 leaves it out.
 
 `accuracy`            share of faces on the right side of .5; fake is said when p_fake > .5, as in Keras
 `balanced_accuracy`   mean of the shares in the two classes
@@ -261,21 +260,33 @@ def _equal_error_rate(found: FloatArray, alarms: FloatArray) -> FloatArray:
     return np.asarray(before + step * (false_positives[rows, after] - before))
 
 
-def resampled_metrics(
-    scores: Scores, multiplicities: npt.NDArray[np.integer], names: Sequence[str] = NAMES
+def group_metrics(
+    scores: Scores, names: Sequence[str] = NAMES, multiplicities: npt.NDArray[np.integer] | None = None
 ) -> dict[str, FloatArray]:
-    """Metrics, mean over the seeds, of resamples of whole groups.
+    """Metrics of each training when whole groups are left out or repeated.
 
-    multiplicities: (r, groups), how often each group stands in a resample; the same for all seeds.
-    Returns (r,) arrays. Resamples are taken in chunks, so memory is bounded (some 100 MB).
+    Parameters
+    ----------
+    scores : Scores
+    names : sequence of str
+        Metrics of `NAMES`.
+    multiplicities : ndarray of int, shape (rows, groups), optional
+        How often each group counts. By default one row, each group once.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (seeds, rows)
+        Rows are computed in chunks, so memory is bounded (some 100 MB).
     """
+    if multiplicities is None:
+        multiplicities = np.ones((1, scores.groups), np.int8)
     parts: dict[str, list[FloatArray]] = {name: [] for name in names}
     for rows in _chunks(len(multiplicities), len(scores.fake)):
         weights = multiplicities[rows][:, scores.group].astype(np.float64)
         per_seed = [weighted_metrics(scores.fake, p, weights, names) for p in scores.p_fake]
         for name in names:
-            parts[name].append(np.mean([values[name] for values in per_seed], axis=0))
-    return {name: np.concatenate(values) for name, values in parts.items()}
+            parts[name].append(np.stack([values[name] for values in per_seed]))
+    return {name: np.concatenate(values, axis=1) for name, values in parts.items()}
 
 
 def _chunks(rows: int, width: int) -> Iterator[slice]:

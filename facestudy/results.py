@@ -5,6 +5,7 @@ A cell is one model on one variant, all seeds. Cells of one study are about the 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +15,11 @@ import pandas as pd
 from facestudy.errors import StudyError
 from facestudy.intervals import (
     FEW_GROUPS,
+    POWER,
     Difference,
     Estimate,
     EvaluateSettings,
     differences,
-    draw_groups,
     estimates,
     holm,
 )
@@ -27,6 +28,8 @@ from facestudy.model_settings import ModelSettings
 from facestudy.settings import shown
 
 COMPARED = ("accuracy", "auc")
+SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "of AUC")}
+"""How a metric is written: factor, decimals, title, unit of a difference."""
 
 Cells = Mapping[str, Mapping[str, Scores]]
 """Scores on faces by model and variant; the first variant is the reference, which the others are compared with."""
@@ -35,17 +38,23 @@ Cells = Mapping[str, Mapping[str, Scores]]
 def cell_metrics(faces: Scores, settings: EvaluateSettings) -> dict[str, float]:
     """Every metric of one cell, on faces and, with the prefix video_, on videos; and the counts.
 
-    Flat, numbers only: <metric>, <metric>_low, <metric>_high, <metric>_seed_sd. Floats have 6 decimals.
+    Flat, numbers only, 6 decimals: <metric>, <metric>_low, <metric>_high (new trainings on new groups;
+    absent where there is one seed), <metric>_groups_low, <metric>_groups_high (these trained models on
+    new groups), <metric>_seed_sd.
     """
-    drawn = draw_groups(faces, settings)
     videos = by_video(faces)
     flat: dict[str, float] = {}
     for prefix, scores in (("", faces), ("video_", videos)):
-        for name, found in estimates(scores, drawn, settings).items():
-            flat[f"{prefix}{name}"] = round(found.value, 6)
-            flat[f"{prefix}{name}_low"] = round(found.low, 6)
-            flat[f"{prefix}{name}_high"] = round(found.high, 6)
-            flat[f"{prefix}{name}_seed_sd"] = round(found.seed_sd, 6)
+        for name, found in estimates(scores, settings).items():
+            numbers = {
+                "": found.value,
+                "_low": found.low,
+                "_high": found.high,
+                "_groups_low": found.groups_low,
+                "_groups_high": found.groups_high,
+                "_seed_sd": found.seed_sd,
+            }
+            flat |= {f"{prefix}{name}{end}": round(x, 6) for end, x in numbers.items() if not math.isnan(x)}
     flat["test_groups"] = faces.groups
     for things, scores in (("videos", videos), ("faces", faces)):
         flat[f"test_{things}"] = len(scores.fake)
@@ -57,13 +66,28 @@ def cell_metrics(faces: Scores, settings: EvaluateSettings) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of one model on one variant against the reference."""
+    """One metric of one model on one variant against the reference.
+
+    Attributes
+    ----------
+    model, variant, metric : str
+    difference : Difference
+    p_holm : float
+        Corrected over the family; NaN where there is no p-value (one seed).
+    detectable : float
+        The smallest true difference that the study finds with a power of 80 %, at the level that is
+        significant whatever the other comparisons of the family show.
+    verdict : {"better", "worse", "no_difference", "not_tested"}
+        Of the variant against the reference, by `p_holm`; `not_tested` where there is one seed.
+    """
 
     model: str
     variant: str
     metric: str
     difference: Difference
-    p_holm: float = 1.0
+    p_holm: float = math.nan
+    detectable: float = math.nan
+    verdict: str = "not_tested"
 
 
 def check_cells(cells: Cells) -> Scores:
@@ -90,34 +114,56 @@ def compare_variants(cells: Cells, settings: EvaluateSettings) -> list[Compariso
     """Each variant against the reference, for every model and metric of COMPARED.
 
     p-values are Holm-corrected over the models: one family for each variant and metric, so that
-    looking at one more control variant does not change what is said of the others.
+    looking at one more control variant does not change the verdict on the others.
     """
-    drawn = draw_groups(check_cells(cells), settings)
+    check_cells(cells)
     rows = []
     for model, variants in cells.items():
         reference = next(iter(variants.values()))
         for variant, scores in list(variants.items())[1:]:
-            found = differences(reference, scores, drawn, settings, COMPARED)
+            found = differences(reference, scores, settings, COMPARED)
             rows += [Comparison(model, variant, metric, found[metric]) for metric in COMPARED]
+    level = 1 - settings.confidence
     for family in {(row.variant, row.metric) for row in rows}:
         members = [i for i, row in enumerate(rows) if (row.variant, row.metric) == family]
-        for i, corrected in zip(members, holm([rows[i].difference.p for i in members]), strict=True):
-            rows[i] = replace(rows[i], p_holm=corrected)
+        p = [rows[i].difference.p for i in members]
+        if any(map(math.isnan, p)):
+            continue
+        for i, corrected in zip(members, holm(p), strict=True):
+            detectable = rows[i].difference.spread.detectable(level / len(members))
+            rows[i] = replace(rows[i], p_holm=corrected, detectable=detectable)
+            rows[i] = replace(rows[i], verdict=_verdict(rows[i], level))
     return rows
+
+
+def _verdict(row: Comparison, level: float) -> str:
+    if row.p_holm >= level:
+        return "no_difference"
+    return "better" if row.difference.value > 0 else "worse"
 
 
 def comparison_table(rows: Iterable[Comparison], test: Scores) -> pd.DataFrame:
     """The comparisons as text cells, in the order of models, variants and metrics in the settings."""
-    columns = ["model", "variant", "metric", "reference", "value", "difference", "low", "high", "p", "p_holm"]
     counts = {"test_groups": test.groups, "test_videos": test.videos, "test_faces": len(test.fake)}
     counts["seeds"] = len(test.p_fake)
+    columns = ["model", "variant", "metric", "reference", "value", "difference", "low", "high", "p", "p_holm"]
+    columns += ["verdict", "detectable", "groups_low", "groups_high", "groups_p", *counts]
     records = []
     for row in rows:
         found = row.difference
         numbers = (found.first, found.second, found.value, found.low, found.high)
-        texts = [f"{number + 0.0:.6f}" for number in numbers] + [f"{p:.4g}" for p in (found.p, row.p_holm)]
-        records.append([row.model, row.variant, row.metric, *texts, *map(str, counts.values())])
-    return pd.DataFrame(records, columns=[*columns, *counts])
+        record = [row.model, row.variant, row.metric, *map(_decimals, numbers), _digits(found.p), _digits(row.p_holm)]
+        record += [row.verdict, *map(_decimals, (row.detectable, found.groups_low, found.groups_high))]
+        records.append([*record, _digits(found.groups_p), *map(str, counts.values())])
+    return pd.DataFrame(records, columns=columns)
+
+
+def _decimals(number: float) -> str:
+    return "" if math.isnan(number) else f"{number + 0.0:.6f}"
+
+
+def _digits(p: float) -> str:
+    return "" if math.isnan(p) else f"{p:.4g}"
 
 
 def fake_methods(scores: Scores) -> list[str]:
@@ -131,7 +177,7 @@ def method_estimates(scores: Scores, settings: EvaluateSettings) -> dict[str, tu
     for method in fake_methods(scores):
         part = of_method(scores, method)
         names = ("balanced_accuracy", "auc")  # plain accuracy would say more of the reals than of a small method
-        found[method] = part, estimates(part, draw_groups(part, settings), settings, names)
+        found[method] = part, estimates(part, settings, names)
     return found
 
 
@@ -155,8 +201,9 @@ def methods_table(found_by_method: ByMethod) -> pd.DataFrame:
             for method, (part, found) in methods.items():
                 record = {"model": model, "variant": variant, "method": method}
                 for name, estimate in found.items():
-                    for column, number in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high)):
-                        record[name + column] = f"{number:.6f}"
+                    low, high = _ends(estimate)
+                    for column, number in (("", estimate.value), ("_low", low), ("_high", high)):
+                        record[name + column] = _decimals(number)
                 counts = {"fake_groups": part.groups_with(fake=True).sum(), "fake_faces": part.fake.sum()}
                 records.append(record | {name: str(count) for name, count in counts.items()})
     return pd.DataFrame(records)
@@ -171,34 +218,44 @@ def results_markdown(
     sample: bool,
     methods: ByMethod,
 ) -> str:
-    """The results as a Markdown page: accuracy and AUC by model and variant, differences, what cells are.
+    """The results as a Markdown page: accuracy and AUC by model and variant, differences, verdicts.
 
     sample: whether the videos are the built-in sample, which the page then says.
     """
     test = check_cells(cells)
-    drawn = draw_groups(test, settings)
     found = {
-        model: {variant: estimates(scores, drawn, settings, COMPARED) for variant, scores in variants.items()}
+        model: {variant: estimates(scores, settings, COMPARED) for variant, scores in variants.items()}
         for model, variants in cells.items()
     }
     level = f"{100 * settings.confidence:g} %"
     lines = ["# Results", ""]
     if sample:
         lines += ["These are results about the built-in sample: drawn people, one kind of fake.", ""]
-    seed_text = f"Mean over {len(seeds)} seeds" if len(seeds) > 1 else f"One seed ({seeds[0]})"
+    if len(seeds) > 1:
+        seed_text = f"Mean over {len(seeds)} trainings (seeds)"
+        interval_text = f"the {level} interval for new trainings on new groups"
+    else:
+        seed_text = f"One training (seed {seeds[0]})"
+        interval_text = f"the {level} interval for these trained models on new groups"
     lines += [
         f"Test subset: {test.groups} groups, {test.videos} videos, {len(test.fake)} faces "
-        f"({int(test.fake.sum())} fake). {seed_text}, on faces; in brackets the {level} interval over groups.",
+        f"({int(test.fake.sum())} fake). {seed_text}, on faces; in brackets {interval_text}.",
         "",
     ]
     if test.groups < FEW_GROUPS:
         lines += [
             f"**Warning: only {test.groups} test groups. Below {FEW_GROUPS}, intervals are wide, one unusual group can "
-            "turn a result, and so few may be unlike the rest in ways that no interval shows.**",
+            "turn a result, and so few may differ from the rest in ways that no interval shows.**",
+            "",
+        ]
+    if len(seeds) == 1:
+        lines += [
+            "**Warning: one seed. One training cannot show how much another training would differ, so there is no "
+            "p-value and no verdict. Give at least three `seeds`.**",
             "",
         ]
     variants = list(next(iter(cells.values())))
-    for metric, title, scale, digits in (("accuracy", "Accuracy, %", 100, 1), ("auc", "AUC", 1, 3)):
+    for metric, (scale, digits, title, _) in SCALES.items():
         head = ["model", f"normal ({variants[0]})", *(f"cropped ({variant})" for variant in variants[1:])]
         body = [
             [model, *(_cell(found[model][variant][metric], scale, digits) for variant in variants)] for model in found
@@ -210,7 +267,8 @@ def results_markdown(
         lines += _difference_section(rows, variants[0], level)
     lines += ["## What a cell is", ""]
     lines += [f"- {describe_model(name, model, seeds)}" for name, model in models.items()]
-    return "\n".join([*lines, "", "## Reading it", "", *_reading(len(models) * len(variants) * 2, settings)]) + "\n"
+    intervals = len(models) * len(variants) * 2
+    return "\n".join([*lines, "", "## How to read the tables", "", *_reading(intervals, len(seeds), settings)]) + "\n"
 
 
 def describe_model(name: str, model: ModelSettings, seeds: Sequence[int]) -> str:
@@ -236,19 +294,69 @@ def _code(text: str) -> str:
 
 
 def _difference_section(rows: Sequence[Comparison], reference: str, level: str) -> list[str]:
-    head = ["model", "variant", "accuracy, points", "p", "p Holm", "AUC", "p", "p Holm"]
     by_key = {(row.model, row.variant, row.metric): row for row in rows}
+    pairs = list(dict.fromkeys((row.model, row.variant) for row in rows))
+    tested = all(row.verdict != "not_tested" for row in rows)
+    columns = ["accuracy, points", *(["p", "p Holm"] if tested else []), "AUC", *(["p", "p Holm"] if tested else [])]
     body = []
-    for model, variant in dict.fromkeys((row.model, row.variant) for row in rows):
+    for model, variant in pairs:
         cells = [model, variant]
-        for metric, scale, digits in (("accuracy", 100, 1), ("auc", 1, 3)):
+        for metric, (scale, digits, _, _) in SCALES.items():
             row = by_key[model, variant, metric]
-            found = row.difference
-            cells += [_cell(found, scale, digits, "+"), _p_text(found.p), _p_text(row.p_holm)]
+            cells.append(_cell(row.difference, scale, digits, "+"))
+            cells += [_p_text(row.difference.p), _p_text(row.p_holm)] if tested else []
         body.append(cells)
-    title = f"## Difference from {reference}"
-    text = f"Variant less {reference}, the same resamples for both; in brackets the {level} interval."
-    return [title, "", text, "", *_markdown_table(head, body), ""]
+    interval = "new trainings on new groups" if tested else "these trained models on new groups"
+    lines = [
+        f"## Difference from {reference}",
+        "",
+        f"Variant minus {reference} on the same test faces; in brackets the {level} interval for {interval}.",
+        "",
+        *_markdown_table(["model", "variant", *columns], body),
+        "",
+    ]
+    if not tested:
+        return lines
+    lines += ["Verdicts, by p Holm:", "", *(f"- {verdict_text(row, reference)}" for row in rows), ""]
+    body = []
+    for model, variant in pairs:
+        cells = [model, variant]
+        for metric, (scale, digits, _, _) in SCALES.items():
+            found = by_key[model, variant, metric].difference
+            cells += [
+                _written(found.value, found.groups_low, found.groups_high, scale, digits, "+"),
+                _p_text(found.groups_p),
+            ]
+        body.append(cells)
+    text = f"The same differences with the {level} interval for these trained models on new groups: no new training."
+    return [*lines, text, "", *_markdown_table(["model", "variant", "accuracy, points", "p", "AUC", "p"], body), ""]
+
+
+def verdict_text(row: Comparison, reference: str) -> str:
+    """The verdict on one comparison in words.
+
+    Parameters
+    ----------
+    row : Comparison
+        With a p-value.
+    reference : str
+        Name of the variant that `row` is compared with.
+
+    Returns
+    -------
+    str
+        One line of Markdown without a full stop.
+    """
+    scale, digits, _, unit = SCALES[row.metric]
+    of = f"{row.model}, {row.metric.replace('auc', 'AUC')}"
+    if row.verdict == "no_difference":
+        seen = f"{scale * row.detectable:.{digits}f} {unit}"
+        return (
+            f"{of}: no difference seen between {row.variant} and {reference} "
+            f"(the study could have seen {seen} or more with {100 * POWER:.0f} % power)"
+        )
+    amount = f"{scale * abs(row.difference.value):.{digits}f} {unit}"
+    return f"{of}: {row.variant} is {row.verdict} than {reference} by {amount} (p Holm {_p_text(row.p_holm)})"
 
 
 def _method_section(methods: ByMethod) -> list[str]:
@@ -261,24 +369,36 @@ def _method_section(methods: ByMethod) -> list[str]:
     return ["## AUC by method", "", text, "", *_markdown_table(head, body), ""]
 
 
-def _reading(intervals: int, settings: EvaluateSettings) -> list[str]:
+def _reading(intervals: int, seeds: int, settings: EvaluateSettings) -> list[str]:
     missed = 100 * (1 - settings.confidence**intervals)
+    held = (
+        "Intervals and p-values take the trainings and the test groups as random (Obuchowski-Rockette analysis): they "
+        "hold for other trainings of the same models and other groups of the same kind"
+        if seeds > 1
+        else "Intervals take the test groups as random: they hold for these trained models and other groups of the "
+        "same kind, not for another training"
+    )
     return [
-        f"- Intervals: logit t from {settings.resamples} bootstrap resamples of whole test groups, see "
-        "docs/statistics.md. They hold for these trained models on new groups of the same kind, not for another "
-        "training or other videos; how much another seed matters is `..._seed_sd` in the JSON files.",
-        f"- The two tables hold {intervals} intervals. Were they independent, a perfect method would miss at least "
-        f"one of {intervals} truths {missed:.0f} % of the time.",
+        f"- {held}. They say nothing about videos of another kind. See docs/statistics.md.",
+        f"- The tables of accuracy and AUC hold {intervals} intervals. If these were independent, a perfect method "
+        f"would miss at least one of {intervals} true values {missed:.0f} % of the time.",
         "- p: two-sided, of the interval's t statistic. p Holm: corrected over the models, separately for each "
         "variant and metric.",
     ]
 
 
+def _ends(found: Estimate | Difference) -> tuple[float, float]:
+    """The interval for new trainings on new groups; with one seed, the one for new groups."""
+    return (found.groups_low, found.groups_high) if math.isnan(found.low) else (found.low, found.high)
+
+
 def _cell(found: Estimate | Difference, scale: float, digits: int, sign: str = "") -> str:
-    value, low, high = (
-        f"{round(scale * number, digits) + 0.0:{sign}.{digits}f}" for number in (found.value, found.low, found.high)
-    )
-    return f"{value} [{low}, {high}]"
+    return _written(found.value, *_ends(found), scale, digits, sign)
+
+
+def _written(value: float, low: float, high: float, scale: float, digits: int, sign: str = "") -> str:
+    text = [f"{round(scale * number, digits) + 0.0:{sign}.{digits}f}" for number in (value, low, high)]
+    return f"{text[0]} [{text[1]}, {text[2]}]"
 
 
 def _p_text(p: float) -> str:

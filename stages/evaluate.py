@@ -33,9 +33,10 @@ def main() -> str:
     metrics = cell_metrics(faces, section(params, "evaluate", EvaluateSettings))
     with output_file(Path("metrics") / cell.variant / f"{cell.model}.json") as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    few = f"; fewer than {FEW_GROUPS} groups: take the intervals with care" if faces.groups < FEW_GROUPS else ""
+    few = f"; fewer than {FEW_GROUPS} groups: read the intervals with care" if faces.groups < FEW_GROUPS else ""
+    end = "" if len(seeds) > 1 else "_groups"
     accuracy, auc = (
-        f"{metrics[name]:.3f} [{metrics[name + '_low']:.3f}, {metrics[name + '_high']:.3f}]"
+        f"{metrics[name]:.3f} [{metrics[f'{name}{end}_low']:.3f}, {metrics[f'{name}{end}_high']:.3f}]"
         for name in ("accuracy", "auc")
     )
     return (

@@ -2,77 +2,92 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.interval_coverage import coverage, false_alarms, made_up_scores
-from facestudy.intervals import (
-    Estimate,
-    EvaluateSettings,
-    differences,
-    draw_groups,
-    estimates,
-    holm,
-)
-from facestudy.metrics import NAMES, RANGES, Scores, resampled_metrics
+from benchmarks.interval_coverage import Study, comparisons, coverage, power_at_detectable, simulate
+from facestudy.intervals import Difference, Estimate, EvaluateSettings, Spread, differences, estimates, holm
+from facestudy.metrics import NAMES, RANGES, Scores
+from facestudy.obuchowski_rockette import Part
 
-SETTINGS = EvaluateSettings(resamples=2000, confidence=0.95, seed=1)
+SETTINGS = EvaluateSettings(confidence=0.95)
+METRICS = ("accuracy", "balanced_accuracy", "auc", "average_precision")
 
 
 def twins(p_fake_of_real: np.ndarray, p_fake_of_fake: np.ndarray) -> Scores:
-    """One real and one fake face in each group, one seed."""
-    groups = len(p_fake_of_real)
-    p_fake = np.column_stack([p_fake_of_real, p_fake_of_fake]).ravel()
-    return Scores(np.tile([False, True], groups), p_fake[None], np.arange(2 * groups), np.repeat(np.arange(groups), 2))
+    """One real and one fake face in each group; (groups,) or (seeds, groups)."""
+    pairs = np.stack(np.broadcast_arrays(p_fake_of_real, p_fake_of_fake), axis=-1)
+    groups = pairs.shape[-2]
+    p_fake = pairs.reshape(-1, 2 * groups)
+    return Scores(np.tile([False, True], groups), p_fake, np.arange(2 * groups), np.repeat(np.arange(groups), 2))
 
 
-def estimate(scores: Scores, name: str, chosen: EvaluateSettings = SETTINGS) -> Estimate:
-    return estimates(scores, draw_groups(scores, chosen), chosen, [name])[name]
+def estimate(scores: Scores, name: str) -> Estimate:
+    return estimates(scores, SETTINGS, [name])[name]
 
 
-def test_resamples_of_a_mean_agree_with_scipy() -> None:
-    rng = np.random.default_rng(5)
-    p_real, p_fake = rng.random(40), rng.random(40)
-    chosen = EvaluateSettings(resamples=20_000, confidence=0.95, seed=2)
-    scores = twins(p_real, p_fake)
-    ours = resampled_metrics(scores, draw_groups(scores, chosen), ["brier"])["brier"]
-    loss = (p_real**2 + (1 - p_fake) ** 2) / 2  # the Brier score is the mean of this over groups
-    theirs = scipy.stats.bootstrap(
-        (loss,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(3)
-    )
-    assert ours.std(ddof=1) == pytest.approx(theirs.standard_error, rel=0.03)
-    ends = np.quantile(ours, [0.025, 0.975])
-    assert ends == pytest.approx(list(theirs.confidence_interval), abs=0.05 * float(np.ptp(ends)))
+def difference(first: Scores, second: Scores, name: str) -> Difference:
+    return differences(first, second, SETTINGS, [name])[name]
 
 
-def test_interval_of_a_mean_is_the_t_interval_on_the_logit_scale() -> None:
+def test_group_interval_of_a_mean_is_the_t_interval_on_logits() -> None:
     rng = np.random.default_rng(6)
     p_real, p_fake = rng.random(30), rng.random(30)
-    loss = (p_real**2 + (1 - p_fake) ** 2) / 2
-    found = estimate(twins(p_real, p_fake), "brier", EvaluateSettings(resamples=50_000))
+    loss = (p_real**2 + (1 - p_fake) ** 2) / 2  # the Brier score is the mean of this over groups
+    found = estimate(twins(p_real, p_fake), "brier")
     mean, error = loss.mean(), loss.std(ddof=1) / np.sqrt(30)
     freedom = min(29, 2 * 29 / (scipy.stats.kurtosis(loss, fisher=False) - 1))
     step = scipy.stats.t.ppf(0.975, freedom) * error / (mean * (1 - mean))
     logit = np.log(mean / (1 - mean))
     assert found.value == pytest.approx(mean)
-    assert found.low == pytest.approx(scipy.special.expit(logit - step), abs=0.002)
-    assert found.high == pytest.approx(scipy.special.expit(logit + step), abs=0.002)
+    assert found.groups_low == pytest.approx(scipy.special.expit(logit - step))
+    assert found.groups_high == pytest.approx(scipy.special.expit(logit + step))
 
 
-@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "auc", "average_precision"])
-def test_a_perfect_classifier_has_the_exact_binomial_lower_end(name: str) -> None:
-    found = estimate(twins(np.full(24, 0.1), np.full(24, 0.9)), name)
-    exact = scipy.stats.binomtest(24, 24).proportion_ci(0.95, method="exact")
-    assert (found.value, found.high) == (1, 1)
-    assert found.low == pytest.approx(exact.low)
+def test_one_seed_has_no_interval_for_new_trainings() -> None:
+    first, second = simulate(np.random.default_rng(2), Study(seeds=1, groups=20))
+    alone = estimate(first, "auc")
+    assert math.isnan(alone.low) and math.isnan(alone.high)
+    assert alone.groups_low < alone.value < alone.groups_high
+    assert alone.seed_sd == 0
+    compared = difference(first, second, "auc")
+    assert math.isnan(compared.p) and math.isnan(compared.low)
+    assert 0 < compared.groups_p <= 1
+
+
+def test_trainings_that_differ_widen_the_interval() -> None:
+    rng = np.random.default_rng(3)
+    p_real, p_fake = rng.random((1, 40)) * 0.8, 0.2 + rng.random((1, 40)) * 0.8
+    same = twins(np.repeat(p_real, 5, axis=0), np.repeat(p_fake, 5, axis=0))
+    p_fake = np.repeat(p_fake, 5, axis=0)
+    p_fake[0] = p_fake[0] / 2  # one training that finds fewer fakes
+    other = twins(np.repeat(p_real, 5, axis=0), p_fake)
+    a, b = estimate(same, "auc"), estimate(other, "auc")
+    assert a.seed_sd == 0 < b.seed_sd
+    assert (a.low, a.high) == pytest.approx((a.groups_low, a.groups_high))
+    assert b.low < b.groups_low and b.high > b.groups_high
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_perfect_classifier_has_the_exact_binomial_end(name: str) -> None:
+    for seeds in (1, 5):
+        found = estimate(twins(np.full((seeds, 24), 0.1), np.full((seeds, 24), 0.9)), name)
+        exact = scipy.stats.binomtest(24, 24).proportion_ci(0.95, method="exact")
+        assert (found.value, found.groups_high) == (1, 1)
+        assert found.groups_low == pytest.approx(exact.low)
+        if seeds > 1:
+            assert (found.low, found.high) == pytest.approx((exact.low, 1))
 
 
 def test_no_variation_is_not_certainty() -> None:
     for p in (0.3, 0.5, 0.9):
-        found = estimates(*with_draws(twins(np.full(24, p), np.full(24, p))), SETTINGS)
+        found = estimates(twins(np.full((3, 24), p), np.full((3, 24), p)), SETTINGS)
         for name in NAMES:
             low, high = RANGES[name]
             assert low <= found[name].low < found[name].high <= high, name
@@ -81,110 +96,122 @@ def test_no_variation_is_not_certainty() -> None:
         assert found["auc"].value == 0.5
 
 
-def with_draws(scores: Scores) -> tuple[Scores, np.ndarray]:
-    return scores, draw_groups(scores, SETTINGS)
+def test_trainings_vary_and_groups_do_not() -> None:
+    """One of five trainings has a constant output, the others are perfect."""
+    p_real, p_fake = np.full((5, 24), 0.1), np.full((5, 24), 0.9)
+    p_real[0] = p_fake[0] = 0.5
+    found = estimate(twins(p_real, p_fake), "auc")
+    perfect = estimate(twins(p_real[1:], p_fake[1:]), "auc")
+    assert found.value == pytest.approx(0.9)
+    assert found.low < 0.8 and found.low < perfect.low
+    assert found.high > 0.9
 
 
 def test_one_erring_group_leaves_no_more_certainty_than_none() -> None:
     p_real = np.full(24, 0.1)
     perfect = estimate(twins(p_real, np.full(24, 0.9)), "accuracy")
     p_real[3] = 0.8
-    assert estimate(twins(p_real, np.full(24, 0.9)), "accuracy").low < perfect.low
+    assert estimate(twins(p_real, np.full(24, 0.9)), "accuracy").groups_low < perfect.groups_low
 
 
-@given(st.integers(0, 10_000), st.sampled_from(["twins", "apart"]), st.sampled_from([2, 3, 5, 12]))
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from(["twins", "apart", "uneven"]),
+    st.sampled_from([2, 3, 5, 12]),
+    st.sampled_from([1, 2, 5]),
+)
 @settings(max_examples=60, deadline=None)
-def test_intervals_hold_the_value_and_stay_in_range(seed: int, design: str, groups: int) -> None:
-    (scores,) = made_up_scores(np.random.default_rng(seed), design, groups, 0.9)
-    chosen = EvaluateSettings(resamples=100)
-    for name, found in estimates(scores, draw_groups(scores, chosen), chosen).items():
+def test_intervals_hold_the_value_and_stay_in_range(seed: int, design: str, groups: int, seeds: int) -> None:
+    scores, _ = simulate(np.random.default_rng(seed), Study(design, groups, 0.9, seeds, 0.0))
+    for name, found in estimates(scores, SETTINGS).items():
         low, high = RANGES[name]
-        assert low <= found.low <= found.value <= found.high <= high + 1e-12, name
-        assert found.high - found.low > 1e-6, name
-
-
-def test_resamples_hold_both_classes_and_whole_groups() -> None:
-    (scores,) = made_up_scores(np.random.default_rng(1), "apart", 3, 0.9)
-    drawn = draw_groups(scores, SETTINGS)
-    assert (drawn.sum(axis=1) == 3).all()
-    assert (drawn[:, 1] > 0).all()  # the only group of fakes
-    assert ((drawn[:, 0] + drawn[:, 2]) > 0).all()
-    np.testing.assert_array_equal(drawn, draw_groups(scores, SETTINGS))
-    assert not np.array_equal(drawn, draw_groups(scores, EvaluateSettings(seed=2)))
+        ends = [(found.groups_low, found.groups_high)] + ([(found.low, found.high)] if seeds > 1 else [])
+        for lower, upper in ends:
+            assert low <= lower <= found.value <= upper <= high + 1e-12, name
+            assert upper - lower > 1e-6, name
 
 
 def test_a_class_in_one_group_gives_the_widest_interval() -> None:
-    (scores,) = made_up_scores(np.random.default_rng(1), "apart", 3, 0.9)
+    scores, _ = simulate(np.random.default_rng(1), Study("apart", 3, 0.9, 3, 0.0))
     found = estimate(scores, "auc")
     assert found.low < 0.05
     assert found.high > 0.95
 
 
 def test_mean_and_standard_deviation_over_seeds() -> None:
-    (scores,) = made_up_scores(np.random.default_rng(2), "twins", 24, 0.9)
-    noise = np.random.default_rng(3).normal(0, 0.2, scores.p_fake.shape)
-    two = Scores(
-        scores.fake,
-        np.vstack([scores.p_fake, np.clip(scores.p_fake + noise, 0, 1)]),
-        scores.video,
-        scores.group,
-    )
-    each = [estimate(Scores(scores.fake, p[None], scores.video, scores.group), "auc").value for p in two.p_fake]
-    found = estimate(two, "auc")
+    scores, _ = simulate(np.random.default_rng(2), Study(groups=24, seeds=3))
+    each = [estimate(Scores(scores.fake, p[None], scores.video, scores.group), "auc").value for p in scores.p_fake]
+    found = estimate(scores, "auc")
     assert found.value == pytest.approx(np.mean(each))
-    assert found.seed_sd == pytest.approx(abs(each[0] - each[1]) / np.sqrt(2))
-    assert estimate(scores, "auc").seed_sd == 0
+    assert found.seed_sd == pytest.approx(np.std(each, ddof=1))
 
 
 def test_paired_interval_is_narrower_than_unpaired() -> None:
-    first, second = made_up_scores(np.random.default_rng(4), "twins", 40, 0.8, detectors=2, shared=0.95)
-    drawn = draw_groups(first, SETTINGS)
-    paired = differences(first, second, drawn, SETTINGS, ["accuracy"])["accuracy"]
+    rng = np.random.default_rng(4)
+    p_real, p_fake = rng.random(40) * 0.7, 0.3 + rng.random(40) * 0.7
+    noise = rng.normal(0, 0.02, (2, 5, 40))
+    first, second = (twins(np.clip(p_real + n, 0, 1), np.clip(p_fake - n, 0, 1)) for n in noise)
+    paired = difference(first, second, "accuracy")
     single = [estimate(scores, "accuracy") for scores in (first, second)]
     assert paired.value == pytest.approx(single[1].value - single[0].value)
     unpaired = np.hypot(single[0].high - single[0].low, single[1].high - single[1].low)
     assert paired.high - paired.low < 0.8 * unpaired
 
 
-def test_paired_test_of_a_mean_is_near_the_t_test() -> None:
+def test_paired_group_test_of_a_mean_is_near_the_t_test() -> None:
     rng = np.random.default_rng(7)
-    losses = []
-    sides = []
+    losses, sides = [], []
     for better in (0.0, 0.08):
         p_real, p_fake = rng.random(30) * (1 - better), better + rng.random(30) * (1 - better)
         sides.append(twins(p_real, p_fake))
         losses.append((p_real**2 + (1 - p_fake) ** 2) / 2)
-    chosen = EvaluateSettings(resamples=20_000)
-    found = differences(sides[0], sides[1], draw_groups(sides[0], chosen), chosen, ["brier"])["brier"]
-    assert found.p == pytest.approx(scipy.stats.ttest_rel(losses[1], losses[0]).pvalue, abs=0.03)
+    found = difference(sides[0], sides[1], "brier")
+    assert found.groups_p == pytest.approx(scipy.stats.ttest_rel(losses[1], losses[0]).pvalue, abs=0.02)
 
 
-@given(st.integers(0, 10_000), st.sampled_from([0.8, 0.9, 0.95]))
+def test_test_of_trainings_alone_is_near_welch_t_test() -> None:
+    """Groups that all do the same leave the trainings as the only source of variation."""
+    rng = np.random.default_rng(8)
+    areas = rng.uniform(0.5, 0.9, (2, 6))
+    spread = Spread(tuple(Part(float(row.var(ddof=1)) / 6, 5) for row in areas), 40, (-1.0, 1.0), groups_vary=True)
+    ours = spread.p_of_zero(float(areas[1].mean() - areas[0].mean()))
+    assert ours == pytest.approx(scipy.stats.ttest_ind(*areas, equal_var=False).pvalue, abs=0.01)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.8, 0.9, 0.95]), st.sampled_from([0.5, 0.8, 0.999]))
 @settings(max_examples=40, deadline=None)
-def test_p_and_interval_say_the_same(seed: int, confidence: float) -> None:
-    rng = np.random.default_rng(seed)
-    (first,) = made_up_scores(rng, "twins", 10, 0.6)
-    second = Scores(first.fake, made_up_scores(rng, "twins", 10, 0.8)[0].p_fake, first.video, first.group)
-    chosen = EvaluateSettings(resamples=100, confidence=confidence)
-    for found in differences(first, second, draw_groups(first, chosen), chosen, NAMES).values():
+def test_p_and_interval_agree(seed: int, confidence: float, second_area: float) -> None:
+    study = Study("twins", 10, 0.6, 3, 0.0, second_area=second_area)
+    first, second = simulate(np.random.default_rng(seed), study)
+    for found in differences(first, second, EvaluateSettings(confidence=confidence), NAMES).values():
         assert (found.p < 1 - confidence) == (found.low > 0 or found.high < 0)
+        assert (found.groups_p < 1 - confidence) == (found.groups_low > 0 or found.groups_high < 0)
 
 
 def test_equal_results_do_not_differ_and_constant_ones_do() -> None:
-    sure = twins(np.full(24, 0.1), np.full(24, 0.9))
-    blind = twins(np.full(24, 0.5), np.full(24, 0.5))
-    drawn = draw_groups(sure, SETTINGS)
-    same = differences(sure, sure, drawn, SETTINGS, ["auc"])["auc"]
+    sure = twins(np.full((3, 24), 0.1), np.full((3, 24), 0.9))
+    blind = twins(np.full((3, 24), 0.5), np.full((3, 24), 0.5))
+    same = difference(sure, sure, "auc")
     assert (same.value, same.p) == (0, 1)
     assert same.low < -0.1 < 0.1 < same.high
-    worse = differences(sure, blind, drawn, SETTINGS, ["auc"])["auc"]
+    worse = difference(sure, blind, "auc")
     assert worse.value == -0.5
-    assert worse.p == pytest.approx(2 * 1.5**-24)
+    assert worse.p == worse.groups_p == pytest.approx(2 * 1.5**-24)
     assert worse.high < 0
     few = [Scores(s.fake[:6], s.p_fake[:, :6], s.video[:6], s.group[:6]) for s in (sure, blind)]
-    unsure = differences(few[0], few[1], draw_groups(few[0], SETTINGS), SETTINGS, ["auc"])["auc"]
+    unsure = difference(few[0], few[1], "auc")
     assert unsure.p > 0.05
     assert unsure.high > 0
+
+
+def test_smallest_detectable_difference() -> None:
+    spread = Spread((Part(0.02**2, np.inf),), 40, (-1.0, 1.0), groups_vary=True)
+    assert spread.detectable(0.05) == pytest.approx(0.02 * (1.959964 + 0.841621), rel=1e-4)
+    assert spread.detectable(0.05 / 3) > spread.detectable(0.05)
+    nothing = replace(spread, parts=(Part(0.0, 1.0),), groups_vary=False)
+    at = nothing.detectable(0.05)
+    assert nothing.p_of_zero(at * 1.001) < 0.05 < nothing.p_of_zero(at * 0.999)
+    assert replace(nothing, groups=1).detectable(0.05) == 1
 
 
 def test_holm_known_answers() -> None:
@@ -201,19 +228,27 @@ def test_holm_is_between_the_raw_and_the_bonferroni_values(p: list[float]) -> No
 
 
 @pytest.mark.parametrize(
-    ("design", "groups", "area"),
-    [("twins", 24, 0.75), ("twins", 24, 0.98), ("apart", 20, 0.9), ("apart", 40, 0.98)],
+    "study",
+    [
+        Study("twins", 24, 0.75, 3, 0.5),
+        Study("twins", 24, 0.98, 3, 2.0),
+        Study("apart", 20, 0.9, 3, 0.0),
+        Study("apart", 40, 0.98, 5, 2.0),
+    ],
+    ids=str,
 )
-def test_coverage_on_clustered_faces(design: str, groups: int, area: float) -> None:
-    held = coverage(design, groups, area, repeats=200, resamples=200, names=("accuracy", "auc"))
-    # A percentile bootstrap over groups holds the AUC of .98 in 76 to 90 % of such studies. Of 200
-    # intervals that hold the truth 95 % of the time, fewer than 180 do in 1 of 600 tests.
-    for name, share in held.items():
-        assert 0.9 <= share <= 0.995, (name, share)
+def test_coverage_for_new_trainings_on_new_groups(study: Study) -> None:
+    # Of 200 intervals that hold the truth 95 % of the time, fewer than 180 do in 1 of 600 tests.
+    for name, share in coverage(study, 200).items():
+        assert share >= 0.9, (name, share)
 
 
-@pytest.mark.parametrize(("design", "shared"), [("twins", 0.5), ("apart", 0.0)])
-def test_equal_detectors_are_seldom_called_different(design: str, shared: float) -> None:
-    called = false_alarms(design, 24, 0.75, shared, repeats=200, resamples=200)
-    for name, share in called.items():
-        assert share <= 0.1, (name, share)
+@pytest.mark.parametrize("study", [Study("twins", 24, 0.75, 3, 2.0), Study("apart", 24, 0.9, 5, 0.5)], ids=str)
+def test_equal_variants_are_seldom_reported_as_different(study: Study) -> None:
+    for name, shares in comparisons(study, 200).items():
+        assert shares["called"] <= 0.1, (name, shares)
+
+
+def test_the_detectable_difference_is_detected() -> None:
+    found = power_at_detectable(Study("twins", 40, 0.9, 5, 0.5), 150)
+    assert 0.7 <= found["power"] <= 0.95, found

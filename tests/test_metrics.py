@@ -20,10 +20,10 @@ from facestudy.metrics import (
     RANGES,
     Scores,
     by_video,
+    group_metrics,
     of_method,
     point_metrics,
     read_scores,
-    resampled_metrics,
     same_faces,
     weighted_metrics,
 )
@@ -90,12 +90,12 @@ def test_a_resample_is_the_data_physically_repeated(seed: int, groups: int, step
     fake = np.concatenate([np.arange(size) % 2 == 0 for size in sizes])
     p_fake = rng.integers(0, steps + 1, size=(2, len(group))) / steps
     multiplicities = rng.multinomial(groups, np.full(groups, 1 / groups), size=3)
-    ours = resampled_metrics(Scores(fake, p_fake, group, group), multiplicities)
+    ours = group_metrics(Scores(fake, p_fake, group, group), NAMES, multiplicities)
     for row, times in enumerate(multiplicities):
         picked = np.repeat(np.arange(len(group)), times[group])
         per_seed = [sklearn_metrics(fake[picked], p[picked]) for p in p_fake]
         for name in NAMES:
-            assert ours[name][row] == pytest.approx(np.mean([m[name] for m in per_seed]), abs=1e-9), name
+            assert ours[name][:, row] == pytest.approx([m[name] for m in per_seed], abs=1e-9), name
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,9 +103,9 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     group = np.repeat(np.arange(6), 4)
     scores = Scores(np.arange(24) % 2 == 0, rng.random((2, 24)).round(2), group, group)
     multiplicities = rng.multinomial(6, np.full(6, 1 / 6), size=11)
-    whole = resampled_metrics(scores, multiplicities)
+    whole = group_metrics(scores, NAMES, multiplicities)
     monkeypatch.setattr("facestudy.metrics.CHUNK", 50)
-    for name, values in resampled_metrics(scores, multiplicities).items():
+    for name, values in group_metrics(scores, NAMES, multiplicities).items():
         np.testing.assert_allclose(values, whole[name], rtol=1e-13)
 
 

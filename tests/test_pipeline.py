@@ -23,7 +23,6 @@ TINY = {
     "crops": {"size": [64, 64], "sheet_faces": 2},
     "models": {"mesonet": SMALL, "vgg19": SMALL | {"width": 0.0625}, "resnet50": SMALL | {"width": 0.0625}},
     "seeds": [1],
-    "evaluate": {"resamples": 200},
     "variants": ["full", "eyes_lower"],
 }
 

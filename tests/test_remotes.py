@@ -36,7 +36,6 @@ TINY = {
     "crops": {"size": [64, 64], "sheet_faces": 1},
     "variants": ["full"],
     "seeds": [1],
-    "evaluate": {"resamples": 100},
     "compute": {"workers": 1},
 }
 PINS = [ROOT / "requirements.txt", *(ROOT / "remotes").glob("*.txt")]

@@ -19,7 +19,7 @@ from facestudy.errors import StudyError
 from facestudy.intervals import FEW_GROUPS
 from facestudy.metrics import NAMES, point_metrics
 from stages import compare, evaluate, focus
-from stages.focus import FOCUS_KEYS
+from stages.focus import focus_keys
 from tests.pipeline_files import ROOT
 
 MODEL = {"network": "meso4", "input_size": 128, "epochs": 25, "learning_rate": 0.002}
@@ -58,10 +58,10 @@ class Study:
         self.params |= {
             "models": {"mesonet": MODEL, "vgg": SMALL},
             "variants": ["full", "eyes_lower", "nose"],
-            "seeds": [1, 2],
+            "seeds": [1, 2, 3],
             "source": "sample",
             "focus": "full",
-            "evaluate": {"resamples": 200, "confidence": 0.95, "seed": 1},
+            "evaluate": {"confidence": 0.95},
         }
         self.save()
         strengths = {"full": 1.0, "eyes_lower": 3.0, "nose": 0.0}
@@ -99,15 +99,18 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 
 def test_evaluate_writes_one_flat_schema_of_numbers(study: Study) -> None:
     summary = study.evaluate("mesonet", "full")
-    assert "96 test faces of 48 videos in 24 groups, 2 seeds" in summary
+    assert "96 test faces of 48 videos in 24 groups, 3 seeds" in summary
     study.evaluate("vgg", "nose")
     found = json.loads(Path("metrics/full/mesonet.json").read_text())
     assert list(json.loads(Path("metrics/nose/vgg.json").read_text())) == list(found)
     assert all(isinstance(value, int | float) for value in found.values())
     for prefix in ("", "video_"):
         for name in NAMES:
-            value, low, high = (found[f"{prefix}{name}{end}"] for end in ("", "_low", "_high"))
-            assert low < value < high
+            for interval in ("", "_groups"):
+                value, low, high = (
+                    found[f"{prefix}{name}{end}"] for end in ("", f"{interval}_low", f"{interval}_high")
+                )
+                assert low < value < high
             assert found[f"{prefix}{name}_seed_sd"] >= 0
     assert found["auc_seed_sd"] > 0
     counts = {key: found[key] for key in found if key.startswith("test_")} | {"seeds": found["seeds"]}
@@ -119,7 +122,7 @@ def test_evaluate_writes_one_flat_schema_of_numbers(study: Study) -> None:
         "test_faces": 96,
         "test_real_faces": 48,
         "test_fake_faces": 48,
-        "seeds": 2,
+        "seeds": 3,
     }
 
 
@@ -127,7 +130,7 @@ def test_evaluate_is_the_mean_over_seeds_of_the_test_rows(study: Study) -> None:
     study.evaluate("mesonet", "full")
     found = json.loads(Path("metrics/full/mesonet.json").read_text())
     faces, videos = [], []
-    for seed in (1, 2):
+    for seed in (1, 2, 3):
         data = pd.read_csv(study.predictions("full", "mesonet", seed)).query("subset == 'test'")
         faces.append(point_metrics(data["label"].to_numpy() == "fake", data["p_fake"].to_numpy()))
         mean = data.groupby(["video_id", "label"], as_index=False)["p_fake"].mean()
@@ -192,10 +195,11 @@ def test_comparison_is_holm_corrected_over_models(study: Study) -> None:
         first, second = np.sort(family["p_holm"])
         assert first == pytest.approx(2 * small, rel=1e-3)
         assert second == pytest.approx(max(2 * small, large), rel=1e-3)
-    better = table[table["variant"] == "eyes_lower"]
-    assert (better["difference"] > 0).all()
-    assert (better["p_holm"] < 0.05).all()
-    assert (table[["test_groups", "test_videos", "test_faces", "seeds"]] == [24, 48, 96, 2]).all(axis=None)
+    sign = np.where(table["difference"] > 0, "better", "worse")
+    assert list(table["verdict"]) == list(np.where(table["p_holm"] < 0.05, sign, "no_difference"))
+    assert {"better", "worse"} <= set(table["verdict"])
+    assert (table["detectable"] > 0).all()
+    assert (table[["test_groups", "test_videos", "test_faces", "seeds"]] == [24, 48, 96, 3]).all(axis=None)
 
 
 def test_results_page(study: Study) -> None:
@@ -210,15 +214,43 @@ def test_results_page(study: Study) -> None:
     # The table and the metrics file say the same.
     assert row[2] == f"{found['auc']:.3f} [{found['auc_low']:.3f}, {found['auc_high']:.3f}]"
     assert "24 groups, 48 videos, 96 faces (48 fake)" in page
-    assert "- vgg: vgg19, width 0.25, 96 × 96 pixels, trained from scratch, 12 epochs, seeds 1, 2" in page
+    assert "- vgg: vgg19, width 0.25, 96 × 96 pixels, trained from scratch, 12 epochs, seeds 1, 2, 3" in page
     assert "about the built-in sample" in page
-    assert "The two tables hold 12 intervals" in page
+    assert "hold 12 intervals" in page
     assert f"{100 * (1 - 0.95**12):.0f} % of the time" in page
     assert "Warning" not in page
     tables_in_page = [line for line in lines if line.startswith("|")]
-    assert len(tables_in_page) == 2 * (2 + 2) + (2 + 4)
+    assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4)
     study.set(source="folder")
     assert "built-in sample" not in study.compare()[1]
+
+
+def test_verdicts_are_said_in_words(study: Study) -> None:
+    table, page = study.compare()
+    lines = [line for line in page.splitlines() if " than full by " in line or "no difference seen" in line]
+    assert len(lines) == len(table)
+    for line, row in zip(lines, table.to_dict("records"), strict=True):
+        assert row["model"] in line and row["variant"] in line
+        scale, digits = (100, 1) if row["metric"] == "accuracy" else (1, 3)
+        number = row["detectable"] if row["verdict"] == "no_difference" else abs(row["difference"])
+        assert f"{scale * number:.{digits}f} " in line
+        assert row["verdict"].replace("_", " ") in line
+
+
+def test_one_seed_gives_no_p_value_and_no_verdict(study: Study) -> None:
+    study.set(seeds=[2])
+    study.evaluate("mesonet", "full")
+    found = json.loads(Path("metrics/full/mesonet.json").read_text())
+    assert "auc_low" not in found and found["auc_groups_low"] < found["auc"] < found["auc_groups_high"]
+    table, page = study.compare()
+    assert (table["verdict"] == "not_tested").all()
+    assert table[["p", "p_holm", "low", "high", "detectable"]].isna().all(axis=None)
+    assert table[["groups_low", "groups_high", "groups_p"]].notna().all(axis=None)
+    assert "Warning: one seed" in page and "no difference seen" not in page and "| p " not in page
+    study.set(focus="full", models={"mesonet": MODEL})
+    focus.main()
+    shown = json.loads(Path("metrics/focus/mesonet.json").read_text())
+    assert shown == {key: found[key] for key in focus_keys(1)}
 
 
 def test_a_path_of_weights_is_no_html_on_the_results_page(study: Study) -> None:
@@ -321,7 +353,7 @@ def test_focus_copies_six_figures_of_every_model(study: Study) -> None:
         for model in ("mesonet", "vgg"):
             whole = json.loads(Path(f"metrics/{variant}/{model}.json").read_text())
             found = json.loads(Path(f"metrics/focus/{model}.json").read_text())
-            assert found == {key: whole[key] for key in FOCUS_KEYS}
+            assert found == {key: whole[key] for key in focus_keys(3)}
     study.set(models={"vgg": SMALL})
     focus.main()
     assert [path.name for path in Path("metrics/focus").iterdir()] == ["vgg.json"]
@@ -338,7 +370,7 @@ def test_focus_refuses(study: Study) -> None:
     with pytest.raises(StudyError, match=r"metrics/full/mesonet\.json is missing"):
         focus.main()
     Path("metrics/full").mkdir(parents=True)
-    for text, message in (("{", "no valid JSON"), ('{"auc": 1}', "has no accuracy"), ("[]", "has no accuracy")):
+    for text, message in (("{", "not valid JSON"), ('{"auc": 1}', "has no accuracy"), ("[]", "has no accuracy")):
         Path("metrics/full/mesonet.json").write_text(text)
         with pytest.raises(StudyError, match=message):
             focus.main()

@@ -35,7 +35,6 @@ def test_the_preset_runs_from_links_to_the_results_table(tmp_path: Path, clips: 
         "split": {"test": 0.34, "validation": 0.3},
         "models": {"mesonet": SMALL},
         "seeds": [1],
-        "evaluate": {"resamples": 200},
         "youtube": FAST,
     }
     values = deep_update(params(), tiny)

@@ -32,7 +32,6 @@ def tiny_params() -> dict[str, object]:
             "split": {"test": 0.34, "validation": 0.3},
             "crops": {"size": [64, 64], "sheet_faces": 2},
             "seeds": [1],
-            "evaluate": {"resamples": 200},
             "variants": ["eyes_lower"],
             "focus": "eyes_lower",
             "compute": {"workers": 2},
