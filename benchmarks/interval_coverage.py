@@ -107,7 +107,7 @@ def training_effect(design: str, groups: int, area: float, multiple: float) -> f
     return float(brentq(lambda effect: sd_over_trainings(area, effect) - wanted, 1e-6, 20))
 
 
-def simulate(rng: np.random.Generator, study: Study) -> list[Scores]:
+def simulate(rng: np.random.Generator, study: Study) -> tuple[Scores, Scores]:
     """Results of one study: two variants on the same faces, `seeds` trainings each."""
     if study.design == "apart":
         group = video = np.repeat(np.arange(study.groups), FACES_PER_GROUP)
@@ -138,7 +138,7 @@ def simulate(rng: np.random.Generator, study: Study) -> list[Scores]:
         shift = shift_of(area, effect) + effect * of_seeds[:, None]
         latent = shift * (fake - 0.5) + np.sqrt(SHARED) * common + np.sqrt(1 - SHARED) * effects(study.seeds)
         found.append(Scores(fake, expit(latent), video, group))
-    return found
+    return found[0], found[1]
 
 
 def _training_effects(rng: np.random.Generator, shape: tuple[int, int], skewed: bool) -> FloatArray:
