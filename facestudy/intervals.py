@@ -15,6 +15,11 @@ method). Variances over groups come from the jackknife over whole groups. Their 
 variance of a variance of G values is about (k - 1) / G times its square), from 1 to G - 1. Where one
 or two groups hold all the errors, there is little to estimate a variance from, whatever G is.
 
+With several splits of the same data (`split.repeats`), the metric of a split is its mean over
+trainings, and the variance between splits is corrected for the data that they share (Nadeau & Bengio
+2003, Inference for the generalization error, Machine Learning 52, equation 8); see
+`repeated_estimates`.
+
 Where the groups show no variation at all (a perfect classifier, or one with a constant output), or a
 class lies in one group only, the interval is at least the one from (1 - q) value + q worst to
 (1 - q) value + q best, q = 1 - (alpha / 2)^(1 / n): as many unlike groups as n groups may fail to
@@ -241,6 +246,67 @@ def differences(
         groups_ends, groups_p = groups.interval(b - a, settings.confidence), groups.p_of_zero(b - a)
         found[name] = Difference(a, b, b - a, *ends, p, *groups_ends, groups_p, spread)
     return found
+
+
+def repeated_estimates(
+    splits: Sequence[Scores], settings: EvaluateSettings, test_share: float, names: Sequence[str] = NAMES
+) -> dict[str, Estimate]:
+    """Each metric's mean over splits and trainings, with an interval for new splits, trainings and groups.
+
+    Parameters
+    ----------
+    splits : sequence of Scores
+        Of one model on one variant, one for each of at least two splits.
+    settings : EvaluateSettings
+    test_share : float
+        Of the data in the test subset; in one minus this share models are fitted and selected.
+    names : sequence of str
+        Metrics of `facestudy.metrics.NAMES`.
+
+    Returns
+    -------
+    dict of str to Estimate
+        `groups_low` and `groups_high` are NaN, `seed_sd` is the mean over splits.
+    """
+    values = [group_metrics(scores, names) for scores in splits]
+    found = {}
+    for name in names:
+        of_splits = np.array([of[name][:, 0].mean() for of in values])
+        seeds = [of[name][:, 0] for of in values]
+        seed_sd = float(np.mean([of.std(ddof=1) for of in seeds])) if len(seeds[0]) > 1 else 0.0
+        spread = _spread_of_splits(of_splits, splits, RANGES[name], test_share)
+        value = float(of_splits.mean())
+        found[name] = Estimate(value, *spread.interval(value, settings.confidence), math.nan, math.nan, seed_sd)
+    return found
+
+
+def repeated_differences(
+    first: Sequence[Scores],
+    second: Sequence[Scores],
+    settings: EvaluateSettings,
+    test_share: float,
+    names: Sequence[str],
+) -> dict[str, Difference]:
+    """second - first for each metric, paired by split; parameters as in `repeated_estimates`."""
+    values = [[group_metrics(scores, names) for scores in side] for side in (first, second)]
+    found = {}
+    for name in names:
+        sides = np.array([[of[name][:, 0].mean() for of in side] for side in values])
+        a, b = (float(mean) for mean in sides.mean(axis=1))
+        width = RANGES[name][1] - RANGES[name][0]
+        spread = _spread_of_splits(sides[1] - sides[0], first, (-width, width), test_share)
+        ends, p = spread.interval(b - a, settings.confidence), spread.p_of_zero(b - a)
+        found[name] = Difference(a, b, b - a, *ends, p, math.nan, math.nan, math.nan, spread)
+    return found
+
+
+def _spread_of_splits(
+    values: FloatArray, splits: Sequence[Scores], limits: tuple[float, float], test_share: float
+) -> Spread:
+    factor = 1 / len(values) + test_share / (1 - test_share)
+    part = Part(factor * float(values.var(ddof=1)), len(values) - 1)
+    fewest = sum(_fewest_groups(scores) for scores in splits)
+    return Spread((part,), fewest, limits, part.variance >= NO_VARIATION**2)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -109,6 +109,14 @@ def read_scores(paths: Sequence[Path]) -> Scores:
     return Scores(fake, np.stack(p_fake), video, group, ids, methods, track)
 
 
+def read_splits(folder: Path, seeds: Sequence[int], repeats: int) -> list[Scores]:
+    """The test rows of one model on one variant, one `Scores` for each split; see `read_scores`."""
+    return [
+        read_scores([folder / f"{tables.training_name(seed, repeat, repeats)}.csv" for seed in seeds])
+        for repeat in range(1, repeats + 1)
+    ]
+
+
 def _check_rows(path: Path, rows: pd.DataFrame) -> None:
     again = "`dvc repro -f` makes the table again"
     wrong = rows[~rows["label"].isin(tables.LABELS)]

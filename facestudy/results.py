@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 
@@ -22,8 +22,10 @@ from facestudy.intervals import (
     differences,
     estimates,
     holm,
+    repeated_differences,
+    repeated_estimates,
 )
-from facestudy.metrics import Scores, by_video, of_method, same_faces
+from facestudy.metrics import NAMES, Scores, by_video, of_method, same_faces
 from facestudy.model_settings import ModelSettings
 from facestudy.settings import shown
 
@@ -31,21 +33,75 @@ COMPARED = ("accuracy", "auc")
 SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "of AUC")}
 """How a metric is written: factor, decimals, title, unit of a difference."""
 
-Cells = Mapping[str, Mapping[str, Scores]]
+Splits = Sequence[Scores]
+"""Scores on the test faces of one model on one variant, one for each split (`split.repeats`)."""
+Cells = Mapping[str, Mapping[str, Splits]]
 """Scores on faces by model and variant; the first variant is the reference, which the others are compared with."""
 
 
-def cell_metrics(faces: Scores, settings: EvaluateSettings) -> dict[str, float]:
+@dataclass(frozen=True)
+class Counts:
+    """What results are about: sums over the test subsets of all splits; seeds per split."""
+
+    groups: int
+    videos: int
+    real_videos: int
+    fake_videos: int
+    faces: int
+    real_faces: int
+    fake_faces: int
+    seeds: int
+    splits: int
+
+
+def count(cell: Splits) -> Counts:
+    """Count what a cell was tested on."""
+    videos = [by_video(scores) for scores in cell]
+    real_videos, fake_videos = _of_each_class(videos)
+    real_faces, fake_faces = _of_each_class(cell)
+    return Counts(
+        groups=sum(scores.groups for scores in cell),
+        videos=real_videos + fake_videos,
+        real_videos=real_videos,
+        fake_videos=fake_videos,
+        faces=real_faces + fake_faces,
+        real_faces=real_faces,
+        fake_faces=fake_faces,
+        seeds=len(cell[0].p_fake),
+        splits=len(cell),
+    )
+
+
+def _of_each_class(cell: Splits) -> tuple[int, int]:
+    fake = sum(int(scores.fake.sum()) for scores in cell)
+    return sum(len(scores.fake) for scores in cell) - fake, fake
+
+
+def _estimates(
+    cell: Splits, settings: EvaluateSettings, test_share: float, names: Sequence[str] = NAMES
+) -> dict[str, Estimate]:
+    if len(cell) == 1:
+        return estimates(cell[0], settings, names)
+    return repeated_estimates(cell, settings, test_share, names)
+
+
+def _differences(first: Splits, second: Splits, settings: EvaluateSettings, test_share: float) -> dict[str, Difference]:
+    if len(first) == 1:
+        return differences(first[0], second[0], settings, COMPARED)
+    return repeated_differences(first, second, settings, test_share, COMPARED)
+
+
+def cell_metrics(faces: Splits, settings: EvaluateSettings, test_share: float) -> dict[str, float]:
     """Every metric of one cell, on faces and, with the prefix video_, on videos; and the counts.
 
     Flat, numbers only, 6 decimals: <metric>, <metric>_low, <metric>_high (new trainings on new groups;
-    absent where there is one seed), <metric>_groups_low, <metric>_groups_high (these trained models on
-    new groups), <metric>_seed_sd.
+    absent where there is one training), <metric>_groups_low, <metric>_groups_high (these trained models
+    on new groups; absent with several splits), <metric>_seed_sd.
     """
-    videos = by_video(faces)
+    videos = [by_video(scores) for scores in faces]
     flat: dict[str, float] = {}
-    for prefix, scores in (("", faces), ("video_", videos)):
-        for name, found in estimates(scores, settings).items():
+    for prefix, cell in (("", faces), ("video_", videos)):
+        for name, found in _estimates(cell, settings, test_share).items():
             numbers = {
                 "": found.value,
                 "_low": found.low,
@@ -55,13 +111,9 @@ def cell_metrics(faces: Scores, settings: EvaluateSettings) -> dict[str, float]:
                 "_seed_sd": found.seed_sd,
             }
             flat |= {f"{prefix}{name}{end}": round(x, 6) for end, x in numbers.items() if not math.isnan(x)}
-    flat["test_groups"] = faces.groups
-    for things, scores in (("videos", videos), ("faces", faces)):
-        flat[f"test_{things}"] = len(scores.fake)
-        flat[f"test_real_{things}"] = int((~scores.fake).sum())
-        flat[f"test_fake_{things}"] = int(scores.fake.sum())
-    flat["seeds"] = len(faces.p_fake)
-    return flat
+    counts = asdict(count(faces))
+    flat |= {f"test_{name}": counts.pop(name) for name in list(counts) if name not in ("seeds", "splits")}
+    return flat | counts
 
 
 @dataclass(frozen=True)
@@ -90,7 +142,7 @@ class Comparison:
     verdict: str = "not_tested"
 
 
-def check_cells(cells: Cells) -> Scores:
+def check_cells(cells: Cells) -> Splits:
     """The scores of the first cell, after making sure that all cells are about the same test faces.
 
     Raises StudyError when they are not.
@@ -100,7 +152,7 @@ def check_cells(cells: Cells) -> Scores:
         for variant, scores in variants.items():
             if first is None:
                 first_name, first = f"{variant}/{model}", scores
-            elif not same_faces(first, scores):
+            elif not all(same_faces(*pair) for pair in zip(first, scores, strict=True)):
                 raise StudyError(
                     f"predictions/{variant}/{model} and predictions/{first_name} are not about the same test faces, "
                     "so they cannot be compared; `dvc repro` brings them up to date."
@@ -110,7 +162,7 @@ def check_cells(cells: Cells) -> Scores:
     return first
 
 
-def compare_variants(cells: Cells, settings: EvaluateSettings) -> list[Comparison]:
+def compare_variants(cells: Cells, settings: EvaluateSettings, test_share: float) -> list[Comparison]:
     """Each variant against the reference, for every model and metric of COMPARED.
 
     p-values are Holm-corrected over the models: one family for each variant and metric, so that
@@ -121,7 +173,7 @@ def compare_variants(cells: Cells, settings: EvaluateSettings) -> list[Compariso
     for model, variants in cells.items():
         reference = next(iter(variants.values()))
         for variant, scores in list(variants.items())[1:]:
-            found = differences(reference, scores, settings, COMPARED)
+            found = _differences(reference, scores, settings, test_share)
             rows += [Comparison(model, variant, metric, found[metric]) for metric in COMPARED]
     level = 1 - settings.confidence
     for family in {(row.variant, row.metric) for row in rows}:
@@ -142,10 +194,10 @@ def _verdict(row: Comparison, level: float) -> str:
     return "better" if row.difference.value > 0 else "worse"
 
 
-def comparison_table(rows: Iterable[Comparison], test: Scores) -> pd.DataFrame:
+def comparison_table(rows: Iterable[Comparison], test: Counts) -> pd.DataFrame:
     """The comparisons as text cells, in the order of models, variants and metrics in the settings."""
-    counts = {"test_groups": test.groups, "test_videos": test.videos, "test_faces": len(test.fake)}
-    counts["seeds"] = len(test.p_fake)
+    counts = {"test_groups": test.groups, "test_videos": test.videos, "test_faces": test.faces}
+    counts |= {"seeds": test.seeds, "splits": test.splits}
     columns = ["model", "variant", "metric", "reference", "value", "difference", "low", "high", "p", "p_holm"]
     columns += ["verdict", "detectable", "groups_low", "groups_high", "groups_p", *counts]
     records = []
@@ -166,29 +218,31 @@ def _digits(p: float) -> str:
     return "" if math.isnan(p) else f"{p:.4g}"
 
 
-def fake_methods(scores: Scores) -> list[str]:
+def fake_methods(cell: Splits) -> list[str]:
     """The manipulation methods of the fakes, in alphabetical order."""
-    return sorted({method for method, fake in zip(scores.methods, scores.fake, strict=True) if fake})
+    return sorted({method for scores in cell for method, fake in zip(scores.methods, scores.fake, strict=True) if fake})
 
 
-def method_estimates(scores: Scores, settings: EvaluateSettings) -> dict[str, tuple[Scores, dict[str, Estimate]]]:
+def method_estimates(
+    cell: Splits, settings: EvaluateSettings, test_share: float
+) -> dict[str, tuple[Splits, dict[str, Estimate]]]:
     """For each manipulation method, how well its fakes are told from all real faces."""
-    found = {}
-    for method in fake_methods(scores):
-        part = of_method(scores, method)
-        names = ("balanced_accuracy", "auc")  # plain accuracy would say more of the reals than of a small method
-        found[method] = part, estimates(part, settings, names)
+    found: dict[str, tuple[Splits, dict[str, Estimate]]] = {}
+    names = ("balanced_accuracy", "auc")  # plain accuracy would say more of the reals than of a small method
+    for method in fake_methods(cell):
+        part = [of_method(scores, method) for scores in cell if method in fake_methods([scores])]
+        found[method] = part, _estimates(part, settings, test_share, names)
     return found
 
 
-ByMethod = Mapping[str, Mapping[str, Mapping[str, tuple[Scores, dict[str, Estimate]]]]]
+ByMethod = Mapping[str, Mapping[str, Mapping[str, tuple[Splits, dict[str, Estimate]]]]]
 """`method_estimates` by model and variant."""
 
 
-def by_method(cells: Cells, settings: EvaluateSettings) -> ByMethod:
+def by_method(cells: Cells, settings: EvaluateSettings, test_share: float) -> ByMethod:
     """`method_estimates` of every cell."""
     return {
-        model: {variant: method_estimates(scores, settings) for variant, scores in variants.items()}
+        model: {variant: method_estimates(cell, settings, test_share) for variant, cell in variants.items()}
         for model, variants in cells.items()
     }
 
@@ -204,7 +258,8 @@ def methods_table(found_by_method: ByMethod) -> pd.DataFrame:
                     low, high = _ends(estimate)
                     for column, number in (("", estimate.value), ("_low", low), ("_high", high)):
                         record[name + column] = _decimals(number)
-                counts = {"fake_groups": part.groups_with(fake=True).sum(), "fake_faces": part.fake.sum()}
+                fake_groups = sum(int(scores.groups_with(fake=True).sum()) for scores in part)
+                counts = {"fake_groups": fake_groups, "fake_faces": count(part).fake_faces}
                 records.append(record | {name: str(count) for name, count in counts.items()})
     return pd.DataFrame(records)
 
@@ -215,6 +270,7 @@ def results_markdown(
     models: Mapping[str, ModelSettings],
     seeds: Sequence[int],
     settings: EvaluateSettings,
+    test_share: float,
     sample: bool,
     methods: ByMethod,
 ) -> str:
@@ -222,24 +278,23 @@ def results_markdown(
 
     sample: whether the videos are the built-in sample, which the page then says.
     """
-    test = check_cells(cells)
+    cell = check_cells(cells)
+    test = count(cell)
     found = {
-        model: {variant: estimates(scores, settings, COMPARED) for variant, scores in variants.items()}
+        model: {variant: _estimates(scores, settings, test_share, COMPARED) for variant, scores in variants.items()}
         for model, variants in cells.items()
     }
     level = f"{100 * settings.confidence:g} %"
     lines = ["# Results", ""]
     if sample:
         lines += ["These are results about the built-in sample: drawn people, one kind of fake.", ""]
-    if len(seeds) > 1:
-        seed_text = f"Mean over {len(seeds)} trainings (seeds)"
-        interval_text = f"the {level} interval for new trainings on new groups"
-    else:
-        seed_text = f"One training (seed {seeds[0]})"
-        interval_text = f"the {level} interval for these trained models on new groups"
+    interval = _interval_text(test)
+    seed_text = f"Mean over {test.seeds} trainings (seeds)" if test.seeds > 1 else f"One training (seed {seeds[0]})"
+    subset_text = "Test subset" if test.splits == 1 else f"Test subsets of {test.splits} splits together"
+    seed_text += " of each split" if test.splits > 1 else ""
     lines += [
-        f"Test subset: {test.groups} groups, {test.videos} videos, {len(test.fake)} faces "
-        f"({int(test.fake.sum())} fake). {seed_text}, on faces; in brackets {interval_text}.",
+        f"{subset_text}: {test.groups} groups, {test.videos} videos, {test.faces} faces "
+        f"({test.fake_faces} fake). {seed_text}, on faces; in brackets the {level} interval for {interval}.",
         "",
     ]
     if test.groups < FEW_GROUPS:
@@ -248,7 +303,7 @@ def results_markdown(
             "turn a result, and so few may differ from the rest in ways that no interval shows.**",
             "",
         ]
-    if len(seeds) == 1:
+    if test.seeds == test.splits == 1:
         lines += [
             "**Warning: one seed. One training cannot show how much another training would differ, so there is no "
             "p-value and no verdict. Give at least three `seeds`.**",
@@ -261,14 +316,21 @@ def results_markdown(
             [model, *(_cell(found[model][variant][metric], scale, digits) for variant in variants)] for model in found
         ]
         lines += [f"## {title}", "", *_markdown_table(head, body), ""]
-    if len(fake_methods(test)) > 1:
+    if len(fake_methods(cell)) > 1:
         lines += _method_section(methods)
     if rows:
-        lines += _difference_section(rows, variants[0], level)
+        lines += _difference_section(rows, variants[0], level, test)
     lines += ["## What a cell is", ""]
     lines += [f"- {describe_model(name, model, seeds)}" for name, model in models.items()]
     intervals = len(models) * len(variants) * 2
-    return "\n".join([*lines, "", "## How to read the tables", "", *_reading(intervals, len(seeds), settings)]) + "\n"
+    return "\n".join([*lines, "", "## How to read the tables", "", *_reading(intervals, test, settings)]) + "\n"
+
+
+def _interval_text(test: Counts) -> str:
+    """What the intervals and p-values are about."""
+    if test.splits > 1:
+        return "new splits, trainings and groups"
+    return "new trainings on new groups" if test.seeds > 1 else "these trained models on new groups"
 
 
 def describe_model(name: str, model: ModelSettings, seeds: Sequence[int]) -> str:
@@ -293,7 +355,7 @@ def _code(text: str) -> str:
     return f"{fence}{edge}{text}{edge}{fence}"
 
 
-def _difference_section(rows: Sequence[Comparison], reference: str, level: str) -> list[str]:
+def _difference_section(rows: Sequence[Comparison], reference: str, level: str, test: Counts) -> list[str]:
     by_key = {(row.model, row.variant, row.metric): row for row in rows}
     pairs = list(dict.fromkeys((row.model, row.variant) for row in rows))
     tested = all(row.verdict != "not_tested" for row in rows)
@@ -306,11 +368,11 @@ def _difference_section(rows: Sequence[Comparison], reference: str, level: str) 
             cells.append(_cell(row.difference, scale, digits, "+"))
             cells += [_p_text(row.difference.p), _p_text(row.p_holm)] if tested else []
         body.append(cells)
-    interval = "new trainings on new groups" if tested else "these trained models on new groups"
     lines = [
         f"## Difference from {reference}",
         "",
-        f"Variant minus {reference} on the same test faces; in brackets the {level} interval for {interval}.",
+        f"Variant minus {reference} on the same test faces; in brackets the {level} interval for "
+        f"{_interval_text(test)}.",
         "",
         *_markdown_table(["model", "variant", *columns], body),
         "",
@@ -318,6 +380,8 @@ def _difference_section(rows: Sequence[Comparison], reference: str, level: str) 
     if not tested:
         return lines
     lines += ["Verdicts, by p Holm:", "", *(f"- {verdict_text(row, reference)}" for row in rows), ""]
+    if test.splits > 1:
+        return lines
     body = []
     for model, variant in pairs:
         cells = [model, variant]
@@ -369,15 +433,23 @@ def _method_section(methods: ByMethod) -> list[str]:
     return ["## AUC by method", "", text, "", *_markdown_table(head, body), ""]
 
 
-def _reading(intervals: int, seeds: int, settings: EvaluateSettings) -> list[str]:
+def _reading(intervals: int, test: Counts, settings: EvaluateSettings) -> list[str]:
     missed = 100 * (1 - settings.confidence**intervals)
-    held = (
-        "Intervals and p-values take the trainings and the test groups as random (Obuchowski-Rockette analysis): they "
-        "hold for other trainings of the same models and other groups of the same kind"
-        if seeds > 1
-        else "Intervals take the test groups as random: they hold for these trained models and other groups of the "
-        "same kind, not for another training"
-    )
+    if test.splits > 1:
+        held = (
+            "Intervals and p-values come from the variation between splits, corrected for the data that the splits "
+            "share (Nadeau & Bengio 2003): they hold for other splits, trainings and groups of the same kind"
+        )
+    elif test.seeds > 1:
+        held = (
+            "Intervals and p-values take the trainings and the test groups as random (Obuchowski-Rockette analysis): "
+            "they hold for other trainings of the same models and other groups of the same kind"
+        )
+    else:
+        held = (
+            "Intervals take the test groups as random: they hold for these trained models and other groups of the "
+            "same kind, not for another training"
+        )
     return [
         f"- {held}. They say nothing about videos of another kind. See docs/statistics.md.",
         f"- The tables of accuracy and AUC hold {intervals} intervals. If these were independent, a perfect method "

@@ -6,7 +6,7 @@ shares any of them forms one group, and a group lies on one side of the split as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -30,8 +30,13 @@ class SplitSettings(Section):
     faces_per_class: Annotated[int, Field(ge=1)] | None
     faces_per_video: Annotated[int, Field(ge=1)] | None
     official: bool
+    repeats: Annotated[int, Field(ge=1, le=100)] = 1
     test: Annotated[float, Field(gt=0, lt=1)]
     validation: Annotated[float, Field(gt=0, lt=1)]
+
+    def folds(self) -> int:
+        """In how many parts the groups are divided when there are repeats; each part is the test subset once."""
+        return max(2, round(1 / self.test))
 
     def shares(self) -> dict[str, float]:
         """The share of the faces that each subset is to have."""
@@ -106,20 +111,32 @@ def draw(faces: pd.DataFrame, settings: SplitSettings) -> pd.Series:
     return pd.Series(faces.index.isin(np.concatenate(chosen) if chosen else []), index=faces.index)
 
 
-def assign(counts: pd.DataFrame, settings: SplitSettings, subsets: Sequence[str] = USED) -> pd.Series:
-    """A subset (of `subsets`) for every group, so that each class is shared out as the settings ask.
+def assign(counts: pd.DataFrame, shares: Mapping[str, float], seed: Sequence[int]) -> pd.Series:
+    """A subset for every group, so that each class is shared out in proportion to `shares`.
 
-    counts: index group, columns real and fake: faces of each class. Groups come in order of size,
-    drawn at random among equals, and go where the classes are furthest below their share (the
-    greedy rule of scikit-learn's StratifiedGroupKFold). Returns a series indexed by group.
+    Groups come in order of size, drawn at random among equals, and go where the classes are furthest
+    below their share (the greedy rule of scikit-learn's StratifiedGroupKFold).
+
+    Parameters
+    ----------
+    counts : DataFrame
+        Index group, columns real and fake: faces of each class.
+    shares : mapping of str to float
+        Of each subset; they need not add up to 1.
+    seed : sequence of int
+
+    Returns
+    -------
+    Series
+        Subset, indexed by group.
     """
-    random = np.random.default_rng([settings.seed, 2])
+    random = np.random.default_rng(seed)
+    subsets = list(shares)
     counts = counts.sort_index()
     order = np.lexsort([random.permutation(len(counts)), -counts.sum(axis=1).to_numpy()])
     sizes = counts[list(LABELS)].to_numpy(float)
-    shares = np.array([settings.shares()[subset] for subset in subsets])
-    shares /= shares.sum()
-    wanted = shares[:, None] * sizes.sum(axis=0)
+    parts = np.array(list(shares.values())) / sum(shares.values())
+    wanted = parts[:, None] * sizes.sum(axis=0)
     have = np.zeros_like(wanted)
     subset = np.empty(len(counts), dtype=object)
     scale = np.maximum(sizes.sum(axis=0), 1)
@@ -127,7 +144,7 @@ def assign(counts: pd.DataFrame, settings: SplitSettings, subsets: Sequence[str]
         # The squared shortfall over all subsets after giving the group to each of them in turn,
         # measured in shares of the subset so that small subsets fill at the same pace.
         shortfall = [
-            ((((wanted - have - given[:, None] * sizes[group]) / scale) ** 2).sum(axis=1) / shares).sum()
+            ((((wanted - have - given[:, None] * sizes[group]) / scale) ** 2).sum(axis=1) / parts).sum()
             for given in np.eye(len(subsets))
         ]
         best = int(np.argmin(shortfall))
@@ -139,10 +156,10 @@ def assign(counts: pd.DataFrame, settings: SplitSettings, subsets: Sequence[str]
 def make_split(
     faces: pd.DataFrame, videos: pd.DataFrame, settings: SplitSettings, duplicates: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """The split: one row a face, columns of tables.SPLIT.
+    """The split: one row per face and repeat, columns of tables.SPLIT.
 
     faces: tables.FACES; videos: tables.VIDEOS; duplicates: tables.DUPLICATES. Faces that balance leaves
-    out are `unused`.
+    out are `unused`; the same faces are used in all repeats.
 
     Where the videos have an official subset (and `split.official`), it is kept to, and a person whom
     it shows on two sides has a group on each. Duplicates never lie on two sides.
@@ -170,10 +187,20 @@ def make_split(
     usable = data[~data["video_id"].isin(gone)]
     used = draw(usable, settings)
     drawn = usable[used]
-    data["subset"] = "unused"
-    data.loc[drawn.index, "subset"] = _subsets(drawn, settings)
-    check_split(data)
-    return data[SPLIT.names()]
+    if settings.repeats > 1 and (data["official"] != "").any():
+        raise StudyError(
+            f"split.repeats = {settings.repeats} does not go with an official split, which is one split; set "
+            "split.official: false or split.repeats: 1."
+        )
+    parts = []
+    for repeat in range(1, settings.repeats + 1):
+        part = data.assign(repeat=repeat, subset="unused")
+        part.loc[drawn.index, "subset"] = _subsets(drawn, settings, repeat)
+        check_split(part)
+        parts.append(part)
+    split = pd.concat(parts, ignore_index=True)
+    split["repeat"] = split["repeat"].astype("Int64")
+    return split[SPLIT.names()]
 
 
 def _apart(videos: pd.DataFrame) -> pd.DataFrame:
@@ -202,7 +229,7 @@ def _official(data: pd.DataFrame, settings: SplitSettings) -> pd.Series:
     return official
 
 
-def _subsets(drawn: pd.DataFrame, settings: SplitSettings) -> pd.Series:
+def _subsets(drawn: pd.DataFrame, settings: SplitSettings, repeat: int) -> pd.Series:
     """The subset of each drawn face: the official one; where there is none, or none for validation, by `assign`."""
     official = drawn["official"]
     if "validation" in set(official):
@@ -210,7 +237,24 @@ def _subsets(drawn: pd.DataFrame, settings: SplitSettings) -> pd.Series:
     free = (official == "").all()
     rows = drawn if free else drawn[official == "train"]
     counts = pd.crosstab(rows["group"], rows["label"]).reindex(columns=list(LABELS), fill_value=0)
-    return rows["group"].map(assign(counts, settings, USED if free else USED[:2])).reindex(drawn.index).fillna(official)
+    shares = settings.shares()
+    if settings.repeats > 1:
+        assigned = _repeat(counts, settings, repeat)
+    else:
+        assigned = assign(
+            counts, {subset: shares[subset] for subset in (USED if free else USED[:2])}, [settings.seed, 2]
+        )
+    return rows["group"].map(assigned).reindex(drawn.index).fillna(official)
+
+
+def _repeat(counts: pd.DataFrame, settings: SplitSettings, repeat: int) -> pd.Series:
+    """The subsets of one of several splits: in as many repeats as there are folds, each group is tested once."""
+    turn, fold = divmod(repeat - 1, settings.folds())
+    folds = assign(counts, {str(number): 1.0 for number in range(settings.folds())}, [settings.seed, 3, turn])
+    rest = counts[folds.reindex(counts.index) != str(fold)]
+    shares = settings.shares()
+    fitted = assign(rest, {subset: shares[subset] for subset in USED[:2]}, [settings.seed, 4, repeat])
+    return fitted.reindex(counts.index).fillna("test")
 
 
 def check_split(data: pd.DataFrame) -> None:
@@ -236,8 +280,12 @@ def check_split(data: pd.DataFrame) -> None:
 def summary(data: pd.DataFrame, videos: pd.DataFrame) -> str:
     """Groups, videos and faces of each class in each subset, and what an official split leaves to know."""
     parts = []
+    repeats, tested = int(data["repeat"].max()), data[data["subset"] == "test"]
+    first = data[data["repeat"] == 1]
+    if repeats > 1:
+        parts.append(f"{repeats} splits, {tested['group'].nunique()} groups are tested in one or more; the first")
     for subset in SUBSETS:
-        rows = data[data["subset"] == subset]
+        rows = first[first["subset"] == subset]
         real, fake = ((rows["label"] == label).sum() for label in LABELS)
         parts.append(
             f"{subset} {rows['group'].nunique()} groups, {rows['video_id'].nunique()} videos, "
@@ -246,7 +294,7 @@ def summary(data: pd.DataFrame, videos: pd.DataFrame) -> str:
     both = people_on_both_sides(data, videos)
     if both:
         parts.append(
-            f"beware: the official split shows {both} of the people in test in training too; with split.official: "
+            f"warning: the official split shows {both} of the people in test in training too; with split.official: "
             "false nobody is on both sides"
         )
     return "; ".join(parts)

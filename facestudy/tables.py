@@ -36,10 +36,14 @@ class Table:
     """A table's columns in order, each 'text', 'int' or the number of decimals of a float."""
 
     columns: Mapping[str, str | int]
-    key: str
+    key: str | tuple[str, ...]
 
     def names(self) -> list[str]:
         return list(self.columns)
+
+    def key_columns(self) -> list[str]:
+        """The columns that tell rows apart."""
+        return [self.key] if isinstance(self.key, str) else list(self.key)
 
 
 VIDEOS = Table(
@@ -123,24 +127,31 @@ DUPLICATES = Table(
     },
     key="pair_id",
 )
-SPLIT = Table(
-    {
-        "face_id": "text",
-        "video_id": "text",
-        "track_id": "text",
-        "group": "text",
-        "method": "text",
-        "label": "text",
-        "subset": "text",
-    },
-    key="face_id",
-)
+_FACE_SUBSET: dict[str, str | int] = {
+    "face_id": "text",
+    "video_id": "text",
+    "track_id": "text",
+    "group": "text",
+    "method": "text",
+    "label": "text",
+    "subset": "text",
+}
+SPLIT = Table({"repeat": "int", **_FACE_SUBSET}, key=("repeat", "face_id"))
 UNDECODED = Table({"video_id": "text", "reason": "text"}, key="video_id")
 CROPS = Table({"face_id": "text", "path": "text", "sha256": "text"}, key="face_id")
-PREDICTIONS = Table({**SPLIT.columns, "p_fake": 6}, key="face_id")
+PREDICTIONS = Table({**_FACE_SUBSET, "p_fake": 6}, key="face_id")
 
 LABELS = ("real", "fake")
 SUBSETS = ("train", "validation", "test", "unused")
+
+
+def training_name(seed: int, repeat: int, repeats: int) -> str:
+    """What the files of one training are called below models/ and predictions/.
+
+    >>> training_name(3, 1, 1), training_name(3, 2, 5)
+    ('3', '3-2')
+    """
+    return str(seed) if repeats == 1 else f"{seed}-{repeat}"
 
 
 def frame(rows: Iterable[Mapping[str, object]], table: Table) -> pd.DataFrame:
@@ -163,9 +174,9 @@ def write(path: Path, data: pd.DataFrame, table: Table) -> None:
     """
     if list(data.columns) != table.names():
         raise ValueError(f"{path.name}: columns {list(data.columns)} are not {table.names()}")
-    if data[table.key].duplicated().any():
-        raise ValueError(f"{path.name}: {table.key} repeats")
-    text = data.sort_values(table.key, kind="stable").copy()
+    if data[table.key_columns()].duplicated().any():
+        raise ValueError(f"{path.name}: {', '.join(table.key_columns())} repeats")
+    text = data.sort_values(table.key_columns(), kind="stable").copy()
     for column, kind in table.columns.items():
         if isinstance(kind, int):
             text[column] = [_decimals(value, kind) for value in text[column]]
@@ -209,11 +220,13 @@ def read(path: Path, table: Table) -> pd.DataFrame:
             raise StudyError(f"{path}: {column} does not hold whole numbers; `dvc repro -f` makes it again.")
         data[column] = numbers.astype("Int64" if kind == "int" else "float64")
     checked = pd.DataFrame(data, columns=table.names())
-    for row, value in enumerate(checked[table.key]):
-        if not ID.fullmatch(value):
-            raise StudyError(f"{path}, row {row + 2}: {table.key} = {shown(value)} is no id ([a-z0-9_-]+).")
-    repeated = checked[table.key].duplicated()
+    for key in table.key_columns():
+        for row, value in enumerate(checked[key] if table.columns[key] == "text" else ()):
+            if not ID.fullmatch(value):
+                raise StudyError(f"{path}, row {row + 2}: {key} = {shown(value)} is not an id ([a-z0-9_-]+).")
+    repeated = checked[table.key_columns()].duplicated()
     if repeated.any():
         row = int(repeated.to_numpy().argmax())
-        raise StudyError(f"{path}, row {row + 2}: {table.key} = {shown(checked[table.key][row])} repeats.")
+        values = ", ".join(f"{key} = {shown(checked[key][row])}" for key in table.key_columns())
+        raise StudyError(f"{path}, row {row + 2}: {values} repeats.")
     return checked

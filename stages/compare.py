@@ -6,16 +6,18 @@ from pathlib import Path
 
 from facestudy.errors import StudyError
 from facestudy.intervals import EvaluateSettings
-from facestudy.metrics import read_scores
+from facestudy.metrics import read_splits
 from facestudy.model_settings import ModelSettings
 from facestudy.results import (
     by_method,
     check_cells,
     compare_variants,
     comparison_table,
+    count,
     methods_table,
     results_markdown,
 )
+from facestudy.split import SplitSettings
 from stages.stage import output_file, read_params, run, section
 
 
@@ -29,17 +31,17 @@ def main() -> str:
     for name, names in (("models", models), ("variants", variants), ("seeds", seeds)):
         if not names:
             raise StudyError(f"params.yaml: {name} is empty; give at least one.")
+    split = section(params, "split", SplitSettings)
     cells = {
         model: {
-            variant: read_scores([Path("predictions") / variant / model / f"{seed}.csv" for seed in seeds])
-            for variant in variants
+            variant: read_splits(Path("predictions") / variant / model, seeds, split.repeats) for variant in variants
         }
         for model in models
     }
-    test = check_cells(cells)
-    rows = compare_variants(cells, settings)
-    methods = by_method(cells, settings)
-    text = results_markdown(cells, rows, models, seeds, settings, sample, methods)
+    test = count(check_cells(cells))
+    rows = compare_variants(cells, settings, split.test)
+    methods = by_method(cells, settings, split.test)
+    text = results_markdown(cells, rows, models, seeds, settings, split.test, sample, methods)
     with output_file(Path("metrics/comparison.csv")) as path:
         comparison_table(rows, test).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("metrics/methods.csv")) as path:
@@ -48,7 +50,7 @@ def main() -> str:
         path.write_text(text, encoding="utf-8")
     different = sum(row.p_holm < 1 - settings.confidence for row in rows)
     return (
-        f"{len(models)} models on {len(variants)} variants, {len(test.fake)} test faces in {test.groups} groups; "
+        f"{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups; "
         f"{different} of {len(rows)} differences from {variants[0]} have p (Holm) below {1 - settings.confidence:.2g}"
     )
 

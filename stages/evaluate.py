@@ -9,8 +9,9 @@ from typing import Any
 
 from facestudy.errors import StudyError
 from facestudy.intervals import FEW_GROUPS, EvaluateSettings
-from facestudy.metrics import read_scores
-from facestudy.results import cell_metrics
+from facestudy.metrics import read_splits
+from facestudy.results import cell_metrics, count
+from facestudy.split import SplitSettings
 from stages.stage import output_file, read_params, run, section
 
 
@@ -29,19 +30,22 @@ def main() -> str:
     if not seeds:
         raise StudyError("params.yaml: seeds is empty; give at least one.")
     folder = Path("predictions") / cell.variant / cell.model
-    faces = read_scores([folder / f"{seed}.csv" for seed in seeds])
-    metrics = cell_metrics(faces, section(params, "evaluate", EvaluateSettings))
+    split = section(params, "split", SplitSettings)
+    faces = read_splits(folder, seeds, split.repeats)
+    metrics = cell_metrics(faces, section(params, "evaluate", EvaluateSettings), split.test)
     with output_file(Path("metrics") / cell.variant / f"{cell.model}.json") as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    few = f"; fewer than {FEW_GROUPS} groups: read the intervals with care" if faces.groups < FEW_GROUPS else ""
-    end = "" if len(seeds) > 1 else "_groups"
+    test = count(faces)
+    few = f"; fewer than {FEW_GROUPS} groups: read the intervals with care" if test.groups < FEW_GROUPS else ""
+    end = "" if "auc_low" in metrics else "_groups"
     accuracy, auc = (
         f"{metrics[name]:.3f} [{metrics[f'{name}{end}_low']:.3f}, {metrics[f'{name}{end}_high']:.3f}]"
         for name in ("accuracy", "auc")
     )
     return (
-        f"{cell.model} on {cell.variant}: accuracy {accuracy}, AUC {auc}; {len(faces.fake)} test faces of "
-        f"{faces.videos} videos in {faces.groups} groups, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}{few}"
+        f"{cell.model} on {cell.variant}: accuracy {accuracy}, AUC {auc}; {test.faces} test faces of "
+        f"{test.videos} videos in {test.groups} groups, {test.seeds} seed{'s' if test.seeds > 1 else ''}"
+        f"{f', {test.splits} splits' if test.splits > 1 else ''}{few}"
     )
 
 

