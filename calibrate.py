@@ -1,22 +1,32 @@
 """Known answers: the whole study on samples of other seeds, where the truth is known.
 
-`make calibrate` runs the stages, each as its own script, in private folders, and writes every run
-to metrics/calibration.csv: with an artefact in eyes and lower face a detector must find it on
-`full` and `eyes_lower` and must not on `complement`; with no artefact its intervals must contain .5.
+`make calibrate` runs the stages of dvc.yaml in private folders and writes every run to
+metrics/calibration.csv. A detector must find an artefact in eyes and lower face on `full` and
+`eyes_lower`, and must not on `complement`. On many independent samples, the interval of the
+difference between two variants must contain the mean difference, and must contain 0 where the
+sample has no artefact. A run that is finished is kept in .cache/calibrate, so an interrupted
+calibration continues where it stopped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
+import importlib
+import io
+import itertools
 import json
+import math
 import os
+import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from unittest import mock
 
 import pandas as pd
 import yaml
@@ -25,18 +35,22 @@ from pydantic import Field
 from facestudy.errors import StudyError
 from facestudy.parallel import ComputeSettings, map_items
 from facestudy.settings import Section, check, merge
-from stages.stage import output_file, read_params
+from facestudy.work_cache import WorkCache, file_sha256, key_of
+from stages.stage import WORK_CACHE, output_file, read_params
 
 ROOT = Path(__file__).resolve().parent
 OUT = Path("metrics/calibration.csv")
+LAST_STAGE = "compare"
+METRICS = ("accuracy", "auc")
 
 
 class Case(Section):
-    """One kind of run: an artefact, the seeds, and what differs from params.yaml."""
+    """One kind of run: an artefact, the sample's seeds, the trainings, and what differs from params.yaml."""
 
     artefact: str
     seeds: Annotated[list[int], Field(min_length=1)]
-    variants: list[str]
+    trainings: Annotated[list[int], Field(min_length=1)]
+    variants: Annotated[list[str], Field(min_length=1)]
     override: dict[str, Any]
 
 
@@ -55,84 +69,153 @@ def case_params(params: dict[str, Any], model: str, case: Case, seed: int) -> di
     values["sample"] |= {"seed": seed, "artefact": case.artefact}
     values["models"] = {model: values["models"][model]}
     values["variants"] = case.variants
-    values["seeds"] = values["seeds"][:1]
+    values["seeds"] = case.trainings
     values["focus"] = case.variants[0]
     values["compute"] = {"backend": "loky", "workers": 1, "scheduler": None}
-    values["train"] |= {"threads": 1}
     return values
 
 
-def run_study(values: dict[str, Any], folder: Path) -> dict[str, dict[str, float]]:
-    """Run the stages up to `evaluate` in `folder`; the metrics of each variant.
+def commands(pipeline: dict[str, Any], params: dict[str, Any]) -> Iterator[list[str]]:
+    """The stages of dvc.yaml up to `compare`, each with its arguments, in the order of the file.
 
-    Raises StudyError with a stage's own words when it fails.
+    Parameters
+    ----------
+    pipeline : dict
+        What dvc.yaml holds.
+    params : dict
+        What params.yaml holds; a stage's matrix takes its values from there.
+
+    Yields
+    ------
+    list of str
+        Name of the stage's module below stages/, then its arguments.
+    """
+    for name, stage in pipeline["stages"].items():
+        matrix = {key: list(params[source.strip("${}")]) for key, source in stage.get("matrix", {}).items()}
+        for values in itertools.product(*matrix.values()):
+            command = stage["cmd"]
+            for key, value in zip(matrix, values, strict=True):
+                command = command.replace(f"${{item.{key}}}", str(value))
+            module, *arguments = shlex.split(command)[2:]
+            yield [module.removeprefix("stages."), *arguments]
+        if name == LAST_STAGE:
+            return
+
+
+def run_study(values: dict[str, Any], folder: Path) -> pd.DataFrame:
+    """Run the stages in `folder`, all in this process, and return one row per variant.
+
+    Returns
+    -------
+    DataFrame
+        Columns variant; accuracy and auc with the ends of their intervals; difference_<metric>,
+        difference_<metric>_low, _high and p_<metric> against the first variant; counts.
+
+    Raises
+    ------
+    StudyError
+        With the words of the stage that fails.
     """
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    for stage, *arguments in commands(pipeline, values):
+        main = importlib.import_module(f"stages.{stage}").main
+        with mock.patch.object(sys, "argv", [stage, *arguments]), contextlib.chdir(folder):
+            try:
+                main()
+            except StudyError as error:
+                raise StudyError(f"{stage} failed: {error}") from None
     (model,) = values["models"]
-    cells = [["--variant", variant] for variant in values["variants"]]
-    commands = [["videos"], ["frames"], ["faces"], ["duplicates"], ["split"]]
-    commands += [["crops", *cell] for cell in cells]
-    commands += [["train", *cell, "--model", model, "--seed", str(values["seeds"][0])] for cell in cells]
-    commands += [["evaluate", *cell, "--model", model] for cell in cells]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    for stage, *options in commands:
-        command = [sys.executable, "-m", f"stages.{stage}", *options]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            raise StudyError(f"{stage} failed: {done.stderr.strip().splitlines()[-1]}")
-    return {
-        variant: json.loads((folder / "metrics" / variant / f"{model}.json").read_text())
-        for variant in values["variants"]
-    }
+    compared = pd.read_csv(folder / "metrics/comparison.csv")
+    rows = []
+    for variant in values["variants"]:
+        metrics = json.loads((folder / "metrics" / variant / f"{model}.json").read_text())
+        row: dict[str, Any] = {"variant": variant}
+        for name in METRICS:
+            interval = name if f"{name}_low" in metrics else f"{name}_groups"
+            row |= {name: metrics[name], f"{name}_low": metrics[f"{interval}_low"]}
+            row |= {f"{name}_high": metrics[f"{interval}_high"], f"{name}_seed_sd": metrics[f"{name}_seed_sd"]}
+        for name in METRICS:
+            found = compared[(compared["variant"] == variant) & (compared["metric"] == name)]
+            numbers = found.iloc[0] if len(found) else dict.fromkeys(("difference", "low", "high", "p"), math.nan)
+            row |= {f"difference_{name}": numbers["difference"], f"difference_{name}_low": numbers["low"]}
+            row |= {f"difference_{name}_high": numbers["high"], f"p_{name}": numbers["p"]}
+        rows.append(row | {key: int(metrics[key]) for key in ("test_groups", "test_faces", "seeds")})
+    return pd.DataFrame(rows)
 
 
-def one_run(item: tuple[str, int], params: dict[str, Any], settings: CalibrationSettings) -> list[dict[str, object]]:
-    """The rows of one run: a case's name and a seed -> one row a variant."""
+def code() -> list[str]:
+    """Hashes of all that decides the result of a run, apart from its settings."""
+    files = [ROOT / "dvc.yaml", ROOT / "requirements.txt", *ROOT.glob("stages/*.py"), *ROOT.glob("facestudy/**/*.py")]
+    return [file_sha256(path) for path in sorted(files)]
+
+
+def one_run(
+    item: tuple[str, int], params: dict[str, Any], settings: CalibrationSettings, cache: Path, hashes: list[str]
+) -> pd.DataFrame:
+    """One row per variant of one run: a case's name and a seed of the sample."""
     name, seed = item
     case = settings.cases[name]
-    folder = Path(tempfile.mkdtemp(prefix="calibrate-"))
-    try:
-        metrics = run_study(case_params(params, settings.model, case, seed), folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return [
-        {
-            "case": name,
-            "artefact": case.artefact,
-            "sample_seed": seed,
-            "model": settings.model,
-            "variant": variant,
-            **{key: found[key] for key in ("auc", "auc_low", "auc_high", "accuracy", "accuracy_low", "accuracy_high")},
-            "test_groups": int(found["test_groups"]),
-            "test_faces": int(found["test_faces"]),
-        }
-        for variant, found in metrics.items()
-    ]
+    values = case_params(params, settings.model, case, seed)
+
+    def build(entry: Path) -> None:
+        from facestudy import backend
+
+        backend.use_one_thread()  # before MTCNN starts TensorFlow: all stages share this process
+        folder = Path(tempfile.mkdtemp(prefix="calibrate-"))
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+                run_study(values, folder).to_csv(entry / "rows.csv", index=False)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    rows = pd.read_csv(WorkCache(cache).entry(key_of(values, hashes), build) / "rows.csv")
+    for position, (column, value) in enumerate(
+        {"case": name, "artefact": case.artefact, "sample_seed": seed, "model": settings.model}.items()
+    ):
+        rows.insert(position, column, value)
+    return rows
 
 
 def summary(table: pd.DataFrame) -> str:
-    """For each case and variant: mean AUC, its range, how many intervals contain .5."""
+    """For each case and variant: AUC, how many intervals contain .5; differences and how many intervals are right."""
     lines = []
     for (case, variant), rows in table.groupby(["case", "variant"]):
         inside = ((rows["auc_low"] <= 0.5) & (rows["auc_high"] >= 0.5)).sum()
         lines.append(
-            f"{case} {variant}: {len(rows)} runs, AUC mean {rows['auc'].mean():.3f}, "
-            f"{rows['auc'].min():.3f} to {rows['auc'].max():.3f}; >= .9 in {(rows['auc'] >= 0.9).sum()}; "
-            f"interval contains .5 in {inside} ({inside / len(rows):.0%})"
+            f"{case} {variant}: {len(rows)} samples x {rows['seeds'].iloc[0]} trainings, AUC mean "
+            f"{rows['auc'].mean():.3f}, {rows['auc'].min():.3f} to {rows['auc'].max():.3f}; >= .9 in "
+            f"{(rows['auc'] >= 0.9).sum()}; interval contains .5 in {inside}"
         )
+    for (case, variant), rows in table.dropna(subset=["p_auc"]).groupby(["case", "variant"]):
+        for name in METRICS:
+            lines.append(f"{case} {variant}, {name}: {difference_summary(rows, name)}")
     return "\n".join(lines)
+
+
+def difference_summary(rows: pd.DataFrame, name: str) -> str:
+    """The mean difference from the first variant, how many intervals contain it, how many have p < .05."""
+    difference = rows[f"difference_{name}"]
+    held = (
+        (rows[f"difference_{name}_low"] <= difference.mean()) & (rows[f"difference_{name}_high"] >= difference.mean())
+    ).sum()
+    return (
+        f"difference mean {difference.mean():+.3f}, sd {difference.std(ddof=1):.3f}; interval contains the mean in "
+        f"{held} of {len(rows)}; p < .05 in {(rows[f'p_{name}'] < 0.05).sum()}"
+    )
 
 
 def main() -> None:
     params = read_params()
     settings = check(CalibrationSettings, params["calibrate"], "calibrate")
     items = [(name, seed) for name, case in settings.cases.items() for seed in case.seeds]
-    work = functools.partial(one_run, params=params, settings=settings)
-    compute = ComputeSettings(workers=0)
-    rows = [row for found in map_items(work, items, compute, "calibrate") for row in found]
-    table = pd.DataFrame(rows).round(6)
+    cache = (WORK_CACHE / "calibrate").resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    os.environ["PYTHONPATH"] = str(ROOT)  # for the processes that a stage starts in another folder
+    work = functools.partial(one_run, params=params, settings=settings, cache=cache, hashes=code())
+    table = pd.concat(map_items(work, items, ComputeSettings(workers=0), "calibrate"), ignore_index=True)
     with output_file(OUT) as path:
-        table.to_csv(path, index=False, lineterminator="\n")
+        table.round(6).to_csv(path, index=False, lineterminator="\n")
     print(summary(table))
 
 
@@ -141,3 +224,5 @@ if __name__ == "__main__":
         main()
     except StudyError as error:
         sys.exit(f"calibrate: {error}")
+    except KeyboardInterrupt:
+        sys.exit("calibrate: interrupted; finished runs are kept, run again to continue.")
