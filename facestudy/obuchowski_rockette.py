@@ -5,7 +5,7 @@ training (a seed), a case is a test group, and a modality is a crop variant. Rea
 both random: the question is about new trainings and new people, not about the ones at hand.
 
 Trainings are nested in variants. The training with seed 1 on one variant shares nothing with the
-training with seed 1 on another: `facestudy.training.training_seed` draws their weights and batches
+training with seed 1 on another: `facestudy.model_settings.training_seed` draws their weights and batches
 independently. `design="crossed"` is the usual analysis of readers who see both modalities; it is
 here for comparison with published results.
 

@@ -63,12 +63,12 @@ def small(**changes: object) -> dict[str, object]:
 
 
 def run_small(case: Case, values: dict[str, object], folder: Path) -> dict[str, float]:
-    return run_study(case_params(values, "mesonet", case, case.seeds[0]), folder)[case.variants[0]]
+    return run_study(case_params(values, "mesonet", case, case.seeds[0]), folder).iloc[0].to_dict()
 
 
 @pytest.mark.timeout(400)
 def test_a_small_run_finds_nothing_where_there_is_nothing(tmp_path: Path) -> None:
-    case = Case(artefact="none", seeds=[7], variants=["full"], override={})
+    case = Case(artefact="none", seeds=[7], trainings=[1], variants=["full"], override={})
     found = run_small(case, small(), tmp_path)
     assert found["auc_low"] <= 0.5 <= found["auc_high"]
     table = pd.DataFrame([{"case": "none", "variant": "full", **found}])
@@ -79,7 +79,7 @@ def test_a_small_run_finds_nothing_where_there_is_nothing(tmp_path: Path) -> Non
 def test_a_small_run_finds_what_is_there(tmp_path: Path) -> None:
     """Little noise, fine compression and long training make up for the few faces."""
     case = Case(
-        artefact="eyes_lower", seeds=[7], variants=["eyes_lower"], override={"models": {"mesonet": {"epochs": 60}}}
+        artefact="eyes_lower", seeds=[7], trainings=[1], variants=["eyes_lower"], override={"models": {"mesonet": {"epochs": 60}}}
     )
     found = run_small(case, small(noise=0.5, quantizer=10), tmp_path)
     assert found["auc_low"] > 0.5
