@@ -81,15 +81,17 @@ def stage(folder: Path, name: str, *options: str) -> subprocess.CompletedProcess
     return call(folder, sys.executable, "-m", f"stages.{name}", *options)
 
 
-def copy_project(target: Path, values: Mapping[str, Any] | None = None) -> Path:
-    """The project's files that git has or would add, in a repository of its own on branch main.
-
-    What it holds of results and locks is left behind: a fresh start with the given settings, or the project's own.
-    """
+def copy_files(target: Path) -> None:
+    """The work tree's files that git has or would add, without results."""
     for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0"):
         if name and not name.startswith(RESULTS) and (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target / name)
+
+
+def copy_project(target: Path, values: Mapping[str, Any] | None = None) -> Path:
+    """The project in a repository of its own on branch main: a fresh start with the given settings, or its own."""
+    copy_files(target)
     if values is None:
         (target / "params.yaml").write_text(params_text())
     else:
