@@ -48,7 +48,14 @@ def project(tmp_path: Path) -> Path:
             (folder / name).write_text("other\n")
     values = params()
     merge(values, yaml.safe_load((ROOT / "presets/pictures.yaml").read_text()), "pictures.yaml")
-    write_params(folder, values | {"variants": ["nose"], "focus": "nose"})
+    values |= {
+        "regions": {"chin": [0.2, 0.8, 0.8, 1.0]},
+        "crop_variants": {"chin": {"regions": ["chin"], "layout": "mask"}},
+        "variants": ["chin"],
+        "focus": "chin",
+        "models": {"mine": values["models"]["mesonet"]},
+    }
+    write_params(folder, values)
     return folder
 
 
