@@ -1,84 +1,121 @@
-"""Are the results in the work tree those that git has? `.ci/run` asks after `make run`.
+"""Compare the results in the work tree with the committed ones; `.ci/run` does so after `make run`.
 
-    python tests/compare_results.py            # compare
-    python tests/compare_results.py --record   # say that the results to be committed are of this CPU
+    python tests/compare_results.py
 
-Parameters and data tables must be the same to the byte. On the kind of CPU that made the committed
-results (metrics/cpu.txt) so must predictions and metrics; another kind rounds differently, training
-amplifies it, and accuracy and AUC may move by TOLERANCE.
+On an x86-64 CPU with AVX2 every result must have the committed bytes. Other CPUs round differently: there the
+differences are listed, and the conclusions must agree.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import io
 import platform
-import subprocess
 import sys
 from pathlib import Path
 
-TOLERANCE = 0.10
-"""Largest change of accuracy or AUC between kinds of CPU; see docs/reproducibility.md."""
-EXACT = ("params.yaml", "data/split.csv")
-CPU = Path("metrics/cpu.txt")
+import pandas as pd
+
+from tests.committed import RESULTS, committed, git
+from tests.pipeline_files import ROOT
+
+COMPARISON = "metrics/comparison.csv"
+ALPHA = 0.05
 
 
-def cpu_kind(cpuinfo: str) -> str:
-    """What of a CPU decides how sums are rounded: model, cache, instructions. cpuinfo: as Linux tells it."""
-    pairs = (line.split(":", 1) for line in cpuinfo.split("\n\n")[0].splitlines() if ":" in line)
-    first = {key.strip(): value.strip() for key, value in pairs}
-    names = ("vendor_id", "cpu family", "model", "model name", "stepping", "cache size")
-    instructions = hashlib.sha256(" ".join(sorted(first.get("flags", "").split())).encode()).hexdigest()[:16]
-    return "; ".join([*(f"{name} {first.get(name, 'unknown')}" for name in names), f"flags {instructions}"])
+def gives_committed_bytes(machine: str, cpuinfo: str) -> bool:
+    """Tell whether a CPU gives the committed bytes: x86-64 with AVX2.
+
+    Parameters
+    ----------
+    machine : str
+        As `platform.machine()` names it.
+    cpuinfo : str
+        The text of /proc/cpuinfo.
+
+    Returns
+    -------
+    bool
+    """
+    flags = {flag for line in cpuinfo.splitlines() if line.startswith("flags") for flag in line.split()}
+    return machine == "x86_64" and "avx2" in flags
 
 
-def this_cpu() -> str:
-    """The kind of this machine's CPU, or of its system where Linux does not tell."""
-    try:
-        return cpu_kind(Path("/proc/cpuinfo").read_text())
-    except OSError:
-        return platform.platform()
+def conclusions(table: pd.DataFrame) -> dict[tuple[str, str, str], str]:
+    """Say what each row of a comparison concludes.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        metrics/comparison.csv.
+
+    Returns
+    -------
+    dict
+        From (model, variant, metric) to `higher` or `lower` where the difference is significant, else `no difference`.
+    """
+    said = {}
+    for row in table.itertuples():
+        direction = "higher" if row.difference > 0 else "lower"
+        # A row without a p-value is not significant: NaN is not below ALPHA.
+        said[row.model, row.variant, row.metric] = direction if row.p_holm < ALPHA else "no difference"
+    return said
 
 
-def committed(path: str) -> bytes:
-    """A file's bytes in the current commit."""
-    return subprocess.run(["git", "show", f"HEAD:{path}"], capture_output=True, check=True).stdout
+def changed(folder: Path = ROOT) -> list[str]:
+    """List the results in the work tree that differ from the commit.
+
+    Parameters
+    ----------
+    folder : Path
+        The root of the repository.
+
+    Returns
+    -------
+    list of str
+        One line per file that is changed, missing or not in the commit, as `git status --short` prints it.
+    """
+    return git("status", "--porcelain", "--untracked-files=all", "--", *RESULTS, folder=folder).splitlines()
 
 
-def differences(same_cpu: bool) -> list[str]:
-    """One line for each figure that is not the committed one; on the same kind of CPU, for each file."""
-    changed = subprocess.run(
-        ["git", "diff", "--name-only", "HEAD", "--", *EXACT, "metrics", "predictions", "data"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    lines = [f"{path}: changed, and must not" for path in changed if path in EXACT or same_cpu]
-    for path in changed:
-        if not path.endswith(".json"):
-            continue
-        old, new = json.loads(committed(path)), json.loads(Path(path).read_text())
-        if old.keys() != new.keys():
-            lines.append(f"{path}: keys {sorted(old.keys() ^ new.keys())} are on one side only")
-        for key in sorted(old.keys() & new.keys()):
-            exact = key.startswith(("test_", "seeds"))
-            allowed = 0.0 if exact else TOLERANCE if ("accuracy" in key or "auc" in key) else float("inf")
-            if abs(old[key] - new[key]) > allowed:
-                lines.append(f"{path}: {key} was {old[key]}, is {new[key]} (allowed: {allowed})")
-    if changed:
-        print("Not the same bytes as committed:", *changed, sep="\n  ")
-    else:
-        print("All results are the committed ones, byte for byte.")
-    return lines
+def disagreements(folder: Path = ROOT) -> list[str]:
+    """List the conclusions in the work tree that differ from those in the commit.
+
+    Parameters
+    ----------
+    folder : Path
+        The root of the repository.
+
+    Returns
+    -------
+    list of str
+        One line per row of the comparison.
+    """
+    old = conclusions(pd.read_csv(io.StringIO(committed(COMPARISON, folder))))
+    new = conclusions(pd.read_csv(folder / COMPARISON))
+    return [
+        f"{' '.join(row)}: {old.get(row, 'no row')} in the commit, {new.get(row, 'no row')} here"
+        for row in {**old, **new}
+        if old.get(row) != new.get(row)
+    ]
+
+
+def main() -> None:
+    cpuinfo = Path("/proc/cpuinfo")
+    exact = gives_committed_bytes(platform.machine(), cpuinfo.read_text() if cpuinfo.exists() else "")
+    files = changed()
+    if not files:
+        print("All results have the committed bytes.")
+        return
+    print("These results differ from the commit:", *files, sep="\n")
+    print(git("diff", "--unified=0", "HEAD", "--", COMPARISON))
+    if exact:
+        sys.exit("FAILED: this is an x86-64 CPU with AVX2, which gives the committed bytes.")
+    rows = disagreements()
+    if rows:
+        print(*rows, sep="\n")
+        sys.exit("FAILED: the results lead to other conclusions than the committed ones.")
+    print("This is not an x86-64 CPU with AVX2: other bytes are expected, and the conclusions agree.")
 
 
 if __name__ == "__main__":
-    if "--record" in sys.argv[1:]:
-        CPU.write_text(this_cpu() + "\n")
-        sys.exit()
-    same = committed(CPU.as_posix()).decode().strip() == this_cpu()
-    print("The committed results are of", "this kind of CPU." if same else "another kind of CPU.")
-    wrong = differences(same)
-    if wrong:
-        print(*wrong, sep="\n")
-        sys.exit("FAILED: the results are not the committed ones within the documented tolerance.")
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -10,8 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from facestudy.errors import StudyError
+from facestudy.settings import check
+from study import Params
+from tests.committed import RESULTS, committed, git
 from tests.pipeline_files import ROOT
 
 ENVIRONMENT = os.environ | {
@@ -30,9 +36,24 @@ SMALL = {"input_size": 64, "epochs": 1, "warmup_epochs": 0, "schedule": "constan
 """Of a model: the least that trains."""
 
 
+@functools.cache
+def params_text() -> str:
+    """The text of the project's own params.yaml, as committed: the work tree's may be set for another study.
+
+    While settings are being added or renamed, the code refuses the committed file and the work tree's is used; it is
+    used in a source archive, too.
+    """
+    try:
+        text = committed("params.yaml")
+        check(Params, yaml.safe_load(text), "")
+    except (StudyError, pytest.skip.Exception):
+        text = (ROOT / "params.yaml").read_text()
+    return text
+
+
 def params() -> dict[str, Any]:
     """The project's own settings as plain values."""
-    values: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values: dict[str, Any] = yaml.safe_load(params_text())
     return values
 
 
@@ -60,24 +81,20 @@ def stage(folder: Path, name: str, *options: str) -> subprocess.CompletedProcess
     return call(folder, sys.executable, "-m", f"stages.{name}", *options)
 
 
-def copy_project(target: Path, values: Mapping[str, Any] | None = None) -> Path:
-    """The project's files as git has them (and new ones), in a repository of its own on branch main.
-
-    What it holds of results and locks is left behind: a fresh start with the given settings.
-    """
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split("\0")
-    for name in listed:
-        generated = name.startswith(("metrics/", "predictions/", "reports/")) or name in ("dvc.lock", "data/split.csv")
-        if name and not (generated and not name.endswith(".gitignore")) and (ROOT / name).is_file():
+def copy_files(target: Path) -> None:
+    """The work tree's files that git has or would add, without results."""
+    for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0"):
+        if name and not name.startswith(RESULTS) and (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target / name)
-    if values is not None:
+
+
+def copy_project(target: Path, values: Mapping[str, Any] | None = None) -> Path:
+    """The project in a repository of its own on branch main: a fresh start with the given settings, or its own."""
+    copy_files(target)
+    if values is None:
+        (target / "params.yaml").write_text(params_text())
+    else:
         write_params(target, values)
     for command in (["git", "init", "-q", "-b", "main"], ["git", "add", "-A"], ["git", "commit", "-qm", "start"]):
         done = call(target, *command)

@@ -22,7 +22,7 @@ from facestudy.sample import SampleSettings
 from facestudy.settings import check
 from tests.media import write_clip, write_picture
 from tests.pipeline_files import ROOT
-from tests.project import call, deep_update, params, stage, write_params
+from tests.project import call, deep_update, params, params_text, stage, write_params
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
@@ -218,12 +218,12 @@ def test_a_bad_preset_changes_nothing(
 ) -> None:
     (tmp_path / "presets").mkdir()
     (tmp_path / "presets/bad.yaml").write_text(text)
-    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text(params_text())
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StudyError) as error:
         study.apply_preset("bad", [])
     assert str(error.value).startswith(sentence)
-    assert (tmp_path / "params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
+    assert (tmp_path / "params.yaml").read_text() == params_text()
 
 
 def test_an_unknown_preset_names_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:

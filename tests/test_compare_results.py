@@ -2,65 +2,113 @@
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from tests import compare_results
-from tests.compare_results import cpu_kind, differences, this_cpu
-from tests.pipeline_files import ROOT
+from tests.committed import committed, committed_files, git
+from tests.compare_results import COMPARISON, changed, conclusions, disagreements, gives_committed_bytes
 from tests.project import call
 
-METRICS = "metrics/full/mesonet.json"
+ROWS = [
+    ("mesonet", "nose", "auc", 0.10, 0.04),
+    ("mesonet", "eyes", "auc", -0.10, 0.01),
+    ("vgg19", "nose", "auc", 0.10, 0.05),
+    ("vgg19", "eyes", "auc", 0.20, None),
+]
+
+
+def comparison(rows: list[tuple[str, str, str, float, float | None]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["model", "variant", "metric", "difference", "p_holm"])
 
 
 @pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    files = {"params.yaml": "seed: 1\n", "data/split.csv": "a\n", METRICS: json.dumps({"auc": 0.8, "test_faces": 9})}
+def repository(tmp_path: Path) -> Path:
+    files = {
+        "params.yaml": "seed: 1\n",
+        "dvc.lock": "a\n",
+        "data/split.csv": "a\n",
+        "predictions/full/mesonet/1.csv": "a\n",
+        COMPARISON: comparison(ROWS).to_csv(index=False),
+    }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     for command in (["git", "init", "-q"], ["git", "add", "-A"], ["git", "commit", "-qm", "x"]):
         assert call(tmp_path, *command).returncode == 0
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_the_committed_results_are_fine_on_any_cpu(repository: Path) -> None:
-    assert differences(True) == differences(False) == []
+def test_committed_files_are_not_the_work_trees(repository: Path) -> None:
+    (repository / "dvc.lock").write_text("other\n")
+    (repository / "new.txt").write_text("new\n")
+    assert committed("dvc.lock", repository) == "a\n"
+    assert len(committed_files(repository)) == 5 and "new.txt" not in committed_files(repository)
+
+
+def test_without_a_repository_tests_are_skipped(tmp_path: Path) -> None:
+    with pytest.raises(pytest.skip.Exception, match="not a git repository"):
+        git("status", folder=tmp_path)
+
+
+def test_the_committed_results_are_unchanged(repository: Path) -> None:
+    (repository / "params.yaml").write_text("seed: 2\n")  # a setting, not a result
+    assert changed(repository) == disagreements(repository) == []
+
+
+@pytest.mark.parametrize("name", ["dvc.lock", "data/split.csv", "predictions/full/mesonet/1.csv"])
+def test_changed_missing_and_new_results_are_listed(repository: Path, name: str) -> None:
+    (repository / name).write_text("other\n")
+    assert changed(repository) == [f" M {name}"]
+    (repository / name).unlink()
+    (repository / "metrics/new.json").write_text("{}\n")
+    assert changed(repository) == [f" D {name}", "?? metrics/new.json"]
+
+
+def test_a_conclusion_is_significance_and_sign() -> None:
+    assert conclusions(comparison(ROWS)) == {
+        ("mesonet", "nose", "auc"): "higher",
+        ("mesonet", "eyes", "auc"): "lower",
+        ("vgg19", "nose", "auc"): "no difference",
+        ("vgg19", "eyes", "auc"): "no difference",
+    }
+
+
+def test_moved_figures_with_the_same_conclusions_agree(repository: Path) -> None:
+    rows = [(*row[:3], 1.5 * row[3], row[4] and 0.9 * row[4] + 0.006) for row in ROWS]
+    comparison(rows).to_csv(repository / COMPARISON, index=False)
+    assert changed(repository) == [f" M {COMPARISON}"] and disagreements(repository) == []
 
 
 @pytest.mark.parametrize(
-    ("figures", "elsewhere"),
+    ("rows", "line"),
     [
-        ({"auc": 0.801, "test_faces": 9}, 0),  # rounding, amplified
-        ({"auc": 0.95, "test_faces": 9}, 1),
-        ({"auc": 0.8, "test_faces": 8}, 1),
-        ({"auc": 0.8}, 1),
+        ([("mesonet", "nose", "auc", 0.1, 0.06), *ROWS[1:]], "mesonet nose auc: higher .*, no difference here"),
+        ([("mesonet", "nose", "auc", -0.1, 0.04), *ROWS[1:]], "mesonet nose auc: higher .*, lower here"),
+        (ROWS[1:], "mesonet nose auc: higher .*, no row here"),
+        ([*ROWS, ("new", "nose", "auc", 0.1, 0.04)], "new nose auc: no row .*, higher here"),
     ],
 )
-def test_the_same_cpu_allows_nothing_another_a_little(
-    repository: Path, figures: dict[str, float], elsewhere: int
+def test_other_conclusions_are_listed(
+    repository: Path, rows: list[tuple[str, str, str, float, float | None]], line: str
 ) -> None:
-    (repository / METRICS).write_text(json.dumps(figures))
-    assert len(differences(False)) == elsewhere
-    assert f"{METRICS}: changed, and must not" in differences(True)
+    comparison(rows).to_csv(repository / COMPARISON, index=False)
+    (found,) = disagreements(repository)
+    assert re.fullmatch(line, found)
 
 
-@pytest.mark.parametrize("name", compare_results.EXACT)
-def test_settings_and_the_split_never_change(repository: Path, name: str) -> None:
-    (repository / name).write_text("other\n")
-    assert differences(False) == [f"{name}: changed, and must not"]
-
-
-def test_the_kind_of_a_cpu() -> None:
-    text = "processor: 0\nmodel name: X\nflags: b a\n\nprocessor: 1\nmodel name: Y\n"
-    assert cpu_kind(text) == cpu_kind(text.replace("b a", "a b").replace("processor: 0", "processor: 7"))
-    assert cpu_kind(text) != cpu_kind(text.replace("b a", "a"))
-    assert cpu_kind(text) != cpu_kind(text.replace("name: X", "name: Z"))
-    assert "\n" not in this_cpu() and this_cpu()
-
-
-def test_the_cpu_of_the_committed_results_is_recorded() -> None:
-    assert (ROOT / compare_results.CPU).read_text().strip()
+@pytest.mark.parametrize(
+    ("machine", "cpuinfo", "exact"),
+    [
+        ("x86_64", "processor: 0\nflags\t\t: fpu avx avx2 fma\n\nprocessor: 1\nflags\t\t: fpu avx avx2 fma\n", True),
+        ("x86_64", "flags\t\t: fpu avx2 avx512f\n", True),
+        ("x86_64", "model name\t: avx2\nflags\t\t: fpu avx avx2x\n", False),
+        ("x86_64", "", False),
+        ("aarch64", "flags\t\t: avx2\n", False),
+        ("aarch64", "Features\t: fp asimd\n", False),
+    ],
+)
+def test_which_cpus_give_the_committed_bytes(machine: str, cpuinfo: str, exact: bool) -> None:
+    assert gives_committed_bytes(machine, cpuinfo) == exact

@@ -24,9 +24,10 @@ from facestudy.parallel import ComputeSettings
 from facestudy.regions import Box, FloatArray
 from facestudy.settings import check
 from stages import crops as stage
+from tests.pipeline_files import ROOT
+from tests.project import params
 
-ROOT = Path(__file__).parents[1]
-PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+PARAMS = params()
 CONTROLS: dict[str, Any] = yaml.safe_load((ROOT / "presets/controls.yaml").read_text(encoding="utf-8"))
 BOXES = check(dict[str, Box], PARAMS["regions"], "regions")
 DEFINED = {**PARAMS["crop_variants"], **CONTROLS.get("crop_variants", {})}

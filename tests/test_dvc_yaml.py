@@ -10,6 +10,7 @@ import yaml
 
 from stages.stage import TOP_LEVEL
 from tests.pipeline_files import ROOT, import_closure
+from tests.project import params
 
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 NO_RESULT = {"compute"}  # where work is done changes no result, so a change must not run a stage again
@@ -57,7 +58,7 @@ def test_runs_its_own_script(name: str) -> None:
 
 
 def test_params_hold_the_known_sections() -> None:
-    assert list(yaml.safe_load((ROOT / "params.yaml").read_text())) == list(TOP_LEVEL)
+    assert list(params()) == list(TOP_LEVEL)
 
 
 def test_no_stage_depends_on_a_folder_of_cached_outputs_of_others() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,14 @@ from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 
 import study
 from facestudy.errors import StudyError
-from tests.pipeline_files import ROOT
+from tests.committed import committed
 from tests.project import call
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository that has the project's lock and nothing else."""
-    shutil.copyfile(ROOT / "dvc.lock", tmp_path / "dvc.lock")
+    (tmp_path / "dvc.lock").write_text(committed("dvc.lock"))
     for command in (["git", "init", "-q"], ["git", "add", "-A"], ["git", "commit", "-qm", "lock"]):
         assert call(tmp_path, *command).returncode == 0
     monkeypatch.chdir(tmp_path)

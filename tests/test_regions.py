@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +12,7 @@ from facestudy import regions
 from facestudy.errors import StudyError
 from facestudy.regions import Box
 from facestudy.settings import check
+from tests.project import params
 
 ANGLE = st.floats(-np.pi, np.pi)
 SCALE = st.floats(0.01, 500)
@@ -95,8 +93,7 @@ def test_a_box_outside_the_face_or_inside_out_is_refused(box: list[float]) -> No
 
 def test_the_projects_regions_hold_their_landmarks() -> None:
     """Each named region lies in the face region and holds the landmarks it is named after."""
-    params = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
-    boxes = check(dict[str, Box], params["regions"], "regions")
+    boxes = check(dict[str, Box], params()["regions"], "regions")
     holds = {"eyes": [0, 1], "nose": [2], "lower_face": [3, 4], "face": [0, 1, 2, 3, 4]}
     face = boxes["face"]
     for name, indices in holds.items():

@@ -22,6 +22,7 @@ from facestudy.metrics import NAMES, point_metrics
 from stages import compare, evaluate, focus
 from stages.focus import focus_keys
 from tests.pipeline_files import ROOT
+from tests.project import params
 
 MODEL = {"network": "meso4", "input_size": 128, "epochs": 25, "learning_rate": 0.002}
 SMALL = {"network": "vgg19", "input_size": 96, "epochs": 12, "learning_rate": 0.001, "width": 0.25}
@@ -55,8 +56,7 @@ class Study:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, groups: int = 24) -> None:
         self.monkeypatch = monkeypatch
-        self.params: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
-        self.params |= {
+        self.params = params() | {
             "models": {"mesonet": MODEL, "vgg": SMALL},
             "variants": ["full", "eyes_lower", "nose"],
             "seeds": [1, 2, 3],

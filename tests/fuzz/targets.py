@@ -33,8 +33,7 @@ from facestudy.youtube import REQUESTS
 from stages.stage import read_params
 from tests.fuzz.rules import Target, Violation
 from tests.media import numbered_picture, write_clip, write_picture
-from tests.pipeline_files import ROOT
-from tests.project import deep_update, params
+from tests.project import deep_update, params, params_text
 
 DECODE_S, DECODE_MB = 4.0, 768
 """Two looks at a file and what Python has itself stay below the 10 s and 1 GiB of the rules."""
@@ -315,7 +314,7 @@ def settings_files(folder: Path) -> Target:
     for label in ("real", "fake"):
         write_picture(folder / "set" / label / "one.png")
     plain = deep_update(params(), {"source": "folder", "folder": {"path": str(folder / "set")}})
-    original = (ROOT / "params.yaml").read_bytes()
+    original = params_text().encode()
     places = list(_places(plain))
 
     def like(place: tuple[str, ...]) -> SearchStrategy[Any]:
