@@ -459,7 +459,8 @@ def _complexion(
     skin *= 1 - _triple(red) * np.array([-0.02, 0.09, 0.08], np.float32)
     spots = np.zeros(shape, np.float32)
     for _ in range(person.freckles):
-        centre = np.array([0.5, 0.56]) + np.array([0.16, 0.14]) * cut_off(rng.standard_normal(2))
+        right, down = cut_off(rng.standard_normal(2))
+        centre = 0.5 + 0.16 * right, 0.56 + 0.14 * down
         size = rng.uniform(0.003, 0.007)
         rows, columns = _window(_around(*centre, 0.025), x, y, scale)
         spots[rows, columns] += rng.uniform(0.1, 0.34) * _bump(x[:, columns], y[rows], *centre, size, size)

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -161,7 +162,7 @@ def print_detection() -> None:
     print("faces", len(detect([np.zeros((64, 64, 3), np.uint8)], settings)[0]))
 
 
-def clips_in_child(changes: Mapping[str, str]) -> dict[str, object]:
+def clips_in_child(changes: Mapping[str, str]) -> dict[str, Any]:
     """What `print_clips` says in a process with a changed environment."""
     return dict(json.loads(in_child("print_clips", **changes).stdout))
 
