@@ -1,7 +1,7 @@
 """Everything that speaks to the library under Keras: choice, threads, seeds, determinism.
 
 Import `keras` from here, never directly: which backend it uses is decided when it is first
-imported, and so is what TensorFlow logs.
+imported, and so are what TensorFlow logs and which instructions it uses (facestudy.environment).
 
 >>> from facestudy.backend import keras
 """
@@ -13,13 +13,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from facestudy import environment
 from facestudy.errors import StudyError
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# TensorFlow leaves oneDNN off on CPUs without AVX-512; there a step takes 1.4 (ResNet-50) to 2.7
-# (Meso4) times as long without it.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+environment.prepare()
 
 
 @contextmanager

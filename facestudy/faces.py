@@ -72,7 +72,7 @@ def _detector() -> Any:
     """One detector a process: loading it costs seconds."""
     from facestudy import backend
 
-    assert backend.name()  # imported first, it starts TensorFlow with its fast kernels; the package would without
+    assert backend.name()  # imported first, it starts TensorFlow with the study's environment; mtcnn would without
 
     import mtcnn
     from mtcnn.stages import StageONet, StagePNet, StageRNet

@@ -6,11 +6,21 @@ a clip costs one warp. Only NumPy and OpenCV are used, and every random number c
 generator that is handed in.
 
 Lengths are in canonical units (facestudy.regions), colours are RGB in 0 to 255.
+
+The same bytes on every CPU. NumPy and the C library compute powers, exp, sin, cos and arctan2 with
+other instructions on other CPUs, and the last bits differ. So every such function is called through
+`rounded`: it is computed in float64 and rounded to float32 before it meets anything else. A float64
+result is right to a few units in its last place, and float32 has 29 bits less, so the rounded values
+are equal. Sums, differences, products, quotients, square roots and squares (`x**2`) are exactly
+rounded everywhere and need no care; a hypotenuse is the root of a sum of squares. Normal numbers are
+`cut_off`. These rules hold in facestudy.scenes and facestudy.sample too; tests/test_cpu.py checks them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +34,9 @@ EYE_STATES = (0.0, 0.35, 0.7, 1.0)
 """How far the eyes are open, from closed to open."""
 MOUTH_STATES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """How far the mouth is open."""
+
+NORMAL_LIMIT = 3.65
+"""Where normal numbers are cut off: NumPy computes the 0.03 % beyond 3.654 with the C library's logarithm."""
 
 TEXTURE_BOX = (-0.32, -0.38, 1.32, 1.48)
 """What a head's texture spans: left, top, right, bottom."""
@@ -102,13 +115,57 @@ class Light:
     colour: FloatArray
 
 
+def rounded(function: Callable[..., Any], *arguments: npt.ArrayLike) -> Picture:
+    """A function of arrays, computed in float64 and rounded to float32.
+
+    Parameters
+    ----------
+    function : callable
+        A function of NumPy, such as ``np.exp``, or of a generator.
+    *arguments : array_like
+        What it takes, converted to float64.
+
+    Returns
+    -------
+    ndarray of float32
+
+    Examples
+    --------
+    >>> rounded(np.power, [1, 4], 0.5)
+    array([1., 2.], dtype=float32)
+    """
+    return np.asarray(function(*(np.asarray(argument, np.float64) for argument in arguments)), np.float32)
+
+
+def cut_off(normal: npt.NDArray[np.floating]) -> npt.NDArray[Any]:
+    """Standard normal numbers, those beyond NORMAL_LIMIT moved to it.
+
+    Parameters
+    ----------
+    normal : ndarray
+        What ``Generator.standard_normal`` returns.
+
+    Returns
+    -------
+    ndarray
+        Of the same type.
+
+    Examples
+    --------
+    >>> cut_off(np.array([-4.0, 0.5]))
+    array([-3.65,  0.5 ])
+    """
+    return np.clip(normal, -NORMAL_LIMIT, NORMAL_LIMIT)
+
+
 def _tone(rng: np.random.Generator, tones: tuple[tuple[int, int, int], ...], spread: float) -> FloatArray:
     """A colour between two neighbours of a scale, with a little spread of its own."""
     place = rng.uniform(0, len(tones) - 1)
     low = int(place)
     first, second = np.array(tones[low], float), np.array(tones[min(low + 1, len(tones) - 1)], float)
     tone = first + (second - first) * (place - low)
-    return np.clip(tone * (1 + rng.normal(0, 0.05)) + rng.normal(0, spread, 3), 8, 250)
+    brightness, colour = cut_off(rng.standard_normal(1)), cut_off(rng.standard_normal(3))
+    return np.clip(tone * (1 + 0.05 * brightness) + spread * colour, 8, 250)
 
 
 def draw_person(rng: np.random.Generator) -> Person:
@@ -159,14 +216,18 @@ def draw_light(rng: np.random.Generator) -> Light:
     direction = np.array([rng.choice([-1, 1]) * rng.uniform(0.35, 0.9), rng.uniform(-0.75, -0.1), 1.0])
     warmth = rng.uniform(-0.06, 0.06)
     colour = rng.uniform(0.74, 0.98) * np.array([1 + warmth, 1.0, 1 - warmth])
-    return Light(direction / np.linalg.norm(direction), rng.uniform(0.25, 0.45), colour)
+    return Light(_unit(direction), rng.uniform(0.25, 0.45), colour)
+
+
+def _unit(direction: FloatArray) -> FloatArray:
+    return direction / np.sqrt((direction**2).sum())
 
 
 def mixed_light(first: Light, second: Light, share: float) -> Light:
     """A light between two: `share` of the second."""
     direction = first.direction + share * (second.direction - first.direction)
     return Light(
-        direction / np.linalg.norm(direction),
+        _unit(direction),
         first.ambient + share * (second.ambient - first.ambient),
         first.colour + share * (second.colour - first.colour),
     )
@@ -302,10 +363,15 @@ def _soft(distance: npt.NDArray[np.floating], scale: float) -> Picture:
     return np.clip(0.5 - distance * np.float32(scale / 1.5), 0, 1).astype(np.float32, copy=False)
 
 
+def _bell(distance: npt.NDArray[np.floating]) -> Picture:
+    """The Gaussian bell, 1 at 0 and 1/e at a distance of 1."""
+    return rounded(np.exp, -(distance**2))
+
+
 def _bump(x: Picture, y: Picture, cx: float, cy: float, sx: float, sy: float) -> Picture:
     """A Gaussian bell of height 1."""
-    column = np.exp(-(((x - np.float32(cx)) / np.float32(sx)) ** 2))
-    row = np.exp(-(((y - np.float32(cy)) / np.float32(sy)) ** 2))
+    column = _bell((x - np.float32(cx)) / np.float32(sx))
+    row = _bell((y - np.float32(cy)) / np.float32(sy))
     return column * row
 
 
@@ -333,7 +399,7 @@ def _shade(picture: Picture, amount: Picture) -> None:
 
 def _grain(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> Picture:
     """Smooth noise of standard deviation 1; sigma in pixels."""
-    noise = rng.standard_normal(shape[:2], dtype=np.float32)
+    noise: Picture = cut_off(rng.standard_normal(shape[:2], dtype=np.float32))
     if sigma > 0:
         noise = cv2.GaussianBlur(noise, (0, 0), sigma)
         noise /= noise.std()
@@ -342,17 +408,17 @@ def _grain(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> Pi
 
 def _face_radius(person: Person, x: Picture, y: Picture) -> Picture:
     """0 at the middle of the face, 1 at its contour: a superellipse, the jaw squarer than the brow."""
-    middle = np.float32(0.44)
     across = np.abs((x - np.float32(0.5)) / np.float32(person.face_width / 2))
-    down = y - middle
-    skull = np.float32(2.25)
-    above = (across**skull + (np.abs(np.minimum(down, 0)) / np.float32(0.58)) ** skull) ** (1 / skull)
-    power = np.float32(person.jaw)
-    depth = np.maximum(down, 0) / np.float32(person.face_bottom - 0.44)
+    down = y - np.float32(0.44)
+    height = -down[down[:, 0] < 0] / np.float32(0.58)
+    depth = down[down[:, 0] >= 0] / np.float32(person.face_bottom - 0.44)
     # The cheeks narrow towards the chin: without it the superellipse would be a box.
     taper = 1 + 0.13 * np.minimum(depth, 1.5) ** 2
-    below = ((across * taper) ** power + depth**power) ** (1 / power)
-    return np.where(down < 0, above, below).astype(np.float32)
+    return np.vstack([_superellipse(across, height, 2.25), _superellipse(across * taper, depth, person.jaw)])
+
+
+def _superellipse(across: Picture, along: Picture, power: float) -> Picture:
+    return rounded(np.power, rounded(np.power, across, power) + rounded(np.power, along, power), 1 / power)
 
 
 # --- layers ---------------------------------------------------------------------------------------
@@ -393,7 +459,8 @@ def _complexion(
     skin *= 1 - _triple(red) * np.array([-0.02, 0.09, 0.08], np.float32)
     spots = np.zeros(shape, np.float32)
     for _ in range(person.freckles):
-        centre = rng.normal(0.5, 0.16), rng.normal(0.56, 0.14)
+        right, down = cut_off(rng.standard_normal(2))
+        centre = 0.5 + 0.16 * right, 0.56 + 0.14 * down
         size = rng.uniform(0.003, 0.007)
         rows, columns = _window(_around(*centre, 0.025), x, y, scale)
         spots[rows, columns] += rng.uniform(0.1, 0.34) * _bump(x[:, columns], y[rows], *centre, size, size)
@@ -412,7 +479,7 @@ def _relief(person: Person, light: Light, points: FloatArray, x: Picture, y: Pic
     nose_x, nose_y = points[2]
     brow = points[0, 1] - 0.05
     bridge = 0.5 + (nose_x - 0.5) * np.clip((y - brow) / (nose_y - brow), 0, 1)
-    ridge = np.exp(-(((x - bridge) / np.float32(0.6 * person.nose_width)) ** 2))
+    ridge = _bell((x - bridge) / np.float32(0.6 * person.nose_width))
     along = np.clip((y - brow) / 0.04, 0, 1) * np.clip((nose_y + 0.02 - y) / 0.035, 0, 1)
     # Beyond the contour the ellipsoid goes on straight: no bright rim, and no edge in a donor's skin.
     height = 0.36 * np.sqrt(1 - (0.93 * np.minimum(radius, 1)) ** 2) - 0.4 * np.clip(radius - 1, 0, 1)
@@ -494,7 +561,7 @@ def _paint_brows(
         ridge = eye[1] - person.brow_height - person.brow_arch * (1 - ((u - 0.02) / 0.085) ** 2)
         ridge = ridge - person.brow_slant * u * 0.5
         inner, outer = -0.085, 0.098
-        taper = np.clip((u - inner) / 0.03, 0, 1) * np.clip((outer - u) / 0.075, 0, 1) ** 0.7
+        taper = np.clip((u - inner) / 0.03, 0, 1) * rounded(np.power, np.clip((outer - u) / 0.075, 0, 1), 0.7)
         half = np.float32(person.brow_thickness) * (0.35 + 0.65 * taper)
         inside = _soft((np.abs(y[rows] - ridge) - half) * 0.55, scale) * np.clip(taper * 3, 0, 1)
         alpha = inside * np.clip(person.brow_strength * (0.85 + 0.22 * hairs[rows, columns]), 0, 1)
@@ -533,8 +600,8 @@ def _paint_eyes(
         u = (x - np.float32(eye[0])) / np.float32(person.eye_width)
         v = y - np.float32(eye[1]) + np.float32(person.eye_slant * person.eye_width) * u * side
         arch = np.clip(1 - u**2, 0, None)
-        lower = 0.72 * person.eye_height * arch ** (0.8)
-        upper = lower - 1.72 * person.eye_height * opening * arch**0.75
+        lower = 0.72 * person.eye_height * rounded(np.power, arch, 0.8)
+        upper = lower - 1.72 * person.eye_height * opening * rounded(np.power, arch, 0.75)
         # sideways the lids meet where arch is 0; the distance there is along u
         ends = (np.abs(u) - 1) * np.float32(person.eye_width)
         open_eye = _soft(np.maximum(np.maximum(upper - v, v - lower), ends).astype(np.float32), scale)
@@ -554,9 +621,9 @@ def _paint_eyes(
         inside = np.clip((1.06 - np.abs(u)) / 0.12, 0, 1)
         line = _soft((np.abs(v - upper + 0.002) - (0.0055 - 0.002 * u * side * -1)) * 0.7, scale)
         _mix(patch, lash, (0.9 * line * inside).astype(np.float32))
-        under = np.exp(-(((v - lower - 0.003) / 0.004) ** 2)) * inside
+        under = _bell((v - lower - 0.003) / 0.004) * inside
         _shade(patch, (0.30 * under).astype(np.float32))
-        crease = np.exp(-(((v - upper + 0.017 + 0.008 * (1 - opening)) / 0.0055) ** 2)) * inside
+        crease = _bell((v - upper + 0.017 + 0.008 * (1 - opening)) / 0.0055) * inside
         _shade(patch, (0.28 * (0.35 + 0.65 * opening) * crease).astype(np.float32))
 
 
@@ -576,21 +643,21 @@ def _paint_mouth(
     u = (x - np.float32(centre_x)) / np.float32(half)
     v = y - np.float32(centre_y + 0.004 * opening)
     arch = np.clip(1 - u**2, 0, None)
-    bow = 1 - 0.30 * np.exp(-((u / 0.16) ** 2)) + 0.12 * np.exp(-(((np.abs(u) - 0.24) / 0.16) ** 2))
+    bow = 1 - 0.30 * _bell(u / 0.16) + 0.12 * _bell((np.abs(u) - 0.24) / 0.16)
     seam = np.float32(person.smile) * arch  # the corners are higher than the middle in a smile
-    gap = 0.062 * opening * arch**0.8
-    top = seam - person.upper_lip * bow * arch**0.75 - 0.10 * gap
+    gap = 0.062 * opening * rounded(np.power, arch, 0.8)
+    top = seam - person.upper_lip * bow * rounded(np.power, arch, 0.75) - 0.10 * gap
     inner_top = seam - 0.12 * gap
     inner_bottom = seam + 0.88 * gap
-    bottom = inner_bottom + person.lower_lip * arch**0.62
+    bottom = inner_bottom + person.lower_lip * rounded(np.power, arch, 0.62)
     ends = (np.abs(u) - 1) * np.float32(half)
     lips = _soft((np.maximum(np.maximum(top - v, v - bottom), ends) * 0.6).astype(np.float32), scale)
     colour = np.broadcast_to((person.lips * 0.85 * light.colour).astype(np.float32), patch.shape).copy()
     level = np.clip(0.72 + 0.28 * light.ambient - 0.25 * light.direction[1], 0.5, 1.0)
-    upper_shade = np.where(v < inner_top, 0.20, 0.0) + 0.12 * np.cos(u * 46) * arch * 0.5
-    gleam = 0.16 * np.exp(-(((v - (inner_bottom + 0.4 * person.lower_lip)) / 0.008) ** 2)) * arch
+    upper_shade = np.where(v < inner_top, 0.20, 0.0) + 0.12 * rounded(np.cos, u * 46) * arch * 0.5
+    gleam = 0.16 * _bell((v - (inner_bottom + 0.4 * person.lower_lip)) / 0.008) * arch
     _shade(colour, (1 - level * (1 - upper_shade) * (1 + gleam)).astype(np.float32))
-    shadow = np.exp(-(((v - bottom - 0.010) / 0.012) ** 2)) * arch
+    shadow = _bell((v - bottom - 0.010) / 0.012) * arch
     _shade(patch, (0.20 * shadow).astype(np.float32))
     _mix(patch, colour, lips)
     hole = _soft(np.maximum(np.maximum(inner_top - v, v - inner_bottom), ends).astype(np.float32), scale)
@@ -601,7 +668,7 @@ def _paint_mouth(
     _mix(inside, np.array([150.0, 70, 70]) * light.colour, (0.7 * tongue).astype(np.float32))
     if opening > 0:
         _mix(patch, inside, hole)
-    line = np.exp(-(((v - inner_top) / (0.0035 + 0.001 * opening)) ** 2)) * np.clip((1.03 - np.abs(u)) / 0.1, 0, 1)
+    line = _bell((v - inner_top) / (0.0035 + 0.001 * opening)) * np.clip((1.03 - np.abs(u)) / 0.1, 0, 1)
     _mix(patch, person.lips * 0.28, (0.75 * line).astype(np.float32))
     for side in (-1, 1):
         _shade(patch, 0.35 * _bump(x, y, centre_x + side * half, centre_y + 0.004 * opening, 0.011, 0.010))
@@ -615,9 +682,8 @@ def _hair_masks(person: Person, scale: float, x: Picture, y: Picture) -> tuple[P
     off = np.abs(x - 0.5)
     dome = np.sqrt((off / rx) ** 2 + (np.minimum(y - middle, 0) / (middle - top)) ** 2)
     outside = (dome - 1) * rx
-    fall = np.where(
-        y < person.hair_length, outside, np.hypot(np.maximum(outside + 0.05, 0), y - person.hair_length) - 0.05
-    )
+    below = y - person.hair_length
+    fall = np.where(below < 0, outside, np.sqrt(np.maximum(outside + 0.05, 0) ** 2 + below**2) - 0.05)
     back = _soft(fall.astype(np.float32), scale)
     line = person.hairline + person.fringe + person.hairline_curve * off**2 * (0.4 if person.fringe else 1.0)
     sides = person.face_width / 2 - 0.030 + 0.05 * np.clip(0.36 - y, 0, 1)
@@ -634,15 +700,15 @@ def _paint_hair(
 ) -> Picture:
     """Hair colour with strands that run from the crown outwards and down."""
     parting = 0.5 + rng.uniform(-0.12, 0.12)
-    wave = rng.uniform(0, 0.03) * np.sin(y * rng.uniform(12, 30) + rng.uniform(0, 6))
-    angle = np.arctan2(x - parting + wave, y + 0.42).astype(np.float32)
-    strands = rng.standard_normal((48, 512), dtype=np.float32)
+    wave = rng.uniform(0, 0.03) * rounded(np.sin, y * rng.uniform(12, 30) + rng.uniform(0, 6))
+    angle = rounded(np.arctan2, x - parting + wave, y + 0.42)
+    strands: Picture = cut_off(rng.standard_normal((48, 512), dtype=np.float32))
     strands = cv2.GaussianBlur(strands, (0, 0), 1.0, sigmaY=5.0)
     strands /= strands.std()
     column = (angle / np.pi + 0.5) * 511
     row = np.clip((y + 0.4) / 1.9, 0, 1) * 47 * np.ones_like(x)
     pattern = cv2.remap(strands, column, row.astype(np.float32), cv2.INTER_LINEAR)
-    lit = 0.82 + 0.22 * np.exp(-(((y + 0.04) / 0.13) ** 2)) + 0.35 * float(light.direction[0]) * (x - 0.5)
+    lit = 0.82 + 0.22 * _bell((y + 0.04) / 0.13) + 0.35 * float(light.direction[0]) * (x - 0.5)
     brightness = (lit * (1 + 0.24 * pattern)).astype(np.float32)
     hair = person.hair.astype(np.float32) * _triple(brightness) + _triple(7 * np.maximum(pattern, 0))
     return np.clip(hair * light.colour.astype(np.float32), 0, 250)
@@ -651,7 +717,7 @@ def _paint_hair(
 def _neck(person: Person, light: Light, scale: float, x: Picture, y: Picture) -> tuple[Picture, Picture]:
     half = 0.30 * person.face_width + 0.10 * np.clip(y - 1.1, 0, 1)
     alpha = _soft((np.maximum(np.abs(x - 0.5) - half, 0.6 - y)).astype(np.float32), scale)
-    under = np.exp(-(((y - person.face_bottom) / 0.13) ** 2))
+    under = _bell((y - person.face_bottom) / 0.13)
     side = 0.5 * ((x - 0.5) / 0.25) ** 2 - 0.25 * float(light.direction[0]) * (x - 0.5) / 0.25
     bright = np.clip(0.86 - 0.42 * under - 0.25 * side, 0.2, 1.1).astype(np.float32)
     return (person.skin * light.colour).astype(np.float32) * _triple(bright), alpha
@@ -663,8 +729,8 @@ def _ears(person: Person, light: Light, scale: float, x: Picture, y: Picture) ->
     for side in (-1, 1):
         u = (x - (0.5 + side * (person.face_width / 2 + 0.005))) / 0.042
         v = (y - 0.47) / 0.095
-        away = np.sqrt(u**2 + v**2)
-        alpha = np.maximum(alpha, _soft(((away - 1) * 0.042).astype(np.float32), scale))
-        inner = np.maximum(inner, np.exp(-((away / 0.6) ** 4)))
+        square = u**2 + v**2
+        alpha = np.maximum(alpha, _soft(((np.sqrt(square) - 1) * 0.042).astype(np.float32), scale))
+        inner = np.maximum(inner, _bell(square / 0.36))
     bright = (0.86 - 0.25 * inner).astype(np.float32)
     return (person.skin * light.colour * np.array([1.0, 0.93, 0.92])).astype(np.float32) * _triple(bright), alpha

@@ -33,10 +33,12 @@ from facestudy.people import (
     Head,
     Person,
     Picture,
+    cut_off,
     draw_light,
     draw_person,
     mixed_light,
     paint_head,
+    rounded,
 )
 from facestudy.regions import Box, FloatArray, apply, invert, to_canonical
 from facestudy.scenes import paint_background, paint_clothes
@@ -282,7 +284,9 @@ def _sway(rng: np.random.Generator, seconds: FloatArray) -> FloatArray:
     """A slow movement between about -1 and 1."""
     slow, fast = rng.uniform(0.15, 0.4), rng.uniform(0.5, 0.9)
     phases = rng.uniform(0, 2 * np.pi, 2)
-    return 0.7 * np.sin(2 * np.pi * slow * seconds + phases[0]) + 0.3 * np.sin(2 * np.pi * fast * seconds + phases[1])
+    slowly = rounded(np.sin, 2 * np.pi * slow * seconds + phases[0])
+    quickly = rounded(np.sin, 2 * np.pi * fast * seconds + phases[1])
+    return 0.7 * slowly.astype(float) + 0.3 * quickly
 
 
 def _movement(rng: np.random.Generator, settings: SampleSettings, scale: float, centre: FloatArray) -> list[FloatArray]:
@@ -293,7 +297,7 @@ def _movement(rng: np.random.Generator, settings: SampleSettings, scale: float, 
     shifts = scale * rng.uniform(0.01, 0.045) * np.stack([_sway(rng, seconds), 0.6 * _sway(rng, seconds)], axis=1)
     poses = []
     for angle, size, shift in zip(angles, scales, shifts, strict=True):
-        cos, sin = size * np.cos(angle), size * np.sin(angle)
+        cos, sin = (size * float(rounded(function, angle)) for function in (np.cos, np.sin))
         linear = np.array([[cos, -sin], [sin, cos]])
         poses.append(np.hstack([linear, (centre + shift - linear @ (0.5, 0.5))[:, None]]))
     return poses
@@ -303,19 +307,19 @@ def _blinks(rng: np.random.Generator, settings: SampleSettings) -> list[int]:
     """The state of the eyes in each frame: about one blink in two seconds, a third of a second long."""
     seconds = np.arange(settings.frames) / settings.fps
     opening = np.ones(settings.frames)
-    at = rng.exponential(1.2)
+    at = float(rounded(rng.exponential, 1.2))
     while at < settings.seconds:
         opening = np.minimum(opening, np.clip(np.abs(seconds - at) / 0.16, 0, 1))
-        at += 0.6 + rng.exponential(2.0)
+        at += 0.6 + float(rounded(rng.exponential, 2.0))
     return [int(np.abs(np.array(EYE_STATES) - value).argmin()) for value in opening]
 
 
 def _speech(rng: np.random.Generator, settings: SampleSettings) -> list[int]:
     """The state of the mouth in each frame: syllables in phrases, with pauses."""
     seconds = np.arange(settings.frames) / settings.fps
-    syllables = np.abs(np.sin(np.pi * rng.uniform(1.6, 3.2) * seconds + rng.uniform(0, np.pi)))
-    phrases = np.clip(0.5 + 1.4 * np.sin(2 * np.pi * rng.uniform(0.2, 0.5) * seconds + rng.uniform(0, 6.3)), 0, 1)
-    opening = rng.uniform(0.3, 1.0) * syllables * phrases
+    syllables = np.abs(rounded(np.sin, np.pi * rng.uniform(1.6, 3.2) * seconds + rng.uniform(0, np.pi)))
+    wave = rounded(np.sin, 2 * np.pi * rng.uniform(0.2, 0.5) * seconds + rng.uniform(0, 6.3))
+    opening = rng.uniform(0.3, 1.0) * syllables * np.clip(0.5 + 1.4 * wave, 0, 1)
     return [int(np.abs(np.array(MOUTH_STATES) - value).argmin()) for value in opening]
 
 
@@ -357,8 +361,8 @@ class CameraNoise:
     def __init__(self, settings: SampleSettings, rng: np.random.Generator, gain: float) -> None:
         self._rng = rng
         shape = settings.height + 64, settings.width + 64
-        bright = rng.standard_normal((*shape, 1), dtype=np.float32)
-        colour = rng.standard_normal((*shape, 3), dtype=np.float32)
+        bright = cut_off(rng.standard_normal((*shape, 1), dtype=np.float32))
+        colour = cut_off(rng.standard_normal((*shape, 3), dtype=np.float32))
         self._field = np.float32(settings.noise * gain) * (np.float32(0.9) * bright + np.float32(0.436) * colour)
 
     def add(self, frame: Picture) -> Bytes:
@@ -510,7 +514,7 @@ class Swap:
         x = (self._corner[0] + step * self._side / self._size)[None, :].astype(np.float32)
         y = (self._corner[1] + step * self._side / self._size)[:, None].astype(np.float32)
         weights = region_share("everywhere", regions, self._feather, x, y)
-        weights = weights * np.clip(1 - np.hypot((x - 0.5) / 0.27, (y - 0.58) / 0.32), 0, 0.3)
+        weights = weights * np.clip(1 - np.sqrt(((x - 0.5) / 0.27) ** 2 + ((y - 0.58) / 0.32) ** 2), 0, 0.3)
         moments = []
         for head in (self._donor, self._target):
             pixels = self._reduce(head, eyes, 0).reshape(-1, 3)

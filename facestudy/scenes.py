@@ -1,11 +1,14 @@
-"""What is around a drawn person: a room behind and clothes below. NumPy and OpenCV alone."""
+"""What is around a drawn person: a room behind and clothes below. NumPy and OpenCV alone.
+
+What makes the bytes the same on every CPU is described in facestudy.people.
+"""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from facestudy.people import Picture
+from facestudy.people import Picture, cut_off, rounded
 from facestudy.regions import FloatArray, invert
 
 
@@ -16,7 +19,7 @@ def paint_background(rng: np.random.Generator, shape: tuple[int, int]) -> Pictur
     second = first + 0.5 * (second - first)
     angle = rng.uniform(0, 2 * np.pi)
     x, y = np.arange(width)[None, :, None] / width - 0.5, np.arange(height)[:, None, None] / height - 0.5
-    share = np.clip(0.5 + np.cos(angle) * x + np.sin(angle) * y, 0, 1)
+    share = np.clip(0.5 + rounded(np.cos, angle) * x + rounded(np.sin, angle) * y, 0, 1)
     scene = (first * (1 - share) + second * share).astype(np.float32)
     kind = rng.integers(4)
     if kind == 1:
@@ -25,13 +28,13 @@ def paint_background(rng: np.random.Generator, shape: tuple[int, int]) -> Pictur
         _lights(scene, rng)
     elif kind == 3:
         _frames(scene, rng)
-    blotches = cv2.resize(
-        rng.standard_normal((12, 16), dtype=np.float32), (width, height), interpolation=cv2.INTER_CUBIC
-    )
+    coarse = cut_off(rng.standard_normal((12, 16), dtype=np.float32))
+    blotches = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     scene += rng.uniform(0, 9) * blotches[..., None]
     focus = height / 240 * rng.uniform(0.4, 3.5)
     scene = cv2.GaussianBlur(scene, (0, 0), focus)
-    weave = cv2.GaussianBlur(rng.standard_normal((height, width), dtype=np.float32), (0, 0), 0.6 * height / 240)
+    fine = cut_off(rng.standard_normal((height, width), dtype=np.float32))
+    weave = cv2.GaussianBlur(fine, (0, 0), 0.6 * height / 240)
     scene += rng.uniform(0, 7) * weave[..., None]
     return np.clip(scene, 5, 250)
 
@@ -88,15 +91,15 @@ def paint_clothes(rng: np.random.Generator, shape: tuple[int, int], pose: FloatA
     y = (back[1, 1] * np.arange(height) + back[1, 2])[:, None]
     off = np.abs(x)
     neckline, depth, slope = rng.uniform(0.16, 0.22), rng.uniform(0.0, 0.12), rng.uniform(0.10, 0.25)
-    top = 1.06 + slope * np.clip((off - neckline) / 0.6, 0, None) ** 1.3
+    top = 1.06 + slope * rounded(np.power, np.clip((off - neckline) / 0.6, 0, None), 1.3)
     top = np.where(off < neckline, 1.06 + depth * (1 - (off / neckline) ** 2), top)
     top = np.where(off > rng.uniform(0.72, 0.85), 9.0, top)
     alpha = np.clip(0.5 + (y - top) * pose[0, 0] / 1.5, 0, 1)
     colour = np.broadcast_to(_colour(rng, 25, 220) * light, (height, width, 3)).copy()
     pattern = rng.integers(3)
-    stripes = np.sin((y if pattern == 1 else x) * rng.uniform(40, 110)) * np.ones((height, width))
+    stripes = rounded(np.sin, (y if pattern == 1 else x) * rng.uniform(40, 110)) * np.ones((height, width))
     if pattern:
         colour *= 1 + 0.25 * np.sign(stripes)[..., None]
-    folds = np.sin(7 * x + 3 * np.sin(5 * y)) * 0.10 - 0.2 * np.clip(off - 0.3, 0, 1)
+    folds = rounded(np.sin, 7 * x + 3 * rounded(np.sin, 5 * y)) * 0.10 - 0.2 * np.clip(off - 0.3, 0, 1)
     colour *= 1 + folds[..., None]
     return np.dstack([np.clip(colour, 5, 245) * alpha[..., None], alpha]).astype(np.float32)

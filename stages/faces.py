@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from facestudy import archive, faces, frames, quality, tables, video
+from facestudy import archive, environment, faces, frames, quality, tables, video
 from facestudy.archive import StorageSettings
 from facestudy.disk import cut_out_bytes
 from facestudy.errors import StudyError
@@ -33,7 +33,8 @@ def one_video(stored: Stored, settings: FaceSettings, archived: bool) -> Path:
     """The work-cache entry with the faces in the frames of one video."""
     for name, sha256 in stored:
         archive.read_bytes(FRAMES / name, sha256)  # also where the work was done before
-    key = key_of([sha256 for _, sha256 in stored], settings.of_search(), code_of(faces, frames, quality))
+    instructions = environment.prepare()["ONEDNN_MAX_CPU_ISA"]
+    key = key_of([sha256 for _, sha256 in stored], settings.of_search(), instructions, code_of(faces, frames, quality))
     cache = WorkCache(WORK_CACHE / "faces")
 
     def build(folder: Path) -> None:

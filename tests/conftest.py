@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from facestudy import environment
+
+# Before a test imports TensorFlow, alone or through mtcnn.
+environment.prepare()
+
 if threading.current_thread() is threading.main_thread():
     # A job in the background ignores Ctrl-C, and so would the stages that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)

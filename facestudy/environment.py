@@ -1,0 +1,52 @@
+"""What Keras, TensorFlow and oneDNN read from the environment when they start.
+
+`prepare` sets it, and whoever imports one of them first calls it before: facestudy.backend does, and
+all others import them through facestudy.backend. A variable that is already set keeps its value.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from facestudy.errors import StudyError
+
+DEFAULTS = {
+    "KERAS_BACKEND": "tensorflow",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    # TensorFlow leaves oneDNN off on CPUs without AVX-512; there a step takes 1.4 (ResNet-50) to 2.7
+    # (Meso4) times as long without it.
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+    # oneDNN takes the widest instructions of a CPU and rounds differently with each; with AVX2 on every
+    # CPU results are the same. With AVX-512 a step then takes 5 to 12 % more CPU time.
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+}
+
+
+def prepare() -> dict[str, str]:
+    """Set the variables that are not set yet.
+
+    Returns
+    -------
+    dict of str to str
+        The value in force of each variable in DEFAULTS.
+
+    Raises
+    ------
+    StudyError
+        When TensorFlow is already imported, and was not given one of them.
+
+    Examples
+    --------
+    >>> sorted(prepare()) == sorted(DEFAULTS)
+    True
+    """
+    missing = [name for name in DEFAULTS if name not in os.environ]
+    if missing and "tensorflow" in sys.modules:
+        raise StudyError(
+            f"TensorFlow was imported before facestudy could set {', '.join(missing)}, so its results may depend on "
+            "the CPU; import facestudy.backend first, or set them in the environment."
+        )
+    for name in missing:
+        os.environ[name] = DEFAULTS[name]
+    return {name: os.environ[name] for name in DEFAULTS}

@@ -1,0 +1,182 @@
+"""Short clips and a small network in child processes whose libraries may use fewer instructions.
+
+    python -m tests.cpu_features
+
+prints the md5 of eight clips, before and after encoding, for each of `restrictions` and for none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__  # type: ignore[import-not-found]
+from threadpoolctl import threadpool_info
+
+from facestudy import environment
+from facestudy.regions import Box
+from facestudy.sample import Clip, SampleSettings, clips, draw, render
+
+ROOT = Path(__file__).resolve().parent.parent
+
+AVX2 = platform.machine() == "x86_64" and bool(__cpu_features__.get("AVX2"))
+NOT_AVX2 = "the bytes are promised on x86-64 CPUs with AVX2"
+
+REGIONS: dict[str, Box] = {
+    "face": (0.08, 0.06, 0.92, 0.98),
+    "eyes": (0.17, 0.26, 0.83, 0.47),
+    "lower_face": (0.17, 0.64, 0.83, 0.98),
+}
+SETTINGS = SampleSettings(
+    seed=11,
+    people=4,
+    artefact="everywhere",
+    seconds=1.0,
+    fps=4,
+    width=160,
+    height=120,
+    bottleneck=64,
+    feather=0.03,
+    noise=3.0,
+    quantizer=20,
+)
+
+
+def restrictions() -> dict[str, dict[str, str]]:
+    """By name, the environment that takes instructions from a library, none of AVX2 where that matters.
+
+    NumPy and the C library are restricted below AVX2 as well: the renderer does not depend on them at
+    all. AVX-512 is taken from NumPy and OpenCV where the CPU has it.
+    """
+    in_use = [name for name in __cpu_dispatch__ if __cpu_features__[name]]
+    wide = [name for name in in_use if name.startswith(("AVX512", "X86_V4"))]
+    found = {"NumPy": {"NPY_DISABLE_CPU_FEATURES": " ".join(in_use)}}
+    if wide:
+        found["NumPy without AVX-512"] = {"NPY_DISABLE_CPU_FEATURES": " ".join(wide)}
+        found["OpenCV without AVX-512"] = {"OPENCV_CPU_DISABLE": "AVX512-SKX"}
+    found["IPP"] = {"OPENCV_IPP": "disabled"}
+    found["C library"] = {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA"}
+    found["OpenBLAS"] = {"OPENBLAS_CORETYPE": "Haswell"}
+    together = {name: value for setting in reversed(found.values()) for name, value in setting.items()}
+    return {**found, "all together": together}
+
+
+def in_child(task: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a function of this module that prints, in a process with a changed environment.
+
+    Settings of the surroundings that restrict instructions are left out.
+    """
+    left_out = {*environment.DEFAULTS, *(name for setting in restrictions().values() for name in setting)}
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    command = [sys.executable, "-c", f"from tests import cpu_features; cpu_features.{task}()"]
+    done = subprocess.run(command, cwd=ROOT, env={**kept, **changes}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{task} with {changes}: {done.stderr[-2000:]}")
+    return done
+
+
+def pixels(clip: Clip) -> bytes:
+    """The frames of a clip before encoding, with masks and landmarks."""
+    return b"".join(
+        drawing.picture.tobytes() + drawing.mask.tobytes() + drawing.landmarks.astype(np.float32).tobytes()
+        for drawing in draw(clip, SETTINGS, REGIONS)
+    )
+
+
+def encoded(clip: Clip) -> bytes:
+    """The video file of a clip."""
+    with tempfile.TemporaryDirectory() as folder:
+        render(clip, SETTINGS, REGIONS, Path(folder))
+        return (Path(folder) / f"{clip.video_id}.mp4").read_bytes()
+
+
+def print_clips() -> None:
+    """What this process may use, and the md5 of the clips, as JSON."""
+    found = {
+        "numpy": [name for name in __cpu_dispatch__ if __cpu_features__[name]],
+        "opencv": cv2.getCPUFeaturesLine().split(),
+        "ipp": cv2.ipp.useIPP(),
+        "libm": libm_digest(),
+        "openblas": [pool["architecture"] for pool in threadpool_info() if pool["internal_api"] == "openblas"],
+        "pixels": _md5(b"".join(pixels(clip) for clip in clips(SETTINGS))),
+        "encoded": _md5(b"".join(encoded(clip) for clip in clips(SETTINGS))),
+    }
+    print(json.dumps(found))
+
+
+def libm_digest() -> str:
+    """The md5 of some results of the C library, which depend on its instructions."""
+    values = np.random.default_rng(0).uniform(0, 50, 20_000).tolist()
+    return _md5(repr([(math.exp(v), math.sin(v), math.pow(v, 0.7)) for v in values]).encode())
+
+
+def print_network() -> None:
+    """The sha256 of a small network's weights and outputs before and after a training step on one thread."""
+    from facestudy import backend
+    from facestudy.backend import keras
+
+    backend.use_threads(1)
+    backend.make_deterministic(5)
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Conv2D(16, 3, padding="same"),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.MaxPooling2D(4),
+            keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(16, activation="relu"),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(optimizer=keras.optimizers.Adam(0.01), loss="binary_crossentropy")
+    pictures = np.random.default_rng(5).random((8, 32, 32, 3), dtype=np.float32)
+    labels = np.arange(8, dtype=np.float32) % 2
+    before = model.predict_on_batch(pictures)
+    model.train_on_batch(pictures, labels)
+    after = [model.predict_on_batch(pictures), *model.get_weights()]
+    print("network", hashlib.sha256(b"".join(part.tobytes() for part in (before, *after))).hexdigest())
+
+
+def print_detection() -> None:
+    """How many faces MTCNN finds in an empty picture."""
+    from facestudy.faces import FaceSettings, detect
+    from facestudy.quality import QualitySettings
+
+    settings = FaceSettings.model_validate(
+        {"min_confidence": 0.9, "detect_side": 64, "batch": 1, "all": False, "track_overlap": 0.3}
+        | {"quality": dict.fromkeys(QualitySettings.model_fields)}
+    )
+    print("faces", len(detect([np.zeros((64, 64, 3), np.uint8)], settings)[0]))
+
+
+def clips_in_child(changes: Mapping[str, str]) -> dict[str, Any]:
+    """What `print_clips` says in a process with a changed environment."""
+    return dict(json.loads(in_child("print_clips", **changes).stdout))
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def main() -> None:
+    print(f"{'restricted':24} {'md5 of the pixels':34} md5 of the encoded clips")
+    for name, changes in {"nothing": {}, **restrictions()}.items():
+        found = clips_in_child(changes)
+        print(f"{name:24} {found['pixels']:34} {found['encoded']}")
+
+
+if __name__ == "__main__":
+    main()
