@@ -25,7 +25,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from unittest import mock
 
 import pandas as pd
@@ -45,9 +45,13 @@ METRICS = ("accuracy", "auc")
 
 
 class Case(Section):
-    """One kind of run: an artefact, the sample's seeds, the trainings, and what differs from params.yaml."""
+    """One kind of run: an artefact, what is drawn again, the trainings, and what differs from params.yaml.
+
+    seeds: of the sample, one run each; with `vary: split` they are seeds of the split of one sample.
+    """
 
     artefact: str
+    vary: Literal["sample", "split"] = "sample"
     seeds: Annotated[list[int], Field(min_length=1)]
     trainings: Annotated[list[int], Field(min_length=1)]
     variants: Annotated[list[str], Field(min_length=1)]
@@ -66,7 +70,8 @@ def case_params(params: dict[str, Any], model: str, case: Case, seed: int) -> di
     values = copy.deepcopy(params)
     merge(values, case.override, "params.yaml: calibrate")
     values["source"] = "sample"
-    values["sample"] |= {"seed": seed, "artefact": case.artefact}
+    values["sample"] |= {"artefact": case.artefact}
+    values[case.vary] |= {"seed": seed}
     values["models"] = {model: values["models"][model]}
     values["variants"] = case.variants
     values["seeds"] = case.trainings
@@ -171,7 +176,7 @@ def one_run(
 
     rows = pd.read_csv(WorkCache(cache).entry(key_of(values, hashes), build) / "rows.csv")
     for position, (column, value) in enumerate(
-        {"case": name, "artefact": case.artefact, "sample_seed": seed, "model": settings.model}.items()
+        {"case": name, "artefact": case.artefact, "seed": seed, "model": settings.model}.items()
     ):
         rows.insert(position, column, value)
     return rows
@@ -187,7 +192,8 @@ def summary(table: pd.DataFrame) -> str:
             f"{rows['auc'].mean():.3f}, {rows['auc'].min():.3f} to {rows['auc'].max():.3f}; >= .9 in "
             f"{(rows['auc'] >= 0.9).sum()}; interval contains .5 in {inside}"
         )
-    for (case, variant), rows in table.dropna(subset=["p_auc"]).groupby(["case", "variant"]):
+    compared = table[table.groupby("case")["variant"].transform("first") != table["variant"]]
+    for (case, variant), rows in compared[compared["seeds"] > 1].groupby(["case", "variant"]):
         for name in METRICS:
             lines.append(f"{case} {variant}, {name}: {difference_summary(rows, name)}")
     return "\n".join(lines)
