@@ -108,6 +108,14 @@ def test_an_environment_without_its_python_is_replaced(project: Path) -> None:
     assert make(project, "env")[0] == 0 and made_by(project) == "3.12"
 
 
+def test_an_environment_that_failed_is_made_again(project: Path) -> None:
+    venv = "mkdir -p .venv/bin; touch .venv/bin/python; exit 1"
+    script(project / "bin/python3.12", f'[ "$1" = -c ] && echo 3.12 || {{ {venv}; }}')
+    assert make(project, "env")[0] and not (project / ".venv/bin/.installed").exists()
+    interpreter(project, "python3.12", "3.12")
+    assert make(project, "env")[0] == 0 and made_by(project) == "3.12"
+
+
 def test_make_and_pyproject_support_the_same_pythons() -> None:
     listed = re.search(r"^SUPPORTED := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert listed and listed[1].split() == SUPPORTED[::-1]
@@ -162,3 +170,11 @@ def test_a_known_gap_is_reported_when_it_has_closed() -> None:
     for found in ([package("thing-1-cp312-cp312-macosx_14_0_arm64")], []):
         wrong, _ = wheels.gaps(found, {"known"}, {"thing": "a reason"})
         assert len(wrong) == 1 and "SOURCE_ONLY" in wrong[0]
+
+
+def test_the_readme_says_what_is_supported() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert re.findall(r"^\| Python (\S+) \|", readme, re.MULTILINE) == SUPPORTED
+    assert all(f"`{name}`" in readme for name in wheels.SOURCE_ONLY)
+    (heading,) = re.findall(r"^\| (\|.*)\n\|---.*\n\| Python ", readme, re.MULTILINE)
+    assert heading.count("|") - 1 == len(wheels.PLATFORMS)

@@ -12,9 +12,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from packaging.markers import Marker
@@ -23,6 +22,9 @@ from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms
 from packaging.utils import parse_wheel_filename
 
 from tests.pipeline_files import ROOT
+
+Package = Mapping[str, Any]
+"""An entry of `packages` in a `pylock.toml` (PEP 751)."""
 
 LOCKS = ["requirements.txt", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "remotes").glob("*.txt"))]
 
@@ -78,13 +80,13 @@ def pythons() -> list[tuple[int, int]]:
     return [(3, minor) for minor in range(50) if f"3.{minor}" in allowed]
 
 
-def read_index() -> list[dict[str, Any]]:
+def read_index() -> list[Package]:
     """Files of the pinned packages on the package index.
 
     Returns
     -------
-    list of dict
-        The packages of a `pylock.toml` (PEP 751).
+    list of Package
+        Pinned packages, each with its wheels.
 
     Raises
     ------
@@ -96,7 +98,7 @@ def read_index() -> list[dict[str, Any]]:
     done = subprocess.run(
         [*command, "--python-version", oldest, *LOCKS], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
     )
-    packages: list[dict[str, Any]] = tomllib.loads(done.stdout)["packages"]
+    packages: list[Package] = tomllib.loads(done.stdout)["packages"]
     return packages
 
 
@@ -107,8 +109,8 @@ def pinned(
 
     Parameters
     ----------
-    packages : iterable of mapping
-        Packages of a `pylock.toml`.
+    packages : iterable of Package
+        Pinned packages.
     python : (int, int)
         Version of CPython.
     platform : Platform
@@ -116,7 +118,7 @@ def pinned(
 
     Returns
     -------
-    list of mapping
+    list of Package
         Those whose marker holds there.
     """
     version = "{}.{}".format(*python)
@@ -132,13 +134,13 @@ def pinned(
     return [one for one in packages if "marker" not in one or Marker(one["marker"]).evaluate(values)]
 
 
-def has_wheel(package: Mapping[str, Any], python: tuple[int, int], platform: Platform, hashes: set[str]) -> bool:
+def has_wheel(package: Package, python: tuple[int, int], platform: Platform, hashes: set[str]) -> bool:
     """Whether pip can install a package without building it.
 
     Parameters
     ----------
-    package : mapping
-        A package of a `pylock.toml`.
+    package : Package
+        A pinned package.
     python : (int, int)
         Version of CPython.
     platform : Platform
@@ -162,13 +164,13 @@ def has_wheel(package: Mapping[str, Any], python: tuple[int, int], platform: Pla
     )
 
 
-def gaps(packages: list[dict[str, Any]], hashes: set[str], known: Mapping[str, str]) -> tuple[list[str], str]:
+def gaps(packages: Sequence[Package], hashes: set[str], known: Mapping[str, str]) -> tuple[list[str], str]:
     """What is wrong with the wheels, and a table of how many there are.
 
     Parameters
     ----------
-    packages : list of dict
-        Packages of a `pylock.toml`.
+    packages : sequence of Package
+        Pinned packages.
     hashes : set of str
         The sha256 sums in the lock.
     known : mapping of str to str
