@@ -1,5 +1,4 @@
 # `make run` and `make test` are all a newcomer needs; `make help` lists the rest.
-PYTHON ?= python3.11
 BIN := .venv/bin
 # dvc starts the stages with `python`: the environment's comes first on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -9,22 +8,47 @@ SHELL := /bin/bash
 
 NAME := team
 UV := uv==0.13.9
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate
 REQUIREMENTS := requirements.txt $(wildcard remotes/*.txt)
+
+# The interpreter that makes the environment: the given one, or else the newest supported one that works. pyenv has
+# commands for versions that are not installed, and Debian has venv in a package of its own: so each one is tried.
+SUPPORTED := 3.13 3.12 3.11
+version = $(shell "$(1)" -c 'import ensurepip, sys, venv; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+NEEDED := Python 3.11, 3.12 or 3.13 with its modules venv and ensurepip
+ifdef PYTHON
+  given := $(call version,$(PYTHON))
+  made := $(if $(wildcard $(BIN)/python),$(call version,$(BIN)/python))
+  $(if $(filter $(SUPPORTED),$(given)),,$(error PYTHON=$(PYTHON) is not a working $(NEEDED)))
+  $(if $(filter-out $(given),$(made)),$(info .venv has Python $(made) and is kept; remove it to use Python $(given).))
+else
+  newest = $(firstword $(foreach v,$(SUPPORTED),$(if $(filter $v,$(call version,python$v)),python$v)))
+  absent = $(error There is no working $(NEEDED) on PATH; name one: make run PYTHON=/path/to/python3.12)
+  PYTHON = $(eval PYTHON := $$(newest))$(or $(PYTHON),$(absent))
+endif
 
 # Python reads these in the environment, as they were written: neither make nor the shell expands what is in them.
 GIVEN := URL NAME SET PRESET WHAT
 $(foreach name,$(GIVEN),$(eval remote pull study: override export $(name) := $$(value $(name))))
 
-.PHONY: help env run test fuzz faults audit study retry back remote push pull calibrate bench lint format lock clean-cache
+.PHONY: help env python run test fuzz faults audit study retry back remote push pull calibrate bench lint wheels format \
+  lock clean-cache
+# A `python -m venv` that fails leaves an environment without pip, which the next run replaces.
+.DELETE_ON_ERROR:
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 env: $(BIN)/.installed  ## the environment with the pinned dependencies
-$(BIN)/.installed: requirements.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+$(BIN)/.installed: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
+$(BIN)/python:
+	@echo "Python $(call version,$(PYTHON)) ($(PYTHON)) makes the environment."
+	"$(PYTHON)" -m venv --clear .venv
+
+python:         ## which Python makes the environment: make python PYTHON=/path/to/python3.12
+	@echo "Python $(call version,$(PYTHON)) ($(PYTHON))"
 
 run: env        ## the whole study as params.yaml describes it, then the results table
 	@python study.py check
@@ -63,7 +87,7 @@ fuzz: env       ## hostile input in bulk, about 5 minutes: make fuzz N=20000 SEE
 
 audit: env      ## known vulnerabilities of the pinned dependencies; asks PyPI's JSON API
 	$(BIN)/pip install --quiet $(UV)
-	uv tool run --python $(PYTHON) pip-audit==2.10.1 --require-hashes --disable-pip --strict \
+	uv tool run --python $(BIN)/python pip-audit==2.10.1 --require-hashes --disable-pip --strict \
 	  $(addprefix --requirement ,$(REQUIREMENTS))
 
 faults: env     ## hurt a tiny study in every way (about an hour, as root): metrics/faults.csv
@@ -74,15 +98,19 @@ lint: env       ## what .ci/run checks before the tests
 	ruff format --check .
 	mypy
 
+wheels: env     ## whether each pinned package has a wheel for each supported Python and platform
+	$(BIN)/pip install --quiet $(UV)
+	python -m tests.wheels
+
 format: env     ## put the code into its form
 	ruff check --fix .
 	ruff format .
 
 lock: env       ## requirements.in -> requirements.txt, remotes/*.in -> remotes/*.txt, pinned with hashes
 	$(BIN)/pip install --quiet $(UV)
-	uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate requirements.in -o requirements.txt
+	$(COMPILE) requirements.in -o requirements.txt
 	for kind in gs azure; do \
-	  uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --constraint requirements.txt \
+	  $(COMPILE) --constraint requirements.txt \
 	    --custom-compile-command "make lock" $$(sed -nE 's/^([a-z0-9-]+)==.*/--no-emit-package \1/p' requirements.txt) \
 	    requirements.in remotes/$$kind.in -o remotes/$$kind.txt || exit 1; \
 	done

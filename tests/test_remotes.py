@@ -487,7 +487,8 @@ def test_what_is_secret_is_never_in_a_file_that_others_may_read(
 def test_nothing_that_make_is_given_is_run(tmp_path: Path) -> None:
     copy_project(tmp_path)
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    (tmp_path / ".venv/bin/.installed").touch()
+    for name in ("python", ".installed"):
+        (tmp_path / ".venv/bin" / name).touch()
     hostile = "p&touch injected; $(touch injected) `touch injected` $(shell touch injected) * $HOME"
     given = f"SET=region=eu secret_access_key='{hostile}'"
 
