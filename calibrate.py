@@ -58,7 +58,6 @@ def case_params(params: dict[str, Any], model: str, case: Case, seed: int) -> di
     values["seeds"] = values["seeds"][:1]
     values["focus"] = case.variants[0]
     values["compute"] = {"backend": "loky", "workers": 1, "scheduler": None}
-    values["train"] |= {"threads": 1}
     return values
 
 
@@ -72,7 +71,7 @@ def run_study(values: dict[str, Any], folder: Path) -> dict[str, dict[str, float
     cells = [["--variant", variant] for variant in values["variants"]]
     commands = [["videos"], ["frames"], ["faces"], ["duplicates"], ["split"]]
     commands += [["crops", *cell] for cell in cells]
-    commands += [["train", *cell, "--model", model, "--seed", str(values["seeds"][0])] for cell in cells]
+    commands += [["train", *cell, "--model", model] for cell in cells]
     commands += [["evaluate", *cell, "--model", model] for cell in cells]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for stage, *options in commands:

@@ -19,21 +19,10 @@ from sklearn import metrics
 from facestudy import tables
 from facestudy.backend import keras
 from facestudy.errors import StudyError
+from facestudy.labelled import Faces, check_classes, open_pictures, store_pictures, subset_faces
 from facestudy.model_settings import ModelSettings
 from facestudy.models import build
-from facestudy.training import (
-    Faces,
-    batches,
-    check_classes,
-    fit,
-    learning_rate_at,
-    load_pictures,
-    log_loss,
-    predict,
-    roc_auc,
-    subset_faces,
-    write_history,
-)
+from facestudy.training import batches, fit, learning_rate_at, log_loss, predict, roc_auc, write_history
 from stages import train
 from tests.project import ENVIRONMENT, params, write_params
 
@@ -196,7 +185,6 @@ def study(folder: Path, **model: Any) -> pd.DataFrame:
     """A folder with params.yaml, a split of 16 faces and their crops; returns the split."""
     values = params()
     values["models"] = {"tiny": settings(**model).model_dump()}
-    values["train"]["threads"] = 1
     folder.mkdir(exist_ok=True)
     write_params(folder, values)
     faces = some_faces(18, 40)
