@@ -58,10 +58,10 @@ def map_items(
                 bar.update()
 
 
-def has_gpu() -> bool:
-    """Whether this machine shows an NVIDIA GPU to this process; told without importing TensorFlow."""
+def has_gpu(devices: Path = Path("/dev")) -> bool:
+    """Whether this process can use an NVIDIA GPU, as far as can be seen without importing TensorFlow."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
-    return not hidden and any(Path("/dev").glob("nvidia[0-9]*"))
+    return not hidden and any(devices.glob("nvidia[0-9]*"))
 
 
 def _end_with(parent: int) -> None:

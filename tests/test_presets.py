@@ -46,7 +46,7 @@ def test_applies_resolves_and_goes_back(project: Path, monkeypatch: pytest.Monke
     listed = subprocess.run(["dvc", "stage", "list", "--name-only"], capture_output=True, text=True)
     assert listed.returncode == 0, listed.stderr
     cells = [line for line in listed.stdout.split() if line.startswith("train@")]
-    assert len(cells) == len(settings.models) * len(settings.variants) * len(settings.seeds)
+    assert len(cells) == len(settings.models) * len(settings.variants)
     text = study.expected(settings)
     assert "training in all" in text and re.search(r"disk: .*: \d+\.\d GB, 2 copies", text)
     study.back()

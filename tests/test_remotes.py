@@ -104,8 +104,8 @@ class Clone:
 
     def weights(self, model: str) -> str:
         """The checksum of a model's weights."""
-        files = self.files(self.outputs()[f"models/full/{model}/1"])
-        return next(checksum for checksum, name in files.items() if name == "model.weights.h5")
+        files = self.files(self.outputs()[f"models/full/{model}"])
+        return next(checksum for checksum, name in files.items() if name == "1/model.weights.h5")
 
 
 def clone(source: Path, folder: Path, environment: dict[str, str]) -> Clone:
@@ -202,7 +202,7 @@ def test_damage_and_death_on_the_way_and_in_the_end_a_clone_has_all_and_runs_not
     # a listing that names another file: DVC alone would put it there
     team.server.write(listing, whole[listing].replace(b"model.weights.h5", b"../weights.h5"))
     said = other.remote("pull", fails=True)
-    assert f"models/full/second/1 ({listing}) is damaged on the remote; nothing was pulled" in said
+    assert f"models/full/second ({listing}) is damaged on the remote; nothing was pulled" in said
     assert not (other.folder / "models/full").is_dir()
     team.server.write(listing, whole[listing])
 
@@ -259,7 +259,7 @@ def test_from_an_empty_cache_only_what_one_setting_touches_is_fetched_and_traine
     assert set(team.server.objects()) - held == {new, *other.files(new)} - held
     third = clone(other.folder, team.folder / "third", other.environment)
     shutil.copyfile(other.folder / ".dvc/config.local", third.folder / ".dvc/config.local")
-    third.remote("pull", "models/full/second")
+    third.remote("pull", "models/full/second/1")
     assert third.weights("second") == other.weights("second") != team.first.weights("second")
     assert [path.name for path in (third.folder / "models/full").iterdir()] == ["second"]
 
@@ -408,7 +408,7 @@ print("p_fake", float(model.predict(picture[None], verbose=0)[0, 0]))
 def test_a_model_fetched_into_another_project_scores_a_picture(team: Team, tmp_path: Path) -> None:
     project = Clone(tmp_path, {"PYTHONPATH": ""})
     source = team.first.folder.as_uri()
-    for path, name in (("models/full/second", "weights"), ("facestudy", "facestudy"), ("params.yaml", "params.yaml")):
+    for path, name in (("models/full/second/1", "weights"), ("facestudy", "facestudy"), ("params.yaml", "params.yaml")):
         project.dvc("get", source, path, "-o", name)
     predictions = tables.read(team.first.folder / "predictions/full/second/1.csv", tables.PREDICTIONS)
     crops = tables.read(team.study.folder / "data/crops/full/index.csv", tables.CROPS).set_index("face_id")["path"]
