@@ -7,6 +7,7 @@ model's size already would be resized all the same.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
@@ -81,9 +82,7 @@ def train_seed(
         When the training diverges, or weights that the settings name cannot be used.
     """
     backend.use_one_thread()
-    keras.utils.clear_session()  # also names layers as a new process does
-    backend.make_deterministic(seed)
-    model = build(settings)
+    model = fresh_model(settings, seed)
     opened = open_pictures(pictures)
     training, validation, test = (subset_faces(split, subset, opened) for subset in ("train", "validation", "test"))
     history = fit(model, training, validation, settings, select_on, seed, quiet=quiet)
@@ -93,6 +92,37 @@ def train_seed(
     np.save(folder / "p_fake.npy", p_fake[split["subset"] != "train"])
     model.save_weights(folder / "model.weights.h5")
     write_history(folder / "history.csv", history)
+
+
+_built: dict[ModelSettings, keras.Model] = {}
+"""The models that this process has trained; a stage trains one."""
+
+
+def fresh_model(settings: ModelSettings, seed: int) -> keras.Model:
+    """The model that `build` gives in a new process with this seed.
+
+    A model that this process has trained before gets the new initial weights: tracing its training step again takes
+    up to 10 seconds (ResNet-50).
+    """
+    backend.make_deterministic(seed)
+    model = build(settings)
+    used = _built.setdefault(settings, model)
+    for variable, initial in zip(used.variables, model.variables, strict=True):  # of the dropout's generators too
+        variable.assign(initial)
+    return used
+
+
+@functools.lru_cache(maxsize=1)
+def _with_optimizer(model: keras.Model) -> keras.Model:
+    """The same layers up to `logit`, ready to be trained."""
+    logits = keras.Model(model.input, model.get_layer("logit").output)
+    logits.compile(
+        keras.optimizers.Adam(),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        jit_compile=False,  # TensorFlow's XLA knows neither op determinism nor the resizing
+    )
+    logits.optimizer.build(logits.trainable_variables)  # else the step is traced twice, seconds for ResNet-50
+    return logits
 
 
 def learning_rate_at(step: int, steps: int, warmup_steps: int, settings: ModelSettings) -> float:
@@ -147,13 +177,9 @@ def fit(
     Raises StudyError when the loss is not finite in any epoch.
     """
     score = score or predict
-    logits = keras.Model(model.input, model.get_layer("logit").output)
-    logits.compile(
-        keras.optimizers.Adam(settings.learning_rate),
-        keras.losses.BinaryCrossentropy(from_logits=True),
-        jit_compile=False,  # TensorFlow's XLA knows neither op determinism nor the resizing
-    )
-    logits.optimizer.build(logits.trainable_variables)  # else the step is traced twice, seconds for ResNet-50
+    logits = _with_optimizer(model)
+    for variable in logits.optimizer.variables:  # of an earlier training; each step sets the learning rate
+        variable.assign(keras.ops.zeros_like(variable))
     per_epoch = math.ceil(len(training.rows) / settings.batch_size)
     warmup_steps = round(settings.warmup_epochs * per_epoch)
     history: list[Epoch] = []
