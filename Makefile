@@ -115,5 +115,5 @@ lock: env       ## requirements.in -> requirements.txt, remotes/*.in -> remotes/
 	    requirements.in remotes/$$kind.in -o remotes/$$kind.txt || exit 1; \
 	done
 
-clean-cache:    ## empty the work cache (finished videos, frames, faces)
+clean-cache:    ## empty the work cache (finished videos, frames, faces, trainings)
 	rm -rf .cache

@@ -207,7 +207,7 @@ def expected(params: Params) -> str:
         video_gb, frames, min(height, reduced), params.frames.format, params.crops.size, len(params.variants)
     )
     faces = min(frames, 2 * (params.split.faces_per_class or frames))
-    return estimate(params.models, params.variants, params.seeds, params.split, faces, pictures)
+    return estimate(params.models, params.variants, params.seeds, params.split, faces, pictures, params.compute.count())
 
 
 def back() -> None:

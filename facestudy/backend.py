@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from facestudy import environment
-from facestudy.errors import StudyError
 
 environment.prepare()
 
@@ -37,7 +36,7 @@ def _silent() -> Iterator[None]:
 with _silent():
     import keras
 
-__all__ = ["keras", "make_deterministic", "name", "use_threads"]
+__all__ = ["keras", "make_deterministic", "name", "use_one_thread"]
 
 
 def name() -> str:
@@ -62,27 +61,23 @@ def make_deterministic(seed: int) -> None:
         torch.use_deterministic_algorithms(True)
 
 
-def use_threads(threads: int) -> None:
-    """Use so many threads for one operation; 0 leaves the backend's choice, one per core.
+def use_one_thread() -> None:
+    """Compute in one thread, so that no result depends on the number of cores.
 
-    Must come before the first operation. JAX takes its number from the cores the process may use
-    (`taskset`), so only 0 is accepted there.
+    Must come before the first operation; later calls change nothing. JAX takes its number of threads from the cores
+    that the process may use (`taskset`).
 
-    Raises StudyError when the number cannot be set (any more).
+    Raises
+    ------
+    RuntimeError
+        When TensorFlow has already started more threads.
     """
-    if threads == 0:
-        return
     if name() == "tensorflow":
         import tensorflow
 
-        try:
-            tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
-            tensorflow.config.threading.set_inter_op_parallelism_threads(1)
-        except RuntimeError:
-            raise StudyError(f"train.threads = {threads}: TensorFlow has already started its threads.") from None
+        tensorflow.config.threading.set_intra_op_parallelism_threads(1)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(1)
     elif name() == "torch":
         import torch
 
-        torch.set_num_threads(threads)
-    else:
-        raise StudyError(f"train.threads = {threads}: {name()} takes its threads from the cores it may use; set 0.")
+        torch.set_num_threads(1)

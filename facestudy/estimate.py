@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 
@@ -9,9 +10,9 @@ from facestudy.disk import crop_bytes, cut_out_bytes, frame_bytes
 from facestudy.model_settings import ModelSettings
 from facestudy.split import SplitSettings
 
-STEP_MS = {"meso4": (256, 10.7), "mesoinception4": (256, 16.0), "vgg19": (150, 127.0), "resnet50": (150, 107.0)}
-"""network -> (pixels, milliseconds of one training step an image) at width 1 on 2 cores without a
-GPU; time grows with the square of the pixels and about with the square of the width."""
+STEP_MS = {"meso4": (256, 22.0), "mesoinception4": (256, 60.0), "vgg19": (150, 1080.0), "resnet50": (150, 700.0)}
+"""network -> (pixels, milliseconds of one training step an image) at width 1 in one thread of a core with AVX2,
+without a GPU; time grows with the square of the pixels and about with the square of the width."""
 PREDICT_SHARE = 0.35
 """A prediction costs about this part of a training step."""
 OVERHEAD_S = 20.0
@@ -42,8 +43,8 @@ class Pictures:
         return {"videos": self.video_gb} | {kind: self.frames * size / 1e9 for kind, size in each.items()}
 
 
-def cell_seconds(model: ModelSettings, faces: int, split: SplitSettings) -> float:
-    """Seconds that one training takes on 2 cores, for `faces` faces before the split."""
+def training_seconds(model: ModelSettings, faces: int, split: SplitSettings) -> float:
+    """Seconds that one training takes in its one thread, for `faces` faces before the split."""
     pixels, milliseconds = STEP_MS[model.network]
     step = milliseconds / 1000 * (model.input_size / pixels) ** 2 * model.width**2
     shares = split.shares()
@@ -58,15 +59,17 @@ def estimate(
     split: SplitSettings,
     faces: int,
     pictures: Pictures,
+    workers: int,
 ) -> str:
-    """The time for training on `faces` faces and the disk for the data, in words."""
-    lines = [f"Estimated for {faces} faces, on 2 cores without a GPU:"]
+    """The time for training on `faces` faces and the disk for the data, in words; workers: trainings at a time."""
+    at_once = min(workers, len(seeds))
+    rounds = math.ceil(len(seeds) / at_once)
+    lines = [f"Estimated for {faces} faces, {at_once} trainings at a time, one core each, without a GPU:"]
     total = 0.0
     for name, model in models.items():
-        one = cell_seconds(model, faces, split)
-        cells = len(variants) * len(seeds)
-        total += one * cells
-        lines.append(f"  {name}: {duration(one)} a training, {cells} trainings (variants x seeds)")
+        one = training_seconds(model, faces, split)
+        total += one * len(variants) * rounds
+        lines.append(f"  {name}: {duration(one)} a training, {len(variants) * len(seeds)} trainings (variants x seeds)")
     lines.append(f"  training in all: {duration(total)}")
     parts = pictures.gigabytes()
     listed = ", ".join(f"{kind} {size:.1f}" for kind, size in parts.items() if size)

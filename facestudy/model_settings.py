@@ -59,4 +59,3 @@ class TrainSettings(Section):
     """What all trainings have in common."""
 
     select_on: Literal["validation_loss", "validation_auc"] = "validation_loss"
-    threads: Annotated[int, Field(ge=0)] = 0

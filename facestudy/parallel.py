@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import joblib
@@ -21,11 +22,15 @@ R = TypeVar("R")
 
 
 class ComputeSettings(Section):
-    """Where per-video work runs; changes no result."""
+    """Where the work of a stage runs, video by video or seed by seed; changes no result."""
 
     backend: Literal["loky", "dask"] = "loky"
     workers: Annotated[int, Field(ge=0)] = 0
     scheduler: str | None = None
+
+    def count(self) -> int:
+        """The number of worker processes on this machine."""
+        return self.workers or os.cpu_count() or 1
 
 
 def map_items(
@@ -37,10 +42,10 @@ def map_items(
     Results are handed on as they arrive, so memory does not grow with the number of items.
     With one worker, or one item, everything runs in this process.
     """
-    workers = settings.workers or os.cpu_count() or 1
+    workers = min(settings.count(), len(items))
     bar: Any = tqdm(total=len(items), desc=description, unit="", mininterval=1.0)
     with bar:
-        if settings.backend == "loky" and min(workers, len(items)) <= 1:
+        if settings.backend == "loky" and workers <= 1:
             for item in items:
                 yield function(item)
                 bar.update()
@@ -51,6 +56,12 @@ def map_items(
             for result in parallel(joblib.delayed(function)(item) for item in items):
                 yield result
                 bar.update()
+
+
+def has_gpu(devices: Path = Path("/dev")) -> bool:
+    """Whether this process can use an NVIDIA GPU, as far as can be seen without importing TensorFlow."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
+    return not hidden and any(devices.glob("nvidia[0-9]*"))
 
 
 def _end_with(parent: int) -> None:

@@ -7,10 +7,8 @@ model's size already would be resized all the same.
 
 from __future__ import annotations
 
+import functools
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
@@ -20,29 +18,18 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
-from facestudy.archive import read_picture
+from facestudy import backend
 from facestudy.backend import keras
 from facestudy.errors import StudyError
-from facestudy.model_settings import ModelSettings, TrainSettings
-
-__all__ = ["Epoch", "Faces", "ModelSettings", "TrainSettings", "fit", "load_pictures", "predict", "write_history"]
+from facestudy.labelled import Faces, LabelArray, Pictures, open_pictures, subset_faces
+from facestudy.model_settings import ModelSettings
+from facestudy.models import build
 
 PREDICTION_BATCH = 32
 CLIP = 1e-7
 """p_fake is kept this far from 0 and 1 in the validation loss, as Keras's binary_crossentropy does."""
 
-Pictures = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float64]
-LabelArray = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Faces:
-    """Faces of one subset: their rows in `pictures`, uint8 RGB (n, h, w, 3), and 1 for fake, 0 for real."""
-
-    pictures: Pictures
-    rows: npt.NDArray[np.intp]
-    labels: LabelArray
 
 
 @dataclass(frozen=True)
@@ -57,65 +44,85 @@ class Epoch:
     selected: int = 0
 
 
-def load_pictures(folder: Path, crops: pd.DataFrame, scratch: Path) -> Pictures:
-    """Decode pictures once, into a nameless file below `scratch` that is gone when the process ends.
+def train_seed(
+    folder: Path,
+    split: pd.DataFrame,
+    pictures: Path,
+    settings: ModelSettings,
+    select_on: str,
+    seed: int,
+    quiet: bool = False,
+) -> None:
+    """Train a model with one seed, score the validation and test faces, and write all that to a folder.
 
-    crops: rows of tables.CROPS, their paths below `folder`. Returns uint8 RGB (n, h, w, 3), mapped
-    from disk, so that memory stays flat. Raises StudyError naming the picture that cannot be read, is
-    not the one that was stored or has another size than the first, and when the disk has no room.
+    It runs in one thread, and what the process trained before does not matter: the files depend on the
+    arguments only.
+
+    Parameters
+    ----------
+    folder
+        Where model.weights.h5, history.csv and p_fake.npy are written. p_fake.npy holds one number for
+        each row of `split` that is not of the subset train.
+    split
+        The columns subset and label of tables.SPLIT.
+    pictures
+        What `labelled.store_pictures` wrote: picture i belongs to row i of `split`.
+    settings
+        The network and how it is trained.
+    select_on
+        See `fit`.
+    seed
+        Of the initial weights, the order of the batches, flips and dropout.
+    quiet
+        Show no progress bar.
+
+    Raises
+    ------
+    StudyError
+        When the training diverges, or weights that the settings name cannot be used.
     """
-    paths = [folder / path for path in crops["path"]]
-    first = _decoded(paths[0], crops["sha256"].iloc[0])
-    shape = (len(paths), *first.shape)
-    size = math.prod(shape)
-    scratch.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(scratch).free
-    if size > free:
-        raise StudyError(
-            f"{len(paths)} decoded crops need {size / 1e6:.1f} MB of disk in {scratch}, {free / 1e6:.1f} MB are free; "
-            "make room or lower crops.size."
-        )
-    with tempfile.TemporaryFile(dir=scratch) as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)  # a disk that fills up later would kill the process
-        pictures: Pictures = np.memmap(file, np.uint8, "r+" if hasattr(os, "posix_fallocate") else "w+", shape=shape)
-    for row, (path, sha256) in enumerate(zip(paths, crops["sha256"], strict=True)):
-        picture = _decoded(path, sha256)
-        if picture.shape != first.shape:
-            raise StudyError(
-                f"crop {path} is {picture.shape[1]}x{picture.shape[0]} pixels, {paths[0]} is "
-                f"{first.shape[1]}x{first.shape[0]}; all crops need one size, `dvc repro -f` makes them again."
-            )
-        pictures[row] = picture
-    return pictures
+    backend.use_one_thread()
+    model = fresh_model(settings, seed)
+    opened = open_pictures(pictures)
+    training, validation, test = (subset_faces(split, subset, opened) for subset in ("train", "validation", "test"))
+    history = fit(model, training, validation, settings, select_on, seed, quiet=quiet)
+    p_fake = np.empty(len(split))
+    for faces in (validation, test):
+        p_fake[faces.rows] = predict(model, faces)
+    np.save(folder / "p_fake.npy", p_fake[split["subset"] != "train"])
+    model.save_weights(folder / "model.weights.h5")
+    write_history(folder / "history.csv", history)
 
 
-def _decoded(path: Path, sha256: str) -> Pictures:
-    picture = read_picture(path, sha256)
-    if picture is None:
-        raise StudyError(f"crop {path} is missing or no picture; `dvc repro -f` makes the crops again.")
-    return picture
+_built: dict[ModelSettings, keras.Model] = {}
+"""The models that this process has trained; a stage trains one."""
 
 
-def subset_faces(split: pd.DataFrame, subset: str, pictures: Pictures) -> Faces:
-    """The faces of one subset; row i of `split` (tables.SPLIT) belongs to picture i."""
-    rows = np.flatnonzero(split["subset"] == subset)
-    return Faces(pictures, rows, (split["label"].to_numpy()[rows] == "fake").astype(np.float32))
+def fresh_model(settings: ModelSettings, seed: int) -> keras.Model:
+    """The model that `build` gives in a new process with this seed.
 
-
-def check_classes(split: pd.DataFrame, source: str) -> None:
-    """Refuse to train where the training or validation faces are of one class.
-
-    Raises StudyError naming `source`, the subset and the counts.
+    A model that this process has trained before gets the new initial weights: tracing its training step again takes
+    up to 10 seconds (ResNet-50).
     """
-    for subset in ("train", "validation"):
-        labels = split["label"][split["subset"] == subset]
-        real, fake = int((labels == "real").sum()), int((labels == "fake").sum())
-        if real == 0 or fake == 0:
-            raise StudyError(
-                f"{source}: the subset {subset} has {real} real and {fake} fake faces; training needs both, "
-                "so add videos of the missing class or change the section split in params.yaml."
-            )
+    backend.make_deterministic(seed)
+    model = build(settings)
+    used = _built.setdefault(settings, model)
+    for variable, initial in zip(used.variables, model.variables, strict=True):  # of the dropout's generators too
+        variable.assign(initial)
+    return used
+
+
+@functools.lru_cache(maxsize=1)
+def _with_optimizer(model: keras.Model) -> keras.Model:
+    """The same layers up to `logit`, ready to be trained."""
+    logits = keras.Model(model.input, model.get_layer("logit").output)
+    logits.compile(
+        keras.optimizers.Adam(),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        jit_compile=False,  # TensorFlow's XLA knows neither op determinism nor the resizing
+    )
+    logits.optimizer.build(logits.trainable_variables)  # else the step is traced twice, seconds for ResNet-50
+    return logits
 
 
 def learning_rate_at(step: int, steps: int, warmup_steps: int, settings: ModelSettings) -> float:
@@ -158,29 +165,26 @@ def fit(
     select_on: str,
     seed: int,
     score: Callable[[keras.Model, Faces], FloatArray] | None = None,
+    quiet: bool = False,
 ) -> list[Epoch]:
     """Train a model in place; it ends with the weights of the epoch that was best on validation.
 
     Adam, binary cross-entropy on the layer `logit` (a saturated sigmoid has no gradient).
     select_on: 'validation_loss', or 'validation_auc' with the loss deciding between equal AUCs; of
     equal epochs the first. Returns a record per epoch, one of them marked as selected. `score`
-    gives p_fake of faces, default `predict`.
+    gives p_fake of faces, default `predict`. `quiet`: without a progress bar.
 
     Raises StudyError when the loss is not finite in any epoch.
     """
     score = score or predict
-    logits = keras.Model(model.input, model.get_layer("logit").output)
-    logits.compile(
-        keras.optimizers.Adam(settings.learning_rate),
-        keras.losses.BinaryCrossentropy(from_logits=True),
-        jit_compile=False,  # TensorFlow's XLA knows neither op determinism nor the resizing
-    )
-    logits.optimizer.build(logits.trainable_variables)  # else the step is traced twice, seconds for ResNet-50
+    logits = _with_optimizer(model)
+    for variable in logits.optimizer.variables:  # of an earlier training; each step sets the learning rate
+        variable.assign(keras.ops.zeros_like(variable))
     per_epoch = math.ceil(len(training.rows) / settings.batch_size)
     warmup_steps = round(settings.warmup_epochs * per_epoch)
     history: list[Epoch] = []
     best, best_rank, best_weights = -1, (math.inf, math.inf), model.get_weights()
-    progress = tqdm(range(settings.epochs), desc=model.name, unit="epoch", mininterval=1.0)
+    progress = tqdm(range(settings.epochs), desc=model.name, unit="epoch", mininterval=1.0, disable=quiet)
     for epoch in progress:
         losses, rate = [], 0.0
         for step, batch in enumerate(batches(training, settings.batch_size, settings.flip, seed, epoch)):

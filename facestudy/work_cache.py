@@ -8,6 +8,7 @@ truncated or altered file is found, said and made again.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import logging
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = "manifest.json"
 SHARED_BYTES = 16_384
 """Smaller files are not worth looking for."""
@@ -39,6 +41,58 @@ def key_of(*parts: object) -> str:
 def code_of(*modules: ModuleType) -> list[str]:
     """Hashes of the source of modules, for use in a key: changed code makes new entries."""
     return [file_sha256(Path(str(module.__file__))) for module in modules]
+
+
+def closure_of(module: str) -> list[Path]:
+    """Find the project's files that a module loads, from the import statements anywhere in them.
+
+    Nothing is imported. Files that hold nothing but a docstring (of packages) are left out.
+
+    Parameters
+    ----------
+    module
+        Its name, such as "facestudy.training".
+
+    Returns
+    -------
+    list of Path
+        Sorted, the module's own file among them.
+
+    Raises
+    ------
+    ValueError
+        When there is no such module, or a file has relative imports.
+    """
+    start = _file_of(module)
+    if start is None:
+        raise ValueError(f"{module} is not a module of this project")
+    bodies: dict[Path, list[ast.stmt]] = {}
+    waiting = {start}
+    while waiting:
+        path = waiting.pop()
+        tree = ast.parse(path.read_bytes())
+        bodies[path] = tree.body
+        names = [".".join(path.relative_to(ROOT).parent.parts)]  # importing a module imports its package
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                if node.level:
+                    raise ValueError(f"{path}: relative imports are not followed")
+                names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        waiting |= {found for name in names if (found := _file_of(name)) is not None} - bodies.keys()
+    return sorted(path for path, body in bodies.items() if path.name != "__init__.py" or len(body) > 1)
+
+
+def _file_of(module: str) -> Path | None:
+    """The project's file for a module; None when it is not the project's."""
+    place = ROOT.joinpath(*module.split("."))
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+
+
+def code_below(module: str) -> dict[str, str]:
+    """Hash the files of a module's import closure, for use in a key: changed code makes new entries."""
+    return {path.relative_to(ROOT).as_posix(): file_sha256(path) for path in closure_of(module)}
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -24,7 +24,7 @@ from facestudy import tables
 from facestudy.archive import NAME, PICTURES, StorageSettings, pack, read_bytes, read_picture
 from facestudy.errors import StudyError
 from facestudy.tables import Table
-from facestudy.training import load_pictures
+from facestudy.labelled import store_pictures
 from facestudy.work_cache import SHARED_BYTES, WorkCache, share
 from stages.frames import expected_frames
 from tests.faults.harness import tiny_params
@@ -233,9 +233,8 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for name in ("frames", "faces", "duplicates", "split"):
             run_here(folder, name)
         run_here(folder, "crops", "--variant", "eyes_lower")
-        done = stage(
-            folder, "train", "--model", "mesonet", "--variant", "eyes_lower", "--seed", "1"
-        )  # a process of its own, as its threads and determinism hold for all of it
+        # a process of its own, as its threads and determinism hold for all of it
+        done = stage(folder, "train", "--model", "mesonet", "--variant", "eyes_lower")
         assert done.returncode == 0, done.stdout + done.stderr
     return folders
 
@@ -324,7 +323,7 @@ def test_a_stage_refuses_a_picture_that_is_another(ways: dict[str, Path], tmp_pa
             run_here(folder, *command)
     crops = folder / "data/crops/eyes_lower"
     with pytest.raises(StudyError, match=refused.format("crops/eyes_lower")):
-        load_pictures(crops, tables.read(crops / "index.csv", tables.CROPS), tmp_path / "scratch")
+        store_pictures(crops, tables.read(crops / "index.csv", tables.CROPS), tmp_path / "pictures.npy")
 
 
 def test_a_video_that_changed_after_it_was_listed_leaves_nothing_in_the_work_cache(
@@ -354,4 +353,4 @@ def test_a_stage_names_the_archive_that_is_damaged(ways: dict[str, Path], tmp_pa
             run_here(folder, *command)
     crops = folder / "data/crops/eyes_lower"
     with pytest.raises(StudyError, match=rf"eyes_lower/{archive.name}: its picture \S+\.png cannot be read"):
-        load_pictures(crops, tables.read(crops / "index.csv", tables.CROPS), tmp_path / "scratch")
+        store_pictures(crops, tables.read(crops / "index.csv", tables.CROPS), tmp_path / "pictures.npy")

@@ -39,7 +39,7 @@ def test_one_stage_one_script() -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_deps_are_the_import_closure(name: str) -> None:
     listed = {dep for dep in STAGES[name]["deps"] if dep.endswith(".py")}
-    assert listed == import_closure(f"stages/{name}.py")
+    assert listed == import_closure(f"stages.{name}")
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from facestudy.errors import StudyError
-from facestudy.parallel import ComputeSettings, map_items
+from facestudy.parallel import ComputeSettings, has_gpu, map_items
 from tests.pipeline_files import ROOT
 from tests.project import ENVIRONMENT
 
@@ -39,6 +39,16 @@ def test_results_come_in_order() -> None:
 def test_a_worker_that_dies_is_a_sentence() -> None:
     with pytest.raises(StudyError, match="a worker process died .* lower compute.workers"):
         list(map_items(die, range(8), TWO, "die"))
+
+
+def test_a_gpu_is_seen_unless_it_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (tmp_path / "nvidiactl").touch()
+    assert not has_gpu(tmp_path)
+    (tmp_path / "nvidia1").touch()
+    assert has_gpu(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert not has_gpu(tmp_path)
 
 
 def test_workers_end_with_the_process_that_was_killed() -> None:

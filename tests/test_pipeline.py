@@ -95,7 +95,7 @@ def test_a_learning_rate_reruns_only_its_models_cells(project: Path) -> None:
     write_params(project, values)
     stages = ran(dvc(project, "repro"))
     trained = {name for name in stages if name.startswith("train")}
-    assert trained == {"train@mesonet-full-1", "train@mesonet-eyes_lower-1"}
+    assert trained == {"train@mesonet-full", "train@mesonet-eyes_lower"}
     rest = {re.sub("@.*", "", name) for name in stages if name not in trained}
     assert rest <= {"evaluate", "compare", "focus"}
     assert not any("vgg19" in name or "resnet50" in name for name in stages)
@@ -176,7 +176,7 @@ def test_a_preset_runs_as_an_experiment_and_goes_back(project: Path, tmp_path: P
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     trained = [name for name in ran(done) if name.startswith("train")]
-    assert trained == ["train@mesonet-nose-1"]
+    assert trained == ["train@mesonet-nose"]
     assert "training in all" in done.stdout and "cropped (nose)" in done.stdout
     shown = json.loads(dvc(project, "metrics", "diff", "main", "small", "--json").stdout)
     nose = json.loads((project / "metrics/nose/mesonet.json").read_text())

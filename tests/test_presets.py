@@ -12,7 +12,7 @@ import yaml
 
 import study
 from facestudy.errors import StudyError
-from facestudy.estimate import cell_seconds
+from facestudy.estimate import Pictures, duration, estimate, training_seconds
 from facestudy.links import parse, without_repeats
 from facestudy.settings import merge
 from facestudy.tables import LABELS
@@ -46,7 +46,7 @@ def test_applies_resolves_and_goes_back(project: Path, monkeypatch: pytest.Monke
     listed = subprocess.run(["dvc", "stage", "list", "--name-only"], capture_output=True, text=True)
     assert listed.returncode == 0, listed.stderr
     cells = [line for line in listed.stdout.split() if line.startswith("train@")]
-    assert len(cells) == len(settings.models) * len(settings.variants) * len(settings.seeds)
+    assert len(cells) == len(settings.models) * len(settings.variants)
     text = study.expected(settings)
     assert "training in all" in text and re.search(r"disk: .*: \d+\.\d GB, 2 copies", text)
     study.back()
@@ -99,14 +99,14 @@ def test_the_studys_lists_are_the_pinned_ones(outside_data: Path) -> None:
     assert {label: sum(link.label == label for link in kept) for label in LABELS} == {"real": 168, "fake": 222}
 
 
-def test_the_estimate_is_of_the_measured_size() -> None:
-    """Measured on 2 cores at the paper's settings: MesoNet 29 min a variant, VGG-19 5.6 h, ResNet-50 4.8 h."""
-    values = params()
-    merge(values, yaml.safe_load((ROOT / "presets/paper.yaml").read_text()) | {"source": "sample"}, "paper.yaml")
-    settings = study.check_params(values)
-    measured = {"mesonet": 29 * 60, "vgg19": 5.6 * 3600, "resnet50": 4.8 * 3600}
-    for name, seconds in measured.items():
-        assert cell_seconds(settings.models[name], 4000, settings.split) == pytest.approx(seconds, rel=0.25)
+def test_the_estimate_counts_trainings_side_by_side() -> None:
+    """Five seeds: one after the other, in three rounds of two, at once."""
+    settings = study.check_params(params() | {"models": {"mesonet": params()["models"]["mesonet"]}})
+    pictures = Pictures(0.0, 960, 240, "png", (128, 128), 2)
+    one = training_seconds(settings.models["mesonet"], 960, settings.split)
+    for workers, rounds in ((1, 5), (2, 3), (16, 1)):
+        text = estimate(settings.models, ("full", "nose"), range(5), settings.split, 960, pictures, workers)
+        assert f"training in all: {duration(2 * rounds * one)}" in text and "10 trainings" in text
 
 
 def test_a_changed_tree_is_not_overwritten(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,8 +103,8 @@ class Clone:
 
     def weights(self, model: str) -> str:
         """The checksum of a model's weights."""
-        files = self.files(self.outputs()[f"models/full/{model}/1"])
-        return next(checksum for checksum, name in files.items() if name == "model.weights.h5")
+        files = self.files(self.outputs()[f"models/full/{model}"])
+        return next(checksum for checksum, name in files.items() if name == "1/model.weights.h5")
 
 
 def clone(source: Path, folder: Path, environment: dict[str, str]) -> Clone:
@@ -195,13 +195,13 @@ def test_no_secret_is_in_git(team: Team) -> None:
 
 def test_damage_and_death_on_the_way_and_in_the_end_a_clone_has_all_and_runs_nothing(team: Team) -> None:
     other = own_settings(team, "other")
-    listing, weights = team.first.outputs()["models/full/second/1"], team.first.weights("second")
+    listing, weights = team.first.outputs()["models/full/second"], team.first.weights("second")
     whole = team.first.objects()
 
     # a listing that names another file: DVC alone would put it there
     team.server.write(listing, whole[listing].replace(b"model.weights.h5", b"../weights.h5"))
     said = other.remote("pull", fails=True)
-    assert f"models/full/second/1 ({listing}) is damaged on the remote; nothing was pulled" in said
+    assert f"models/full/second ({listing}) is damaged on the remote; nothing was pulled" in said
     assert not (other.folder / "models/full").is_dir()
     team.server.write(listing, whole[listing])
 
@@ -242,7 +242,7 @@ def test_from_an_empty_cache_only_what_one_setting_touches_is_fetched_and_traine
     listings = set(other.outputs().values())
     assert set(other.cached()) == listings
     said = other.dvc("repro", "--pull", "--allow-missing", "--no-run-cache")
-    assert ran(said) == ["train@second-full-1", "evaluate@second-full", "compare", "focus"]
+    assert ran(said) == ["train@second-full", "evaluate@second-full", "compare", "focus"]
     paths = team.server.wire.requests("GET")[before:]
     fetched = {"".join(path.split("/")[-2:]) for path in paths if "/files/md5/" in path}
     crops = team.first.outputs()["data/crops/full"]
@@ -254,7 +254,7 @@ def test_from_an_empty_cache_only_what_one_setting_touches_is_fetched_and_traine
     held = set(team.server.objects())
     other.git("commit", "-qam", "faster")
     other.remote("push")
-    new = other.outputs()["models/full/second/1"]
+    new = other.outputs()["models/full/second"]
     assert set(team.server.objects()) - held == {new, *other.files(new)} - held
     third = clone(other.folder, team.folder / "third", other.environment)
     shutil.copyfile(other.folder / ".dvc/config.local", third.folder / ".dvc/config.local")
@@ -266,7 +266,7 @@ def test_from_an_empty_cache_only_what_one_setting_touches_is_fetched_and_traine
 @pytest.mark.parametrize("team", ["directory"], indirect=True)
 def test_a_forged_list_is_refused_before_dvc_sees_it_and_a_missing_one_is_not_needed(team: Team) -> None:
     other = own_settings(team, "careful")
-    listing, missing = (team.first.outputs()[path] for path in ("data/crops/full", "models/full/second/1"))
+    listing, missing = (team.first.outputs()[path] for path in ("data/crops/full", "models/full/second"))
     whole = team.first.objects()
     entries = json.loads(whole[listing])
     entries[0]["relpath"] = "../../../evil.txt"
@@ -298,7 +298,7 @@ def test_a_forged_list_is_refused_before_dvc_sees_it_and_a_missing_one_is_not_ne
 def test_what_is_damaged_here_is_not_sent_and_removes_nothing_there(team: Team) -> None:
     other = own_settings(team, "rotten")
     other.remote("pull")
-    weights, listing = other.weights("second"), other.outputs()["models/full/second/1"]
+    weights, listing = other.weights("second"), other.outputs()["models/full/second"]
     local = other.folder / ".dvc/cache/files/md5" / weights[:2] / weights[2:]
     held = team.server.objects()
     local.chmod(0o644)
@@ -325,12 +325,12 @@ def test_what_is_damaged_here_is_not_sent_and_removes_nothing_there(team: Team) 
 def test_an_experiment_and_its_data_go_from_one_to_another(team: Team) -> None:
     one, two, wary = (own_settings(team, name) for name in ("one", "two", "wary"))
     said = one.dvc("exp", "run", "--pull", "--allow-missing", "-n", "slow", "-S", "models.second.learning_rate=0.0005")
-    assert "train@second-full-1" in ran(said)
+    assert "train@second-full" in ran(said)
     one.dvc("exp", "push", "origin", "slow")
     two.dvc("exp", "pull", "origin", "slow")
     two.dvc("exp", "apply", "slow")
     wary.dvc("exp", "pull", "--no-cache", "origin", "slow")
-    assert "models/full/second/1" in wary.dvc("exp", "apply", "slow", fails=True)
+    assert "models/full/second" in wary.dvc("exp", "apply", "slow", fails=True)
     wary.remote("pull")
     for other in (two, wary):
         assert other.weights("second") == one.weights("second") != team.first.weights("second")
@@ -377,7 +377,7 @@ def test_cleaning_up_as_documented_keeps_experiments_and_drops_what_nobody_names
     kept = {held.weights("second")}
     for name, rate in (("slow", 0.0001), ("given_up", 0.01)):
         said = held.dvc("exp", "run", "-n", name, "-S", f"models.second.learning_rate={rate}")
-        assert "train@second-full-1" in ran(said)
+        assert "train@second-full" in ran(said)
         kept.add(held.weights("second"))
     given_up = held.weights("second")
     held.git("checkout", "-q", "--", ".")

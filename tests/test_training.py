@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import subprocess
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+import yaml
 from sklearn import metrics
 
-from facestudy import tables
+from facestudy import tables, training
 from facestudy.backend import keras
 from facestudy.errors import StudyError
+from facestudy.labelled import Faces, check_classes, open_pictures, store_pictures, subset_faces
 from facestudy.model_settings import ModelSettings
 from facestudy.models import build
-from facestudy.training import (
-    Faces,
-    batches,
-    check_classes,
-    fit,
-    learning_rate_at,
-    load_pictures,
-    log_loss,
-    predict,
-    roc_auc,
-    subset_faces,
-    write_history,
-)
+from facestudy.training import Epoch, batches, fit, learning_rate_at, log_loss, predict, roc_auc, write_history
 from stages import train
-from tests.project import ENVIRONMENT, params, write_params
+from tests.pipeline_files import ROOT
+from tests.project import call, deep_update, params, stage, write_params
 
 
 def settings(**values: Any) -> ModelSettings:
@@ -109,14 +101,13 @@ def listed(*paths: Path) -> pd.DataFrame:
     )
 
 
-def test_pictures_are_read_as_rgb_and_leave_nothing_behind(tmp_path: Path) -> None:
+def test_pictures_are_read_as_rgb_and_mapped(tmp_path: Path) -> None:
     pictures = np.random.default_rng(1).integers(0, 256, (3, 5, 7, 3), np.uint8)
     paths = [write_picture(tmp_path / f"{row} ü.png", picture) for row, picture in enumerate(pictures)]
-    scratch = tmp_path / "scratch"
-    read = load_pictures(tmp_path, listed(*paths), scratch)
+    store_pictures(tmp_path, listed(*paths), tmp_path / "pictures.npy")
+    read = open_pictures(tmp_path / "pictures.npy")
     assert isinstance(read, np.memmap)
     assert np.array_equal(read, pictures)
-    assert list(scratch.iterdir()) == []
 
 
 def test_pictures_that_cannot_be_used_are_named(tmp_path: Path) -> None:
@@ -124,11 +115,12 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     other = write_picture(tmp_path / "other.png", np.zeros((4, 6, 3), np.uint8))
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("no picture")
+    file = tmp_path / "pictures.npy"
     with pytest.raises(StudyError, match=r"other\.png is 6x4 pixels, .*good\.png is 4x4"):
-        load_pictures(tmp_path, listed(good, other), tmp_path)
+        store_pictures(tmp_path, listed(good, other), file)
     for name in ("empty.png", "text.png", "gone.png"):
         with pytest.raises(StudyError, match=rf"{name} is missing or no picture"):
-            load_pictures(tmp_path, listed(good, tmp_path / name), tmp_path)
+            store_pictures(tmp_path, listed(good, tmp_path / name), file)
 
 
 def test_auc_and_log_loss_are_those_of_scikit_learn() -> None:
@@ -192,11 +184,16 @@ def test_history_has_a_row_an_epoch(tmp_path: Path) -> None:
     assert written["epoch"].tolist() == [1, 2, 3] and written["selected"].sum() == 1
 
 
-def study(folder: Path, **model: Any) -> pd.DataFrame:
+def change(folder: Path, changes: dict[str, Any]) -> None:
+    """Put settings over those of a study that `study` made."""
+    values = yaml.safe_load((folder / "params.yaml").read_text())
+    write_params(folder, deep_update(values, changes))
+
+
+def study(folder: Path, seeds: Sequence[int] = (1,), workers: int = 1, **model: Any) -> pd.DataFrame:
     """A folder with params.yaml, a split of 16 faces and their crops; returns the split."""
-    values = params()
-    values["models"] = {"tiny": settings(**model).model_dump()}
-    values["train"]["threads"] = 1
+    values = params() | {"seeds": list(seeds), "models": {"tiny": settings(**model).model_dump()}}
+    values["compute"]["workers"] = workers
     folder.mkdir(exist_ok=True)
     write_params(folder, values)
     faces = some_faces(18, 40)
@@ -228,38 +225,172 @@ def study(folder: Path, **model: Any) -> pd.DataFrame:
     return split
 
 
-OUTPUTS = ("models/full/tiny/3/model.weights.h5", "models/full/tiny/3/history.csv", "predictions/full/tiny/3.csv")
+CELL = ("--model", "tiny", "--variant", "full")
 
 
-def test_the_stage_gives_the_same_bytes_again_in_another_process(tmp_path: Path) -> None:
-    folders = [tmp_path / "one", tmp_path / "two"]
-    split, _ = (study(folder) for folder in folders)
-    command = [sys.executable, "-m", "stages.train", "--model", "tiny", "--variant", "full", "--seed", "3"]
-    runs = [
-        subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for folder in folders
-    ]
-    for process in runs:
-        said, errors = process.communicate(timeout=200)
-        assert process.returncode == 0, errors.decode()
-        assert said.decode().startswith("train: tiny on full, seed 3: 8 faces trained on for 3 epochs, epoch ")
-        assert said.decode().endswith("8 faces scored.\n")
-    for name in OUTPUTS:
-        first, second = ((folder / name).read_bytes() for folder in folders)
-        assert first == second, name
-    predictions = tables.read(folders[0] / OUTPUTS[2], tables.PREDICTIONS)
+def files_below(folder: Path) -> dict[str, bytes]:
+    """What the stage wrote, by path."""
+    found = [path for name in ("models", "predictions") for path in (folder / name).rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+ON_ONE_CORE = """
+import os, runpy
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+runpy.run_module("stages.train", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.timeout(600)
+def test_bytes_depend_on_no_worker_core_or_other_seed(tmp_path: Path) -> None:
+    """Seeds 1 to 3 in one process, in two workers, and seed 3 alone in a process of one core."""
+    folders = {"one": ([1, 2, 3], 1), "two": ([1, 2, 3], 2), "alone": ([3], 1)}
+    split = pd.DataFrame()
+    for name, (seeds, workers) in folders.items():
+        split = study(tmp_path / name, seeds, workers)
+    done = {name: stage(tmp_path / name, "train", *CELL) for name in ("one", "two")}
+    done["alone"] = call(tmp_path / "alone", sys.executable, "-c", ON_ONE_CORE, *CELL)
+    for name, result in done.items():
+        assert result.returncode == 0, result.stderr
+        assert f"{len(folders[name][0])} seeds ({len(folders[name][0])} trained now)" in result.stdout
+        assert result.stdout.endswith("8 faces scored.\n")
+    written = files_below(tmp_path / "one")
+    names = ("models/full/tiny/{}/model.weights.h5", "models/full/tiny/{}/history.csv", "predictions/full/tiny/{}.csv")
+    assert set(written) == {name.format(seed) for name in names for seed in (1, 2, 3)}
+    assert len({written[names[0].format(seed)] for seed in (1, 2, 3)}) == 3
+    assert files_below(tmp_path / "two") == written
+    assert files_below(tmp_path / "alone") == {name.format(3): written[name.format(3)] for name in names}
+
+    predictions = tables.read(tmp_path / "one" / names[2].format(3), tables.PREDICTIONS)
     scored = split[split["subset"].isin(["validation", "test"])].reset_index(drop=True)
     assert predictions[tables.SPLIT.names()].equals(scored)
     assert predictions["p_fake"].between(0, 1).all()
     kept = build(settings())
-    kept.load_weights(folders[0] / OUTPUTS[0])
+    kept.load_weights(tmp_path / "one" / names[0].format(3))
     faces = subset_faces(split, "test", some_faces(18, 40).pictures)
     test_rows = predictions["subset"] == "test"
     assert predict(kept, faces) == pytest.approx(predictions.loc[test_rows, "p_fake"].to_numpy(), abs=2e-6)
 
 
+class Trainer:
+    """Stands in for `train_seed`: notes the seeds that are trained and writes small files."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.trained: list[int] = []
+        self.diverges: set[int] = set()
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["train", *CELL])
+        monkeypatch.setattr(training, "train_seed", self)
+
+    def __call__(self, folder: Path, split: pd.DataFrame, seed: int, settings: ModelSettings, **_: Any) -> None:
+        self.trained.append(seed)
+        if seed in self.diverges:
+            raise StudyError("it diverged")
+        (folder / "model.weights.h5").write_text(f"{seed} {settings.learning_rate}")
+        write_history(folder / "history.csv", [Epoch(1, 0.1, 0.5, 0.5, 0.9, 1)])
+        np.save(folder / "p_fake.npy", np.full((split["subset"] != "train").sum(), seed / 10))
+
+    def run(self) -> list[int]:
+        """The seeds that a run of the stage trains."""
+        self.trained.clear()
+        train.main()
+        return sorted(self.trained)
+
+
+def test_only_a_new_or_damaged_seed_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study(tmp_path, [1, 2])
+    trainer = Trainer(tmp_path, monkeypatch)
+    assert trainer.run() == [1, 2]
+    written = files_below(tmp_path)
+    assert trainer.run() == []
+    assert files_below(tmp_path) == written
+
+    change(tmp_path, {"seeds": [1, 2, 3]})
+    assert trainer.run() == [3]
+    assert written.items() <= files_below(tmp_path).items()
+    change(tmp_path, {"seeds": [2, 3]})
+    assert trainer.run() == []
+    assert {path.name for path in (tmp_path / "models/full/tiny").iterdir()} == {"2", "3"}
+    assert {path.name for path in (tmp_path / "predictions/full/tiny").iterdir()} == {"2.csv", "3.csv"}
+
+    written = files_below(tmp_path)
+    damaged = next(path for path in Path(".cache/train").rglob("*.h5") if path.read_text().startswith("2 "))
+    damaged.unlink()  # not through a hard link to the output
+    damaged.write_text("2 ?")
+    assert trainer.run() == [2]
+    assert files_below(tmp_path) == written
+
+
+def test_what_decides_the_bytes_trains_every_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = study(tmp_path, [1, 2])
+    trainer = Trainer(tmp_path, monkeypatch)
+    assert trainer.run() == [1, 2]
+    change(tmp_path, {"models": {"tiny": {"learning_rate": 0.02}}})
+    assert trainer.run() == [1, 2]
+    change(tmp_path, {"train": {"select_on": "validation_auc"}})
+    assert trainer.run() == [1, 2]
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    assert trainer.run() == [1, 2]
+    crops = tmp_path / "data/crops/full"
+    index = tables.read(crops / "index.csv", tables.CROPS)
+    other = write_picture(crops / index["path"][0], np.zeros((40, 40, 3), np.uint8))
+    index.loc[0, "sha256"] = hashlib.sha256(other.read_bytes()).hexdigest()
+    tables.write(crops / "index.csv", index, tables.CROPS)
+    assert trainer.run() == [1, 2]
+    split.loc[split["face_id"] == "f00", "subset"] = "test"
+    tables.write(tmp_path / "data/split.csv", split, tables.SPLIT)
+    assert trainer.run() == [1, 2]
+    monkeypatch.setattr(train, "code_below", lambda _: {"facestudy/training.py": "changed"})
+    assert trainer.run() == [1, 2]
+    assert trainer.run() == []
+
+
+def test_names_of_groups_and_workers_train_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = study(tmp_path, [1, 2])
+    trainer = Trainer(tmp_path, monkeypatch)
+    assert trainer.run() == [1, 2]
+    split["group"] = [f"other{row}" for row in range(len(split))]
+    tables.write(tmp_path / "data/split.csv", split, tables.SPLIT)
+    change(tmp_path, {"compute": {"workers": 3}})
+    assert trainer.run() == []
+    assert "other9" in (tmp_path / "predictions/full/tiny/1.csv").read_text()
+
+
+def test_a_diverged_seed_is_named_and_the_others_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study(tmp_path, [1, 2, 3])
+    trainer = Trainer(tmp_path, monkeypatch)
+    trainer.diverges = {2}
+    with pytest.raises(StudyError, match="^tiny on full, seed 2: it diverged$"):
+        trainer.run()
+    assert files_below(tmp_path) == {}
+    assert {path.name for path in Path(".cache/train").glob(".making-*")} == set()
+    trainer.diverges = set()
+    assert trainer.run() == [2, 3]
+
+
+def test_a_seed_that_fails_in_a_worker_is_one_sentence(tmp_path: Path) -> None:
+    study(tmp_path, [1, 2], 2, network="vgg19", batch_norm=False, weights="none.h5")
+    done = stage(tmp_path, "train", *CELL)
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("train: ")]
+    assert len(said) == 1 and re.match(r"train: tiny on full, seed [12]: weights file none\.h5 does not exist", said[0])
+    assert "Traceback" not in done.stderr
+
+
+def test_a_gpu_trains_one_seed_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study(tmp_path, [1, 2, 3], 3)
+    trainer = Trainer(tmp_path, monkeypatch)  # in this process: other processes know nothing of it
+    monkeypatch.setattr(train, "has_gpu", lambda: True)
+    assert trainer.run() == [1, 2, 3]
+
+
+def test_the_stage_itself_does_not_import_tensorflow() -> None:
+    code = "import sys, stages.train; print({'keras', 'tensorflow', 'facestudy.backend'} & set(sys.modules))"
+    assert call(ROOT, sys.executable, "-c", code).stdout == "set()\n"
+
+
 def call_stage(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str) -> str:
-    cell = {"--model": "tiny", "--variant": "full", "--seed": "1"} | dict(zip(options[::2], options[1::2], strict=True))
+    cell = {"--model": "tiny", "--variant": "full"} | dict(zip(options[::2], options[1::2], strict=True))
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["train", *(word for pair in cell.items() for word in pair)])
     with pytest.raises(StudyError) as refusal:

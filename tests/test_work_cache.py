@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from facestudy.work_cache import SHARED_BYTES, WorkCache, code_of, key_of, link_or_copy, share
+from facestudy import work_cache
+from facestudy.work_cache import SHARED_BYTES, WorkCache, closure_of, code_below, code_of, key_of, link_or_copy, share
 
 
 def build_counted(folder: Path, log: Path) -> None:
@@ -89,6 +90,31 @@ def test_code_is_part_of_a_key() -> None:
     from facestudy import frames, video
 
     assert code_of(frames) != code_of(video)
+
+
+def test_a_closure_follows_imports_wherever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = {
+        "package/__init__.py": '"""Bare."""',
+        "package/first.py": "import os\ndef later():\n    from package import second",
+        "package/second.py": "from package.inner import thing",
+        "package/inner/__init__.py": "thing = 1\nimport package.first",
+        "package/alone.py": "",
+    }
+    for name, text in sources.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(work_cache, "ROOT", tmp_path)
+    names = ["package/first.py", "package/inner/__init__.py", "package/second.py"]
+    assert closure_of("package.first") == [tmp_path / name for name in names]
+    before = code_below("package.first")
+    assert list(before) == names
+    (tmp_path / "package/alone.py").write_text("changed = True")
+    assert code_below("package.first") == before
+    (tmp_path / "package/second.py").write_text("from package.inner import thing  # changed")
+    assert code_below("package.first") != before
+    (tmp_path / "package/second.py").write_text("from . import first")
+    with pytest.raises(ValueError, match="relative"):
+        closure_of("package.first")
 
 
 def test_what_lies_in_both_caches_lies_there_once(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ LIMIT_S = 240
 
 
 def tiny_params() -> dict[str, object]:
-    """The project's settings at their smallest: one model, one variant, one seed."""
+    """The project's settings at their smallest: one model, one variant, two seeds."""
     values = deep_update(
         params(),
         {
@@ -31,7 +31,7 @@ def tiny_params() -> dict[str, object]:
             "frames": {"per_video": 2},
             "split": {"test": 0.34, "validation": 0.3},
             "crops": {"size": [64, 64], "sheet_faces": 2},
-            "seeds": [1],
+            "seeds": [1, 2],
             "variants": ["eyes_lower"],
             "focus": "eyes_lower",
             "compute": {"workers": 2},
