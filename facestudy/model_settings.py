@@ -5,8 +5,10 @@ Apart from the code that uses them because tables and estimates need them withou
 
 from __future__ import annotations
 
+import zlib
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from facestudy.settings import Section
@@ -59,3 +61,26 @@ class TrainSettings(Section):
     """What all trainings have in common."""
 
     select_on: Literal["validation_loss", "validation_auc"] = "validation_loss"
+
+
+def training_seed(seed: int, variant: str, repeat: int = 1) -> int:
+    """The number that seeds a training's generators.
+
+    Trainings on two variants share nothing, also those with the same seed: the comparison of variants
+    takes trainings as nested in variants (`facestudy.obuchowski_rockette`).
+
+    Parameters
+    ----------
+    seed : int
+        One of `seeds`.
+    variant : str
+        Name of the crop variant.
+    repeat : int
+        Number of the split, from 1.
+
+    Returns
+    -------
+    int
+        From 0 to 2**32 - 1.
+    """
+    return int(np.random.SeedSequence([seed, repeat, zlib.crc32(variant.encode())]).generate_state(1)[0])

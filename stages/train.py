@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import re
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from facestudy import tables
+from facestudy import environment, tables
 from facestudy.disk import weights_bytes
 from facestudy.errors import StudyError
 from facestudy.labelled import check_classes, store_pictures
-from facestudy.model_settings import ModelSettings, TrainSettings
+from facestudy.model_settings import ModelSettings, TrainSettings, training_seed
 from facestudy.parallel import ComputeSettings, has_gpu, map_items
 from facestudy.settings import NAME_PATTERN, check
 from facestudy.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
@@ -25,53 +25,70 @@ from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, sec
 
 SPLIT = Path("data/split.csv")
 CACHE = WORK_CACHE / "train"
-ENVIRONMENT = ("ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS")
-"""Variables that change how TensorFlow computes."""
 
 
-def entry_keys(
-    seeds: list[int], sha256: list[str], split: pd.DataFrame, settings: ModelSettings, train: TrainSettings
-) -> dict[int, str]:
-    """The work-cache key of each seed: a hash of all that decides the bytes of a training.
+class Training(NamedTuple):
+    """One training of the cell: its name, seed and split, the seed of its generators, its work-cache key."""
 
-    sha256: of the crops, in the order of `split`.
+    name: str
+    repeat: int
+    seed: int
+    key: str
+
+
+def plan(
+    seeds: list[int], variant: str, splits: dict[int, pd.DataFrame], settings: ModelSettings, common: list[object]
+) -> list[Training]:
+    """The trainings of a cell: every seed on every split.
+
+    The key is a hash of all that decides the bytes of a training. splits: by number, faces in the same order;
+    common: what else decides them.
     """
-    library = os.environ.get("KERAS_BACKEND", "tensorflow")
+    library = environment.prepare()["KERAS_BACKEND"]
     weights = Path(settings.weights or "")
     common = [
-        sha256,
-        split["subset"].tolist(),
-        split["label"].tolist(),
+        common,
         settings.model_dump(),
-        train.model_dump(),
         file_sha256(weights) if weights.is_file() else None,
         [library, version(library), version("keras"), has_gpu()],
-        [os.environ.get(name) for name in ENVIRONMENT],
+        environment.prepare(),
         code_below("facestudy.training"),
     ]
-    return {seed: key_of(common, seed) for seed in seeds}
+    found = []
+    for repeat, split in splits.items():
+        subsets = [split["subset"].tolist(), split["label"].tolist()]
+        for seed in seeds:
+            number = training_seed(seed, variant, repeat)
+            name = tables.training_name(seed, repeat, len(splits))
+            found.append(Training(name, repeat, number, key_of(common, subsets, number)))
+    return found
 
 
-def one_seed(
-    item: tuple[int, str],
-    split: pd.DataFrame,
+def train_one(
+    training: Training,
+    splits: dict[int, pd.DataFrame],
     pictures: Path,
     settings: ModelSettings,
     select_on: str,
     cell: str,
     quiet: bool,
 ) -> Path:
-    """Train with one seed into its work-cache entry. item: the seed and the key; cell: how errors name the model."""
+    """Run a training into its work-cache entry. cell: how errors name the model and the variant."""
     from facestudy.training import train_seed  # imports TensorFlow, which takes seconds: only where it is used
 
-    seed, key = item
     build = functools.partial(
-        train_seed, split=split, pictures=pictures, settings=settings, select_on=select_on, seed=seed, quiet=quiet
+        train_seed,
+        split=splits[training.repeat],
+        pictures=pictures,
+        settings=settings,
+        select_on=select_on,
+        seed=training.seed,
+        quiet=quiet,
     )
     try:
-        return WorkCache(CACHE).entry(key, build)
+        return WorkCache(CACHE).entry(training.key, build)
     except StudyError as error:
-        raise StudyError(f"{cell}, seed {seed}: {error}") from None
+        raise StudyError(f"{cell}, seed {training.name}: {error}") from None
 
 
 def main() -> str:
@@ -96,25 +113,29 @@ def main() -> str:
     cell = f"{arguments.model} on {arguments.variant}"
 
     crops = Path("data/crops") / arguments.variant
-    split = tables.read(SPLIT, tables.SPLIT).query("subset != 'unused'").reset_index(drop=True)
-    check_classes(split, str(SPLIT))
+    table = tables.read(SPLIT, tables.SPLIT).query("subset != 'unused'")
+    splits = {int(number): part.reset_index(drop=True) for number, part in table.groupby("repeat")}
+    for part in splits.values():
+        check_classes(part, str(SPLIT))
+    split = splits[1]
     index = tables.read(crops / "index.csv", tables.CROPS).set_index("face_id")
     for face_id in split["face_id"]:
         if face_id not in index.index:
             raise StudyError(f"{crops / 'index.csv'} has no crop of the face {face_id} of {SPLIT}; run `dvc repro`.")
     index = index.loc[split["face_id"]]
 
-    keys = entry_keys(seeds, index["sha256"].tolist(), split, settings, common)
-    entries = {seed: found for seed, key in keys.items() if (found := WorkCache(CACHE).find(key)) is not None}
-    missing = [(seed, key) for seed, key in keys.items() if seed not in entries]
-    needs(len(seeds) * weights_bytes(settings.network, settings.width))
+    trainings = plan(seeds, arguments.variant, splits, settings, [index["sha256"].tolist(), common.model_dump()])
+    cache = WorkCache(CACHE)
+    entries = {one.name: found for one in trainings if (found := cache.find(one.key)) is not None}
+    missing = [one for one in trainings if one.name not in entries]
+    needs(len(trainings) * weights_bytes(settings.network, settings.width))
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as scratch:
         pictures = Path(scratch) / "pictures.npy"
-        store_pictures(crops, index, pictures)  # refuses altered crops, also where no seed is missing
+        store_pictures(crops, index, pictures)  # refuses altered crops, also where no training is missing
         work = functools.partial(
-            one_seed,
-            split=split[["subset", "label"]],
+            train_one,
+            splits={number: part[["subset", "label"]] for number, part in splits.items()},
             pictures=pictures,
             settings=settings,
             select_on=common.select_on,
@@ -123,24 +144,25 @@ def main() -> str:
         )
         if has_gpu():  # one training fills it
             compute = compute.model_copy(update={"workers": 1})
-        for (seed, _), entry in zip(missing, map_items(work, missing, compute, cell), strict=True):
-            entries[seed] = entry
+        for one, entry in zip(missing, map_items(work, missing, compute, cell), strict=True):
+            entries[one.name] = entry
 
-    scored = split[split["subset"] != "train"].copy()
     kept = []
     with output_folder(Path("models") / place) as models, output_folder(Path("predictions") / place) as predictions:
-        for seed in keys:
+        for one in trainings:
+            scored = splits[one.repeat].query("subset != 'train'").copy()
             for name in ("model.weights.h5", "history.csv"):
-                link_or_copy(entries[seed] / name, models / str(seed) / name)
-            scored["p_fake"] = np.load(entries[seed] / "p_fake.npy")
-            tables.write(predictions / f"{seed}.csv", scored[tables.PREDICTIONS.names()], tables.PREDICTIONS)
-            kept.append(pd.read_csv(entries[seed] / "history.csv").query("selected == 1").iloc[0])
+                link_or_copy(entries[one.name] / name, models / one.name / name)
+            scored["p_fake"] = np.load(entries[one.name] / "p_fake.npy")
+            tables.write(predictions / f"{one.name}.csv", scored[tables.PREDICTIONS.names()], tables.PREDICTIONS)
+            kept.append(pd.read_csv(entries[one.name] / "history.csv").query("selected == 1").iloc[0])
     epochs = ", ".join(f"{row['epoch']:.0f}" for row in kept)
     aucs = [row["validation_auc"] for row in kept]
+    fitted = int((split["subset"] == "train").sum())
     return (
-        f"{cell}: {len(keys)} seeds ({len(missing)} trained now) of {settings.epochs} epochs on "
-        f"{(split['subset'] == 'train').sum()} faces; epochs kept: {epochs} "
-        f"(validation AUC {min(aucs):.3f} to {max(aucs):.3f}); {len(scored)} faces scored."
+        f"{cell}: {len(trainings)} trainings ({len(missing)} run now) of {settings.epochs} epochs on "
+        f"{fitted} faces; epochs kept: {epochs} "
+        f"(validation AUC {min(aucs):.3f} to {max(aucs):.3f}); {len(split) - fitted} faces scored."
     )
 
 
