@@ -44,14 +44,15 @@ def plan(
     The key is a hash of all that decides the bytes of a training. splits: by number, faces in the same order;
     common: what else decides them.
     """
-    library = environment.prepare()["KERAS_BACKEND"]
+    variables = {name: value for name, value in environment.prepare().items() if "LOG" not in name}
+    library = variables["KERAS_BACKEND"]
     weights = Path(settings.weights or "")
     common = [
         common,
         settings.model_dump(),
         file_sha256(weights) if weights.is_file() else None,
         [library, version(library), version("keras"), has_gpu()],
-        environment.prepare(),
+        variables,
         code_below("facestudy.training"),
     ]
     found = []
