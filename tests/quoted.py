@@ -1,0 +1,72 @@
+"""The parts of README.md and docs/ that quote results, between `<!-- name` and `<!-- /name -->`.
+
+    python -m tests.quoted      # write them again, after `make run` or `make calibrate`
+
+tests/test_readme.py demands that the committed documents quote the committed results.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+import calibrate
+
+Reader = Callable[[str], str]
+
+
+def results(read: Reader) -> str:
+    """The results page from its first table up to the notes on reading it, one heading level lower."""
+    page = read("metrics/results.md")
+    tables = page[page.index("## Accuracy") : page.index("## How to read")]
+    return re.sub(r"^## ", "### ", tables, flags=re.MULTILINE)
+
+
+def subset(read: Reader) -> str:
+    """What the results are about: groups, videos, faces, trainings."""
+    return next(line for line in read("metrics/results.md").splitlines() if line.startswith("Test subset"))
+
+
+def calibration(read: Reader) -> str:
+    """What `make calibrate` prints."""
+    return f"```\n{calibrate.summary(_table(read, 'metrics/calibration.csv'))}\n```"
+
+
+def faults(read: Reader) -> str:
+    """What `make faults` prints."""
+    return f"```\n{_table(read, 'metrics/faults.csv').to_string(index=False)}\n```"
+
+
+def _table(read: Reader, path: str) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(read(path)))
+
+
+QUOTES = (
+    ("README.md", "subset", subset),
+    ("README.md", "results", results),
+    ("README.md", "calibration", calibration),
+    ("docs/reproducibility.md", "faults", faults),
+)
+"""File, name of the part, what it must say."""
+
+
+def pattern(name: str) -> re.Pattern[str]:
+    """Matches a part: its opening comment, its text, its closing comment."""
+    return re.compile(rf"(<!-- {name}[: ].*?-->\n)(.*?)(<!-- /{name} -->)", re.DOTALL)
+
+
+def main() -> None:
+    def read(path: str) -> str:
+        return Path(path).read_text(encoding="utf-8")
+
+    for file, name, quote in QUOTES:
+        text = pattern(name).sub(lambda match: f"{match[1]}{quote(read).strip()}\n{match[3]}", read(file))  # noqa: B023
+        Path(file).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
