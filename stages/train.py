@@ -138,8 +138,8 @@ def main() -> str:
     epochs = ", ".join(f"{row['epoch']:.0f}" for row in kept)
     aucs = [row["validation_auc"] for row in kept]
     return (
-        f"{cell}: {len(keys)} seeds ({len(missing)} trained now) of {settings.epochs} epochs on "
-        f"{(split['subset'] == 'train').sum()} faces; epochs kept: {epochs} "
+        f"{cell}: {len(keys)} seed{'s' if len(keys) > 1 else ''} ({len(missing)} trained now), "
+        f"{settings.epochs} epochs on {(split['subset'] == 'train').sum()} faces; epochs kept: {epochs} "
         f"(validation AUC {min(aucs):.3f} to {max(aucs):.3f}); {len(scored)} faces scored."
     )
 

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from facestudy import tables
 from facestudy.archive import NAME, PICTURES, StorageSettings, pack, read_bytes, read_picture
 from facestudy.errors import StudyError
-from facestudy.tables import Table
 from facestudy.labelled import store_pictures
+from facestudy.tables import Table
 from facestudy.work_cache import SHARED_BYTES, WorkCache, share
 from stages.frames import expected_frames
 from tests.faults.harness import tiny_params
