@@ -10,10 +10,10 @@ from facestudy.disk import crop_bytes, cut_out_bytes, frame_bytes
 from facestudy.model_settings import ModelSettings
 from facestudy.split import SplitSettings
 
-STEP_MS = {"meso4": (256, 22.0), "mesoinception4": (256, 60.0), "vgg19": (150, 1080.0), "resnet50": (150, 700.0)}
+STEP_MS = {"meso4": (256, 22.0), "mesoinception4": (256, 60.0), "vgg19": (150, 1080.0), "resnet50": (150, 270.0)}
 """network -> (pixels, milliseconds of one training step an image) at width 1 in one thread of a core with AVX2,
 without a GPU; time grows with the square of the pixels and about with the square of the width."""
-PREDICT_SHARE = 0.35
+PREDICT_SHARE = 0.25
 """A prediction costs about this part of a training step."""
 OVERHEAD_S = 20.0
 """Seconds a training takes to start: importing TensorFlow and tracing the graphs."""

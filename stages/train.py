@@ -161,7 +161,8 @@ def main() -> str:
     aucs = [row["validation_auc"] for row in kept]
     fitted = int((split["subset"] == "train").sum())
     return (
-        f"{cell}: {len(trainings)} trainings ({len(missing)} run now) of {settings.epochs} epochs on "
+        f"{cell}: {len(trainings)} training{'s' if len(trainings) > 1 else ''} ({len(missing)} run now), "
+        f"{settings.epochs} epochs on "
         f"{fitted} faces; epochs kept: {epochs} "
         f"(validation AUC {min(aucs):.3f} to {max(aucs):.3f}); {len(split) - fitted} faces scored."
     )
