@@ -263,7 +263,7 @@ def test_bytes_depend_on_no_worker_core_or_other_seed(tmp_path: Path) -> None:
     done["alone"] = call(tmp_path / "alone", sys.executable, "-c", ON_ONE_CORE, *CELL)
     for name, result in done.items():
         assert result.returncode == 0, result.stderr
-        assert f"({len(folders[name][0])} trained now)" in result.stdout
+        assert f"({len(folders[name][0])} run now)" in result.stdout
         assert result.stdout.endswith("8 faces scored.\n")
     written = files_below(tmp_path / "one")
     names = ("models/full/tiny/{}/model.weights.h5", "models/full/tiny/{}/history.csv", "predictions/full/tiny/{}.csv")
