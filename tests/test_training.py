@@ -23,7 +23,7 @@ from facestudy.backend import keras, make_deterministic
 from facestudy.disk import weights_bytes
 from facestudy.errors import StudyError
 from facestudy.labelled import Faces, check_classes, open_pictures, store_pictures, subset_faces
-from facestudy.model_settings import ModelSettings
+from facestudy.model_settings import ModelSettings, training_seed
 from facestudy.models import build
 from facestudy.training import (
     Epoch,
@@ -212,6 +212,7 @@ def study(folder: Path, seeds: Sequence[int] = (1,), workers: int = 1, **model: 
     split = tables.frame(
         (
             {
+                "repeat": 1,
                 "face_id": f"f{row:02d}",
                 "video_id": f"v{row}",
                 "track_id": f"v{row}_t0",
@@ -274,7 +275,8 @@ def test_bytes_depend_on_no_worker_core_or_other_seed(tmp_path: Path) -> None:
 
     predictions = tables.read(tmp_path / "one" / names[2].format(3), tables.PREDICTIONS)
     scored = split[split["subset"].isin(["validation", "test"])].reset_index(drop=True)
-    assert predictions[tables.SPLIT.names()].equals(scored)
+    columns = tables.PREDICTIONS.names()[:-1]
+    assert predictions[columns].equals(scored[columns])
     assert predictions["p_fake"].between(0, 1).all()
     kept = build(settings())
     kept.load_weights(tmp_path / "one" / names[0].format(3))
@@ -294,6 +296,7 @@ class Trainer:
         monkeypatch.setattr(training, "train_seed", self)
 
     def __call__(self, folder: Path, split: pd.DataFrame, seed: int, settings: ModelSettings, **_: Any) -> None:
+        seed = next(number for number in range(1, 10) if seed in {training_seed(number, "full", r) for r in (1, 2)})
         self.trained.append(seed)
         if seed in self.diverges:
             raise StudyError("it diverged")
@@ -354,6 +357,34 @@ def test_what_decides_the_bytes_trains_every_seed(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(train, "code_below", lambda _: {"facestudy/training.py": "changed"})
     assert trainer.run() == [1, 2]
     assert trainer.run() == []
+
+
+def test_each_seed_is_trained_on_each_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = study(tmp_path, [1, 2])
+    other = split.assign(repeat=2, subset=split["subset"].map({"test": "train"}).fillna(split["subset"]))
+    other.loc[[0, 1, 6, 7], "subset"] = "test"
+    both = pd.concat([split, other]).astype(split.dtypes)
+    tables.write(tmp_path / "data/split.csv", both, tables.SPLIT)
+    assert Trainer(tmp_path, monkeypatch).run() == [1, 1, 2, 2]
+    folder = tmp_path / "predictions/full/tiny"
+    assert {path.name for path in folder.iterdir()} == {"1-1.csv", "1-2.csv", "2-1.csv", "2-2.csv"}
+    assert {path.name for path in (tmp_path / "models/full/tiny").iterdir()} == {"1-1", "1-2", "2-1", "2-2"}
+    for repeat, rows in both.groupby("repeat"):
+        found = tables.read(folder / f"2-{repeat}.csv", tables.PREDICTIONS)
+        expected = rows[rows["subset"].isin(["validation", "test"])]
+        assert found[["face_id", "subset"]].to_numpy().tolist() == expected[["face_id", "subset"]].to_numpy().tolist()
+
+
+def test_trainings_share_no_seed() -> None:
+    """Nested in variants and splits: no two trainings of a study begin alike."""
+    numbers = {
+        training_seed(seed, variant, repeat)
+        for seed in range(20)
+        for variant in ("full", "eyes_lower", "nose")
+        for repeat in range(1, 11)
+    }
+    assert len(numbers) == 20 * 3 * 10
+    assert all(0 <= number < 2**32 for number in numbers)
 
 
 def test_names_of_groups_and_workers_train_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
