@@ -110,6 +110,8 @@ def commands(pipeline: dict[str, Any], params: dict[str, Any]) -> Iterator[list[
 def run_study(values: dict[str, Any], folder: Path) -> pd.DataFrame:
     """Run the stages in `folder`, all in this process, and return one row per variant.
 
+    The process must not have started TensorFlow with more than one thread.
+
     Returns
     -------
     DataFrame
@@ -121,6 +123,9 @@ def run_study(values: dict[str, Any], folder: Path) -> pd.DataFrame:
     StudyError
         With the words of the stage that fails.
     """
+    from facestudy import backend
+
+    backend.use_one_thread()  # before MTCNN starts TensorFlow
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     for stage, *arguments in commands(pipeline, values):
@@ -164,9 +169,6 @@ def one_run(
     values = case_params(params, settings.model, case, seed)
 
     def build(entry: Path) -> None:
-        from facestudy import backend
-
-        backend.use_one_thread()  # before MTCNN starts TensorFlow: all stages share this process
         folder = Path(tempfile.mkdtemp(prefix="calibrate-"))
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # progress bars
@@ -209,6 +211,37 @@ def difference_summary(rows: pd.DataFrame, name: str) -> str:
         f"difference mean {difference.mean():+.3f}, sd {difference.std(ddof=1):.3f}; interval contains the mean in "
         f"{held} of {len(rows)}; p < .05 in {(rows[f'p_{name}'] < 0.05).sum()}"
     )
+
+
+def sources(table: pd.DataFrame) -> str:
+    """How much the difference of AUC varies with what is drawn again, as a Markdown table.
+
+    The variance between trainings of one study is that of a single training on each variant. The
+    variance between splits or samples is what is left of the variance of their means over trainings
+    after the trainings' share.
+    """
+    cropped = table[(table["variant"] != table.groupby("case")["variant"].transform("first")) & (table["seeds"] > 1)]
+    whole = table[table["variant"] == table.groupby("case")["variant"].transform("first")]
+    of_trainings = (
+        whole.set_index(["case", "seed"])["auc_seed_sd"] ** 2 + cropped.set_index(["case", "seed"])["auc_seed_sd"] ** 2
+    )
+
+    def left(case: str) -> float:
+        rows = cropped[cropped["case"] == case]
+        share = of_trainings[case].mean() / rows["seeds"].iloc[0]
+        return math.sqrt(max(0.0, rows["difference_auc"].var(ddof=1) - share))
+
+    lines = [
+        "| drawn again | standard deviation of the difference of AUC | covered by the interval |",
+        "|---|---|---|",
+        f"| the training (seed) | {math.sqrt(of_trainings['repeat'].mean()):.3f} | yes |",
+        f"| the split of the same people | {left('split'):.3f} | the test people; the training people with "
+        "`split.repeats` |",
+        f"| the people, and so the split | {left('repeat'):.3f} | the test people; the training people with "
+        "`split.repeats` |",
+        "| the number of cores, workers or threads, the CPU (x86-64 with AVX2) | 0 | nothing to cover |",
+    ]
+    return "\n".join(lines)
 
 
 def main() -> None:

@@ -36,6 +36,11 @@ def calibration(read: Reader) -> str:
     return f"```\n{calibrate.summary(_table(read, 'metrics/calibration.csv'))}\n```"
 
 
+def sources(read: Reader) -> str:
+    """How much the difference varies with what is drawn again."""
+    return calibrate.sources(_table(read, "metrics/calibration.csv"))
+
+
 def faults(read: Reader) -> str:
     """What `make faults` prints."""
     return f"```\n{_table(read, 'metrics/faults.csv').to_string(index=False)}\n```"
@@ -49,6 +54,7 @@ QUOTES = (
     ("README.md", "subset", subset),
     ("README.md", "results", results),
     ("README.md", "calibration", calibration),
+    ("docs/statistics.md", "sources", sources),
     ("docs/reproducibility.md", "faults", faults),
 )
 """File, name of the part, what it must say."""
