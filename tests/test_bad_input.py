@@ -38,7 +38,16 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 def project(tmp_path: Path) -> Path:
     """A folder with params.yaml for source `folder` and one usable clip of each class."""
     write_params(
-        tmp_path, deep_update(params(), {"source": "folder", "folder": {"path": "input"}, "compute": {"workers": 1}})
+        tmp_path,
+        deep_update(
+            params(),
+            {
+                "source": "folder",
+                "folder": {"path": "input"},
+                "frames": {"per_video": 4},
+                "compute": {"workers": 1},
+            },
+        ),
     )
     write_clip(tmp_path / "input/real/good.mp4")
     write_clip(tmp_path / "input/fake/good.mp4", 13)

@@ -117,7 +117,7 @@ def test_a_small_run_finds_what_is_there(tmp_path: Path) -> None:
         seeds=[7],
         trainings=[1],
         variants=["eyes_lower"],
-        override={"models": {"mesonet": {"epochs": 60}}},
+        override={"models": {"mesonet": {"epochs": 60, "input_size": 128}}, "crops": {"size": [128, 128]}},
     )
     found = run_small(case, small(noise=0.5, quantizer=10), tmp_path)
     assert found["auc_low"] > 0.5
