@@ -32,6 +32,7 @@ import pandas as pd
 import yaml
 from pydantic import Field
 
+from facestudy import environment
 from facestudy.errors import StudyError
 from facestudy.parallel import ComputeSettings, map_items
 from facestudy.settings import Section, check, merge
@@ -155,15 +156,16 @@ def run_study(values: dict[str, Any], folder: Path) -> pd.DataFrame:
 
 
 def code() -> list[str]:
-    """Hashes of all that decides the result of a run, apart from its settings."""
+    """What decides the result of a run, apart from its settings."""
     files = [ROOT / "dvc.yaml", ROOT / "requirements.txt", *ROOT.glob("stages/*.py"), *ROOT.glob("facestudy/**/*.py")]
-    return [file_sha256(path) for path in sorted(files)]
+    variables = [f"{name}={value}" for name, value in environment.prepare().items() if "LOG" not in name]
+    return [*variables, *(file_sha256(path) for path in sorted(files))]
 
 
 def one_run(
     item: tuple[str, int], params: dict[str, Any], settings: CalibrationSettings, cache: Path, hashes: list[str]
 ) -> pd.DataFrame:
-    """One row per variant of one run: a case's name and a seed of the sample."""
+    """One row per variant of one run: a case's name and one of its seeds."""
     name, seed = item
     case = settings.cases[name]
     values = case_params(params, settings.model, case, seed)

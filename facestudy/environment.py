@@ -1,7 +1,7 @@
 """What Keras, TensorFlow and oneDNN read from the environment when they start.
 
-`prepare` sets it, and whoever imports one of them first calls it before: facestudy.backend does, and
-all others import them through facestudy.backend. A variable that is already set keeps its value.
+Call `prepare` before the first import of Keras or TensorFlow. `facestudy.backend` does, and other modules
+import both through it. A variable that is already set keeps its value.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ def prepare() -> dict[str, str]:
     True
     """
     missing = [name for name in DEFAULTS if name not in os.environ]
-    if missing and "tensorflow" in sys.modules:
+    decisive = [name for name in missing if name != "TF_CPP_MIN_LOG_LEVEL"]
+    if decisive and "tensorflow" in sys.modules:
         raise StudyError(
-            f"TensorFlow was imported before facestudy could set {', '.join(missing)}, so its results may depend on "
+            f"TensorFlow was imported before facestudy could set {', '.join(decisive)}, so its results may depend on "
             "the CPU; import facestudy.backend first, or set them in the environment."
         )
     for name in missing:

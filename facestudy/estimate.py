@@ -62,14 +62,17 @@ def estimate(
     workers: int,
 ) -> str:
     """The time for training on `faces` faces and the disk for the data, in words; workers: trainings at a time."""
-    at_once = min(workers, len(seeds))
-    rounds = math.ceil(len(seeds) / at_once)
+    trainings = len(seeds) * split.repeats
+    at_once = min(workers, trainings)
+    rounds = math.ceil(trainings / at_once)
     lines = [f"Estimated for {faces} faces, {at_once} trainings at a time, one core each, without a GPU:"]
     total = 0.0
     for name, model in models.items():
         one = training_seconds(model, faces, split)
         total += one * len(variants) * rounds
-        lines.append(f"  {name}: {duration(one)} a training, {len(variants) * len(seeds)} trainings (variants x seeds)")
+        lines.append(
+            f"  {name}: {duration(one)} a training, {len(variants) * trainings} trainings (variants x seeds x splits)"
+        )
     lines.append(f"  training in all: {duration(total)}")
     parts = pictures.gigabytes()
     listed = ", ".join(f"{kind} {size:.1f}" for kind, size in parts.items() if size)

@@ -41,7 +41,7 @@ import numpy as np
 from pydantic import Field
 from scipy.special import expit, logit, stdtr, stdtrit
 
-from facestudy.metrics import NAMES, RANGES, FloatArray, Scores, group_metrics
+from facestudy.metrics import NAMES, RANGES, FloatArray, Scores, group_metrics, groups_in
 from facestudy.obuchowski_rockette import Part, jackknife_covariance, parts_of_difference, parts_of_mean, total
 from facestudy.settings import Section
 
@@ -305,7 +305,7 @@ def _spread_of_splits(
 ) -> Spread:
     factor = 1 / len(values) + test_share / (1 - test_share)
     part = Part(factor * float(values.var(ddof=1)), len(values) - 1)
-    fewest = sum(_fewest_groups(scores) for scores in splits)
+    fewest = min(groups_in(splits, fake=True), groups_in(splits, fake=False))
     return Spread((part,), fewest, limits, part.variance >= NO_VARIATION**2)
 
 

@@ -46,7 +46,7 @@ NAMES = (
 )
 THRESHOLD = 0.5
 CLIP = 5e-7
-CHUNK = 1_000_000  # weights (resamples x things) held at once
+CHUNK = 1_000_000  # weights (rows x things) held at once
 RANGES = dict.fromkeys(NAMES, (0.0, 1.0)) | {"log_loss": (float(-np.log1p(-CLIP)), float(-np.log(CLIP)))}
 """The least and the greatest value of each metric."""
 
@@ -58,6 +58,7 @@ class Scores:
     fake: (n,) True for the positive class. p_fake: (seeds, n) in [0, 1]. video, group: (n,) numbers
     from 0 of the video and the group that a thing belongs to. ids, methods: of the faces; empty for videos.
     track: (n,) numbers from 0 of the person in a video; None: one person a video.
+    group_names: of the groups, by number; empty where results of several splits are not combined.
     """
 
     fake: BoolArray
@@ -67,6 +68,7 @@ class Scores:
     ids: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     track: IntArray | None = None
+    group_names: tuple[str, ...] = ()
 
     @property
     def groups(self) -> int:
@@ -102,11 +104,11 @@ def read_scores(paths: Sequence[Path]) -> Scores:
             reference = rows
         p_fake.append(rows["p_fake"].to_numpy(dtype=np.float64))
     video, _ = pd.factorize(reference["video_id"], sort=True)
-    group, _ = pd.factorize(reference["group"], sort=True)
+    group, names = pd.factorize(reference["group"], sort=True)
     fake = reference["label"].to_numpy() == "fake"
     track, _ = pd.factorize(reference["track_id"], sort=True)
     ids, methods = tuple(reference["face_id"]), tuple(reference["method"])
-    return Scores(fake, np.stack(p_fake), video, group, ids, methods, track)
+    return Scores(fake, np.stack(p_fake), video, group, ids, methods, track, tuple(names))
 
 
 def read_splits(folder: Path, seeds: Sequence[int], repeats: int) -> list[Scores]:
@@ -150,6 +152,17 @@ def _check_same_faces(first_path: Path, first: pd.DataFrame, path: Path, rows: p
     )
 
 
+def groups_in(splits: Sequence[Scores], fake: bool | None = None) -> int:
+    """How many groups are tested in one or more splits; with `fake`, groups that hold this class."""
+    if len(splits) == 1:
+        return splits[0].groups if fake is None else int(splits[0].groups_with(fake).sum())
+    found: set[str] = set()
+    for scores in splits:
+        holds = np.ones(scores.groups, bool) if fake is None else scores.groups_with(fake)
+        found |= {name for name, chosen in zip(scores.group_names, holds, strict=True) if chosen}
+    return len(found)
+
+
 def same_faces(first: Scores, second: Scores) -> bool:
     """Whether two results are about the same faces, so that they can be paired."""
     return (
@@ -175,15 +188,17 @@ def by_video(faces: Scores) -> Scores:
     # Rounded well below the 6 decimals of p_fake: a mean of exactly .5 must not depend on the order.
     p_fake = np.clip(np.round(p_fake, 12), 0.0, 1.0)
     _, first = np.unique(faces.video, return_index=True)
-    return Scores(faces.fake[first], p_fake, np.arange(faces.videos), faces.group[first])
+    return Scores(faces.fake[first], p_fake, np.arange(faces.videos), faces.group[first], group_names=faces.group_names)
 
 
 def of_method(faces: Scores, method: str) -> Scores:
     """The real faces and the fakes of one manipulation method, groups numbered anew."""
     rows = np.flatnonzero(~faces.fake | (np.array(faces.methods) == method))
-    numbers = [np.unique(column[rows], return_inverse=True)[1] for column in (faces.video, faces.group)]
+    video = np.unique(faces.video[rows], return_inverse=True)[1]
+    kept, group = np.unique(faces.group[rows], return_inverse=True)
+    names = tuple(faces.group_names[number] for number in kept) if faces.group_names else ()
     ids, methods = (tuple(column[row] for row in rows) for column in (faces.ids, faces.methods))
-    return Scores(faces.fake[rows], faces.p_fake[:, rows], numbers[0], numbers[1], ids, methods)
+    return Scores(faces.fake[rows], faces.p_fake[:, rows], video, group, ids, methods, group_names=names)
 
 
 def point_metrics(fake: BoolArray, p_fake: FloatArray) -> dict[str, float]:

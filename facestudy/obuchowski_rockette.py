@@ -78,7 +78,7 @@ def total(parts: Sequence[Part]) -> tuple[float, float]:
 
 
 def jackknife_covariance(left_out: FloatArray) -> FloatArray:
-    """Covariance of statistics over resampled groups, by the jackknife.
+    """Covariance of statistics over groups, by the jackknife.
 
     Parameters
     ----------

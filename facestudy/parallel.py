@@ -42,6 +42,8 @@ def map_items(
     Results are handed on as they arrive, so memory does not grow with the number of items.
     With one worker, or one item, everything runs in this process.
     """
+    if not items:
+        return
     workers = min(settings.count(), len(items))
     bar: Any = tqdm(total=len(items), desc=description, unit="", mininterval=1.0)
     with bar:
@@ -91,5 +93,6 @@ def _backend(settings: ComputeSettings) -> Iterator[None]:
         return
     from dask.distributed import Client
 
-    with Client(settings.scheduler), joblib.parallel_config(backend="dask"):
+    local = {} if settings.scheduler else {"threads_per_worker": 1}
+    with Client(settings.scheduler, **local), joblib.parallel_config(backend="dask"):
         yield

@@ -25,7 +25,7 @@ from facestudy.intervals import (
     repeated_differences,
     repeated_estimates,
 )
-from facestudy.metrics import NAMES, Scores, by_video, of_method, same_faces
+from facestudy.metrics import NAMES, Scores, by_video, groups_in, of_method, same_faces
 from facestudy.model_settings import ModelSettings
 from facestudy.settings import shown
 
@@ -41,7 +41,7 @@ Cells = Mapping[str, Mapping[str, Splits]]
 
 @dataclass(frozen=True)
 class Counts:
-    """What results are about: sums over the test subsets of all splits; seeds per split."""
+    """What results are about: groups tested in one or more splits; sums of videos and faces; seeds per split."""
 
     groups: int
     videos: int
@@ -60,7 +60,7 @@ def count(cell: Splits) -> Counts:
     real_videos, fake_videos = _of_each_class(videos)
     real_faces, fake_faces = _of_each_class(cell)
     return Counts(
-        groups=sum(scores.groups for scores in cell),
+        groups=groups_in(cell),
         videos=real_videos + fake_videos,
         real_videos=real_videos,
         fake_videos=fake_videos,
@@ -231,7 +231,11 @@ def method_estimates(
     names = ("balanced_accuracy", "auc")  # plain accuracy would say more of the reals than of a small method
     for method in fake_methods(cell):
         part = [of_method(scores, method) for scores in cell if method in fake_methods([scores])]
-        found[method] = part, _estimates(part, settings, test_share, names)
+        of_method_found = _estimates(part, settings, test_share, names)
+        if len(part) < len(cell) and len(part) == 1:  # one split cannot tell how much another would differ
+            nothing = dict.fromkeys(("low", "high", "groups_low", "groups_high"), math.nan)
+            of_method_found = {name: replace(estimate, **nothing) for name, estimate in of_method_found.items()}
+        found[method] = part, of_method_found
     return found
 
 
@@ -258,8 +262,7 @@ def methods_table(found_by_method: ByMethod) -> pd.DataFrame:
                     low, high = _ends(estimate)
                     for column, number in (("", estimate.value), ("_low", low), ("_high", high)):
                         record[name + column] = _decimals(number)
-                fake_groups = sum(int(scores.groups_with(fake=True).sum()) for scores in part)
-                counts = {"fake_groups": fake_groups, "fake_faces": count(part).fake_faces}
+                counts = {"fake_groups": groups_in(part, fake=True), "fake_faces": count(part).fake_faces}
                 records.append(record | {name: str(count) for name, count in counts.items()})
     return pd.DataFrame(records)
 
@@ -412,15 +415,19 @@ def verdict_text(row: Comparison, reference: str) -> str:
         One line of Markdown without a full stop.
     """
     scale, digits, _, unit = SCALES[row.metric]
+    detectable = f"{scale * row.detectable:.{digits}f} {unit}"
     of = f"{row.model}, {row.metric.replace('auc', 'AUC')}"
     if row.verdict == "no_difference":
-        seen = f"{scale * row.detectable:.{digits}f} {unit}"
+        seen = f"could have seen {detectable} or more" if row.detectable < 1 else "could not have seen any difference"
         return (
             f"{of}: no difference seen between {row.variant} and {reference} "
-            f"(the study could have seen {seen} or more with {100 * POWER:.0f} % power)"
+            f"(the study {seen} with {100 * POWER:.0f} % power)"
         )
     amount = f"{scale * abs(row.difference.value):.{digits}f} {unit}"
-    return f"{of}: {row.variant} is {row.verdict} than {reference} by {amount} (p Holm {_p_text(row.p_holm)})"
+    return (
+        f"{of}: {row.variant} is {row.verdict} than {reference} by {amount} (p Holm {_p_text(row.p_holm)}; "
+        f"smallest detectable difference {detectable})"
+    )
 
 
 def _method_section(methods: ByMethod) -> list[str]:
@@ -450,10 +457,15 @@ def _reading(intervals: int, test: Counts, settings: EvaluateSettings) -> list[s
             "Intervals take the test groups as random: they hold for these trained models and other groups of the "
             "same kind, not for another training"
         )
-    return [
+    notes = [
         f"- {held}. They say nothing about videos of another kind. See docs/statistics.md.",
         f"- The tables of accuracy and AUC hold {intervals} intervals. If these were independent, a perfect method "
         f"would miss at least one of {intervals} true values {missed:.0f} % of the time.",
+    ]
+    if test.seeds == test.splits == 1:
+        return notes
+    return [
+        *notes,
         "- p: two-sided, of the interval's t statistic. p Holm: corrected over the models, separately for each "
         "variant and metric.",
     ]
@@ -469,6 +481,8 @@ def _cell(found: Estimate | Difference, scale: float, digits: int, sign: str = "
 
 
 def _written(value: float, low: float, high: float, scale: float, digits: int, sign: str = "") -> str:
+    if math.isnan(low):
+        return f"{scale * value:{sign}.{digits}f}"
     text = [f"{round(scale * number, digits) + 0.0:{sign}.{digits}f}" for number in (value, low, high)]
     return f"{text[0]} [{text[1]}, {text[2]}]"
 

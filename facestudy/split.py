@@ -38,6 +38,10 @@ class SplitSettings(Section):
         """In how many parts the groups are divided when there are repeats; each part is the test subset once."""
         return max(2, round(1 / self.test))
 
+    def test_share(self) -> float:
+        """The share of the groups that a split tests."""
+        return self.test if self.repeats == 1 else 1 / self.folds()
+
     def shares(self) -> dict[str, float]:
         """The share of the faces that each subset is to have."""
         rest = 1 - self.test
@@ -282,8 +286,6 @@ def summary(data: pd.DataFrame, videos: pd.DataFrame) -> str:
     parts = []
     repeats, tested = int(data["repeat"].max()), data[data["subset"] == "test"]
     first = data[data["repeat"] == 1]
-    if repeats > 1:
-        parts.append(f"{repeats} splits, {tested['group'].nunique()} groups are tested in one or more; the first")
     for subset in SUBSETS:
         rows = first[first["subset"] == subset]
         real, fake = ((rows["label"] == label).sum() for label in LABELS)
@@ -291,13 +293,14 @@ def summary(data: pd.DataFrame, videos: pd.DataFrame) -> str:
             f"{subset} {rows['group'].nunique()} groups, {rows['video_id'].nunique()} videos, "
             f"{real} real + {fake} fake faces"
         )
-    both = people_on_both_sides(data, videos)
+    both = people_on_both_sides(first, videos)
     if both:
         parts.append(
             f"warning: the official split shows {both} of the people in test in training too; with split.official: "
             "false nobody is on both sides"
         )
-    return "; ".join(parts)
+    several = f"{repeats} splits, {tested['group'].nunique()} groups are tested in one or more; in the first: "
+    return (several if repeats > 1 else "") + "; ".join(parts)
 
 
 def people_on_both_sides(data: pd.DataFrame, videos: pd.DataFrame) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
@@ -81,6 +82,23 @@ def train_seed(
     StudyError
         When the training diverges, or weights that the settings name cannot be used.
     """
+    with _ONE_AT_A_TIME:
+        _train_seed(folder, split, pictures, settings, select_on, seed, quiet)
+
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Generators, the optimizer and the reused model belong to the process, and Dask may run tasks in several threads."""
+
+
+def _train_seed(
+    folder: Path,
+    split: pd.DataFrame,
+    pictures: Path,
+    settings: ModelSettings,
+    select_on: str,
+    seed: int,
+    quiet: bool,
+) -> None:
     backend.use_one_thread()
     model = fresh_model(settings, seed)
     opened = open_pictures(pictures)

@@ -39,15 +39,17 @@ def main() -> str:
         for model in models
     }
     test = count(check_cells(cells))
-    rows = compare_variants(cells, settings, split.test)
-    methods = by_method(cells, settings, split.test)
-    text = results_markdown(cells, rows, models, seeds, settings, split.test, sample, methods)
+    rows = compare_variants(cells, settings, split.test_share())
+    methods = by_method(cells, settings, split.test_share())
+    text = results_markdown(cells, rows, models, seeds, settings, split.test_share(), sample, methods)
     with output_file(Path("metrics/comparison.csv")) as path:
         comparison_table(rows, test).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("metrics/methods.csv")) as path:
         methods_table(methods).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(text, encoding="utf-8")
+    if all(row.verdict == "not_tested" for row in rows):
+        return f"{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups"
     different = sum(row.p_holm < 1 - settings.confidence for row in rows)
     return (
         f"{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups; "

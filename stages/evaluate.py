@@ -32,7 +32,7 @@ def main() -> str:
     folder = Path("predictions") / cell.variant / cell.model
     split = section(params, "split", SplitSettings)
     faces = read_splits(folder, seeds, split.repeats)
-    metrics = cell_metrics(faces, section(params, "evaluate", EvaluateSettings), split.test)
+    metrics = cell_metrics(faces, section(params, "evaluate", EvaluateSettings), split.test_share())
     with output_file(Path("metrics") / cell.variant / f"{cell.model}.json") as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     test = count(faces)

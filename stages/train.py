@@ -103,7 +103,7 @@ def main() -> str:
         raise StudyError(f"params.yaml: models has no {arguments.model} (it has: {', '.join(params['models'])}).")
     for name in (arguments.model, arguments.variant):
         if not re.match(NAME_PATTERN, name):
-            raise StudyError(f"{name!r} is no name of a model or variant (letters a-z, digits, _ and -).")
+            raise StudyError(f"{name!r} is not a valid name of a model or variant (letters a-z, digits, _ and -).")
     settings = check(ModelSettings, params["models"][arguments.model], f"models.{arguments.model}")
     common = section(params, "train", TrainSettings)
     compute = section(params, "compute", ComputeSettings)

@@ -286,6 +286,7 @@ def test_repeats_test_each_group_in_turn(test: float, repeats: int) -> None:
     for _, part in split.groupby("repeat"):
         check_split(part)
         assert set(part["face_id"]) == set(split["face_id"])
+    assert "warning" not in summary(split, twins(23)[1]) and f"{repeats} splits" in summary(split, twins(23)[1])
     tested = [frozenset(part.loc[part["subset"] == "test", "group"]) for _, part in split.groupby("repeat")]
     assert len(set(tested)) == repeats
 
