@@ -328,6 +328,7 @@ def _comparison_tables(repeats: int) -> None:
             for v in (0.0, 0.5, 2.0)
             for a in (0.75, 0.9, 0.98)
         ),
+        *(Study("twins", g, 0.9, s, v) for g, s in ((8, 5), (20, 2), (40, 10)) for v in (0.5, 2.0)),
         *(Study("twins", 40, 0.9, s, v, in_common=0.5) for s in (3, 5) for v in (0.5, 2.0)),
         *(Study("twins", 40, 0.9, s, 2.0, second_variance=0.0) for s in (3, 5)),
         *(Study("twins", 40, 0.9, s, 2.0, skewed=True) for s in (3, 5)),
