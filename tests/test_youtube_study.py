@@ -44,6 +44,8 @@ def test_the_preset_runs_from_links_to_the_results_table(tmp_path: Path, clips: 
         wanted = links(server)
         write_list(project / "data/lists/local.csv", wanted)
         settings = ["youtube.lists=[{path: data/lists/local.csv}]", "frames.per_video=2", "variants=[full]"]
+        settings += ["crops.size=[64,64]", f"models.mesonet.input_size={SMALL['input_size']}"]
+        settings += [f"models.mesonet.epochs={SMALL['epochs']}", "models.vgg19=null", "models.resnet50=null"]
         done = subprocess.run(
             ["python", "study.py", "run", "youtube", *settings],
             cwd=project, env=environment_for(project), capture_output=True, text=True, timeout=270,
