@@ -253,7 +253,8 @@ def power_at_detectable(study: Study, repeats: int) -> dict[str, float]:
             ]
         )
     )
-    shifted = replace(study, second_area=study.area - smallest)
+    half = smallest / 2  # around the AUC of the null, where the standard error is the same
+    shifted = replace(study, area=study.area + half, second_area=study.area - half)
     called = sum(differences(*simulate(rng, shifted), SETTINGS, ["auc"])["auc"].p < 1 - LEVEL for _ in range(repeats))
     return {"detectable": smallest, "power": called / repeats}
 
