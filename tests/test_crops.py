@@ -28,6 +28,7 @@ from tests.pipeline_files import ROOT
 from tests.project import params
 
 PARAMS = params()
+PARAMS["crops"] = PARAMS["crops"] | {"size": [128, 128]}
 CONTROLS: dict[str, Any] = yaml.safe_load((ROOT / "presets/controls.yaml").read_text(encoding="utf-8"))
 BOXES = check(dict[str, Box], PARAMS["regions"], "regions")
 DEFINED = {**PARAMS["crop_variants"], **CONTROLS.get("crop_variants", {})}
