@@ -78,6 +78,7 @@ def case_params(params: dict[str, Any], model: str, case: Case, seed: int) -> di
     values["seeds"] = case.trainings
     values["focus"] = case.variants[0]
     values["compute"] = {"backend": "loky", "workers": 1, "scheduler": None}
+    values["calibrate"] = {}  # other cases do not matter
     return values
 
 
@@ -191,8 +192,9 @@ def summary(table: pd.DataFrame) -> str:
     lines = []
     for (case, variant), rows in table.groupby(["case", "variant"]):
         inside = ((rows["auc_low"] <= 0.5) & (rows["auc_high"] >= 0.5)).sum()
+        trainings = rows["seeds"].iloc[0]
         lines.append(
-            f"{case} {variant}: {len(rows)} samples x {rows['seeds'].iloc[0]} trainings, AUC mean "
+            f"{case} {variant}: {len(rows)} runs of {trainings} training{'s' if trainings > 1 else ''}, AUC mean "
             f"{rows['auc'].mean():.3f}, {rows['auc'].min():.3f} to {rows['auc'].max():.3f}; >= .9 in "
             f"{(rows['auc'] >= 0.9).sum()}; interval contains .5 in {inside}"
         )

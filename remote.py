@@ -149,7 +149,7 @@ def set_remote(url: str, name: str, settings: list[str]) -> None:
     team = {key: value for key, value in chosen.items() if key in SHARED}
     make_private(Path(".dvc/config.local"))
     try:
-        config = Config.from_cwd(validate=False)  # what it is now may be what is to be mended
+        config = Config.from_cwd(validate=False)  # the present configuration may be invalid
         with config.edit("local", validate=False) as local:
             remotes = local.setdefault("remote", {})
             old = remotes.pop(name, {})

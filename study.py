@@ -98,8 +98,8 @@ def check_params(values: Mapping[str, Any], file: str = str(PARAMS)) -> Params:
     return params
 
 
-def mend_lock() -> None:
-    """Take back a dvc.lock that a killed run left half-written: DVC writes it in place, and then cannot read it."""
+def restore_lock() -> None:
+    """Restore dvc.lock when a killed run left it incomplete: DVC writes it in place, and cannot read it then."""
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from voluptuous import Invalid
 
@@ -113,12 +113,12 @@ def mend_lock() -> None:
         if b"\n<<<<<<< " in b"\n" + content:
             raise StudyError(
                 f"{LOCK} holds both sides of a merge; take one (`git checkout --ours {LOCK}` or `--theirs`), "
-                f"`git add {LOCK}`, and run again: what does not fit is made anew."
+                f"`git add {LOCK}`, and run again: stages that do not match run again."
             ) from None
         LOCK.unlink()
     if LOCK.name in call("git", "ls-files", LOCK.name).split():
         call("git", "restore", LOCK.name)
-    print(f"{LOCK} was cut short, as by a run that was killed; what it lacks is looked at anew", flush=True)
+    print(f"{LOCK} is incomplete after an interrupted run; missing stages run again", flush=True)
 
 
 def apply_preset(name: str, settings: list[str]) -> Params:
@@ -170,7 +170,7 @@ def call(*command: str) -> str:
 
 def run_preset(name: str, settings: list[str]) -> None:
     """Run a preset as the DVC experiment of its name; the results are in the work tree then."""
-    mend_lock()
+    restore_lock()
     changed = call("git", "status", "--porcelain", "--untracked-files=no").strip()
     if changed:
         raise StudyError(
@@ -183,7 +183,7 @@ def run_preset(name: str, settings: list[str]) -> None:
         call("dvc", "exp", "remove", name)
     failed = subprocess.run(["dvc", "exp", "run", "--name", name]).returncode
     if failed:
-        raise StudyError("the study stopped; mend what it says and run it again, or `make back` to main.")
+        raise StudyError("the study stopped; fix the problem above and run it again, or `make back` to return to main.")
     print_results()
     share_caches()
     branch = call("git", "rev-parse", "--abbrev-ref", "HEAD").strip()
@@ -245,7 +245,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         if arguments.command == "check":
-            mend_lock()
+            restore_lock()
             params = check_params(read_params())
             if params.source != "sample":
                 print(expected(params), flush=True)
@@ -262,7 +262,7 @@ def main() -> None:
         sys.exit(f"study: {error}")
     except OSError as error:
         where = f"{called(error.filename)}: " if error.filename else ""
-        sys.exit(f"study: {where}{error.strerror or error}; mend that and run again.")
+        sys.exit(f"study: {where}{error.strerror or error}; fix this and run again.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How far perceptual hashes of faces are apart, for the same picture stored anew and for other people.
+"""How much perceptual hashes of faces differ, for re-encoded copies of a picture and for other people.
 
     python -m benchmarks.duplicate_faces
 

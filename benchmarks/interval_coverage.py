@@ -226,19 +226,20 @@ def comparisons(study: Study, repeats: int) -> dict[str, dict[str, float]]:
             counts[name]["called"] += found.p < 1 - LEVEL
             counts[name]["groups only"] += found.groups_p < 1 - LEVEL
             counts[name]["held"] += found.low <= true[1][name] - true[0][name] <= found.high
-            counts[name]["crossed"] += _crossed(first, second, found.spread, name) < 1 - LEVEL
+            counts[name]["crossed"] += _crossed(first, second, found.spreads, name) < 1 - LEVEL
     return {name: {key: count / repeats for key, count in of.items()} for name, of in counts.items()}
 
 
-def _crossed(first: Scores, second: Scores, spread: Spread, name: str) -> float:
+def _crossed(first: Scores, second: Scores, spreads: Sequence[Spread], name: str) -> float:
     """p if the trainings were crossed with the variants."""
     sides = (first, second)
     without = 1 - np.eye(first.groups, dtype=np.int8)
     values = np.stack([group_metrics(scores, [name])[name][:, 0] for scores in sides])
     left_out = np.stack([group_metrics(scores, [name], without)[name] for scores in sides])
-    freedom = spread.parts[-1].freedom
+    freedom = spreads[0].parts[-1].freedom
     parts = parts_of_difference(values, jackknife_covariance(left_out), freedom, "crossed")
-    return replace(spread, parts=tuple(parts)).p_of_zero(float(values[1].mean() - values[0].mean()))
+    crossed = (replace(spreads[0], parts=tuple(parts)), *spreads[1:])
+    return max(spread.p_of_zero(float(values[1].mean() - values[0].mean())) for spread in crossed)
 
 
 def power_at_detectable(study: Study, repeats: int) -> dict[str, float]:
@@ -248,7 +249,7 @@ def power_at_detectable(study: Study, repeats: int) -> dict[str, float]:
     smallest = float(
         np.median(
             [
-                differences(*simulate(rng, null), SETTINGS, ["auc"])["auc"].spread.detectable(1 - LEVEL)
+                differences(*simulate(rng, null), SETTINGS, ["auc"])["auc"].detectable(1 - LEVEL)
                 for _ in range(max(20, repeats // 10))
             ]
         )

@@ -583,13 +583,14 @@ def describe(plan: Plan, colour: Colour, faces: int) -> str:
 def sheet_choice(faces: Sequence[Face], count: int) -> Iterator[tuple[str, list[Face]]]:
     """For each label, real first: the first face of up to `count` videos, evenly over the videos.
 
-    Where both classes list twins in the same order, as the sample does, the choice is of twins.
+    Videos of both classes whose ids differ in the label alone are twins, as in the sample. Where there are
+    `count` pairs of them, the faces of both classes are those of the same pairs.
     """
-    for label in ("real", "fake"):
-        first: dict[str, Face] = {}
-        for face in sorted(faces, key=lambda face: (face.video_id, face.face_id)):
-            if face.label == label:
-                first.setdefault(face.video_id, face)
-        videos = list(first.values())
-        take = min(count, len(videos))
-        yield label, [videos[k * len(videos) // take] for k in range(take)]
+    first: dict[str, dict[str, Face]] = {"real": {}, "fake": {}}
+    for face in sorted(faces, key=lambda face: (face.video_id, face.face_id)):
+        first[face.label].setdefault(face.video_id.replace(face.label, ""), face)
+    twins = [name for name in first["real"] if name in first["fake"]]
+    for label, videos in first.items():
+        names = twins if len(twins) >= count else list(videos)
+        take = min(count, len(names))
+        yield label, [videos[names[k * len(names) // take]] for k in range(take)]

@@ -1,4 +1,4 @@
-"""Is the answer given away? What can be told from file size, colour, sharpness and the box alone.
+"""Does the sample give the answer away? What file size, colour, sharpness and the box alone reveal.
 
 A detector that only notices such things has not looked for a manipulation. Here a logistic
 regression tries: what it reaches, a network's result has to beat by far to mean anything.

@@ -9,6 +9,10 @@ mean over the trainings, with two intervals:
   `facestudy.obuchowski_rockette`. It needs two trainings; with one, there is no such interval.
 - `groups_low`, `groups_high`: these trained models on new groups.
 
+The first interval contains the second. Where trainings hardly differ, the estimate of their variance
+can be too small by chance; new trainings cannot make a result more certain than it is for the trained
+models at hand.
+
 Both are t intervals on the logit scale of the metric's range, brought there by the derivative (delta
 method). Variances over groups come from the jackknife over whole groups. Their degrees of freedom are
 2 (G - 1) / (k - 1), k the kurtosis of the groups' influences (Satterthwaite's approximation: the
@@ -39,7 +43,7 @@ from typing import Annotated
 
 import numpy as np
 from pydantic import Field
-from scipy.special import expit, logit, stdtr, stdtrit
+from scipy.special import expit, logit, nctdtrinc, stdtr, stdtrit
 
 from facestudy.metrics import NAMES, RANGES, FloatArray, Scores, group_metrics, groups_in
 from facestudy.obuchowski_rockette import Part, jackknife_covariance, parts_of_difference, parts_of_mean, total
@@ -94,8 +98,8 @@ class Difference:
         exactly when the interval excludes 0.
     groups_low, groups_high, groups_p : float
         For these trained models on new groups.
-    spread : Spread
-        What `low`, `high` and `p` were computed from; that of the groups where there is one training.
+    spreads : tuple of Spread
+        What `low`, `high` and `p` were computed from.
     """
 
     first: float
@@ -107,7 +111,11 @@ class Difference:
     groups_low: float
     groups_high: float
     groups_p: float
-    spread: Spread
+    spreads: tuple[Spread, ...]
+
+    def detectable(self, level: float) -> float:
+        """Smallest true difference that a test at this level finds in `POWER` of the studies."""
+        return max(spread.detectable(level) for spread in self.spreads)
 
 
 @dataclass(frozen=True)
@@ -163,12 +171,15 @@ class Spread:
     def detectable(self, level: float) -> float:
         """Smallest true difference that a test at this level finds in `POWER` of the studies.
 
-        The sum of the two t quantiles times the standard error (Bloom 1995, Minimum detectable
-        effects, Evaluation Review 19). Where nothing varies, the smallest observed difference that is
-        significant. At most the greatest possible difference.
+        The standard error times the non-centrality with which the t test has this power. Where nothing
+        varies, the smallest observed difference that is significant. At most the greatest possible
+        difference.
         """
         error, freedom = total(self.parts)
-        found = (-stdtrit(freedom, level / 2) + stdtrit(freedom, POWER)) * error if error >= NO_VARIATION else 0.0
+        found = 0.0
+        if error >= NO_VARIATION:
+            freedom = min(freedom, 1e6)  # the non-central t distribution needs a finite number
+            found = float(nctdtrinc(freedom, 1 - POWER, -stdtrit(freedom, level / 2))) * error
         if not self.groups_vary:
             found = max(found, ((level / 2) ** (-1 / self.groups) - 1) * self.limits[1])
         return float(min(found, self.limits[1]))
@@ -199,12 +210,13 @@ def estimates(scores: Scores, settings: EvaluateSettings, names: Sequence[str] =
         value = float(seeds.mean())
         limits = RANGES[name]
         of_groups = _group_part(scores, left_out[name].mean(axis=0))
-        groups_ends = _spread([of_groups], scores, limits).interval(value, settings.confidence)
+        groups = _spread([of_groups], scores, limits)
         ends, seed_sd = (math.nan, math.nan), 0.0
         if len(seeds) > 1:
             parts = parts_of_mean(seeds, jackknife_covariance(left_out[name]), of_groups.freedom)
-            ends = _spread(parts, scores, limits, of_groups).interval(value, settings.confidence)
+            ends = _interval((_spread(parts, scores, limits, of_groups), groups), value, settings.confidence)
             seed_sd = float(seeds.std(ddof=1))
+        groups_ends = groups.interval(value, settings.confidence)
         found[name] = Estimate(value, *ends, *groups_ends, seed_sd)
     return found
 
@@ -237,14 +249,15 @@ def differences(
         width = RANGES[name][1] - RANGES[name][0]
         limits = (-width, width)
         of_groups = _group_part(first, without[1].mean(axis=0) - without[0].mean(axis=0))
-        spread = groups = _spread([of_groups], first, limits)
+        groups = _spread([of_groups], first, limits)
+        spreads: tuple[Spread, ...] = (groups,)
         ends, p = (math.nan, math.nan), math.nan
         if seeds.shape[1] > 1:
             parts = parts_of_difference(seeds, jackknife_covariance(without), of_groups.freedom)
-            spread = _spread(parts, first, limits, of_groups)
-            ends, p = spread.interval(b - a, settings.confidence), spread.p_of_zero(b - a)
+            spreads = (_spread(parts, first, limits, of_groups), groups)
+            ends, p = _interval(spreads, b - a, settings.confidence), _p_of_zero(spreads, b - a)
         groups_ends, groups_p = groups.interval(b - a, settings.confidence), groups.p_of_zero(b - a)
-        found[name] = Difference(a, b, b - a, *ends, p, *groups_ends, groups_p, spread)
+        found[name] = Difference(a, b, b - a, *ends, p, *groups_ends, groups_p, spreads)
     return found
 
 
@@ -296,7 +309,7 @@ def repeated_differences(
         width = RANGES[name][1] - RANGES[name][0]
         spread = _spread_of_splits(sides[1] - sides[0], first, (-width, width), test_share)
         ends, p = spread.interval(b - a, settings.confidence), spread.p_of_zero(b - a)
-        found[name] = Difference(a, b, b - a, *ends, p, math.nan, math.nan, math.nan, spread)
+        found[name] = Difference(a, b, b - a, *ends, p, math.nan, math.nan, math.nan, (spread,))
     return found
 
 
@@ -321,6 +334,17 @@ def holm(p: Sequence[float]) -> list[float]:
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(stepped, 1.0)
     return [float(value) for value in adjusted]
+
+
+def _interval(spreads: Sequence[Spread], value: float, confidence: float) -> tuple[float, float]:
+    """The interval that contains those of all spreads."""
+    lows, highs = zip(*(spread.interval(value, confidence) for spread in spreads), strict=True)
+    return min(lows), max(highs)
+
+
+def _p_of_zero(spreads: Sequence[Spread], value: float) -> float:
+    """The p-value of that interval."""
+    return max(spread.p_of_zero(value) for spread in spreads)
 
 
 def _spread(

@@ -192,7 +192,7 @@ def by_video(faces: Scores) -> Scores:
 
 
 def of_method(faces: Scores, method: str) -> Scores:
-    """The real faces and the fakes of one manipulation method, groups numbered anew."""
+    """The real faces and the fakes of one manipulation method, with groups renumbered from 0."""
     rows = np.flatnonzero(~faces.fake | (np.array(faces.methods) == method))
     video = np.unique(faces.video[rows], return_inverse=True)[1]
     kept, group = np.unique(faces.group[rows], return_inverse=True)

@@ -182,7 +182,7 @@ def compare_variants(cells: Cells, settings: EvaluateSettings, test_share: float
         if any(map(math.isnan, p)):
             continue
         for i, corrected in zip(members, holm(p), strict=True):
-            detectable = rows[i].difference.spread.detectable(level / len(members))
+            detectable = rows[i].difference.detectable(level / len(members))
             rows[i] = replace(rows[i], p_holm=corrected, detectable=detectable)
             rows[i] = replace(rows[i], verdict=_verdict(rows[i], level))
     return rows

@@ -208,10 +208,10 @@ def make_split(
 
 
 def _apart(videos: pd.DataFrame) -> pd.DataFrame:
-    """The videos with people named anew on each side of an official split: the sides were drawn by others.
+    """The videos with other names for the people on each side of an official split, so that no group spans sides.
 
-    In training, whose groups only serve to take validation from, donors do not count: where everyone was
-    swapped with everyone (Celeb-DF) they would leave nothing to take.
+    Donors are ignored in training, where groups only serve to draw the validation subset: in a dataset that
+    swaps everyone with everyone (Celeb-DF), donors would join all videos into one group.
     """
     side, tested = videos["official_subset"] + ":", videos["official_subset"] == "test"
     identity = (side + videos["identity"]).where(videos["identity"] != "", "")

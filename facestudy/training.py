@@ -1,8 +1,8 @@
 """Fitting a model to labelled faces, choosing the epoch on validation, scoring faces.
 
-Batches are NumPy and steps are `train_on_batch`, not `fit`: Keras traces a graph anew for each call
-of `fit` (seconds for ResNet-50) and hands it batches of unknown size, so that pictures that have the
-model's size already would be resized all the same.
+Batches are NumPy arrays, and each step calls `train_on_batch` instead of `fit`. Keras traces a new graph for each
+call of `fit`, which takes seconds for ResNet-50, and passes it batches of unknown size, so that pictures
+that already have the model's size would be resized.
 """
 
 from __future__ import annotations
@@ -83,35 +83,21 @@ def train_seed(
         When the training diverges, or weights that the settings name cannot be used.
     """
     with _ONE_AT_A_TIME:
-        _train_seed(folder, split, pictures, settings, select_on, seed, quiet)
+        backend.use_one_thread()
+        model = fresh_model(settings, seed)
+        opened = open_pictures(pictures)
+        training, validation, test = (subset_faces(split, subset, opened) for subset in ("train", "validation", "test"))
+        history = fit(model, training, validation, settings, select_on, seed, quiet=quiet)
+        p_fake = np.empty(len(split))
+        for faces in (validation, test):
+            p_fake[faces.rows] = predict(model, faces)
+        np.save(folder / "p_fake.npy", p_fake[split["subset"] != "train"])
+        model.save_weights(folder / "model.weights.h5")
+        write_history(folder / "history.csv", history)
 
 
 _ONE_AT_A_TIME = threading.Lock()
-"""Generators, the optimizer and the reused model belong to the process, and Dask may run tasks in several threads."""
-
-
-def _train_seed(
-    folder: Path,
-    split: pd.DataFrame,
-    pictures: Path,
-    settings: ModelSettings,
-    select_on: str,
-    seed: int,
-    quiet: bool,
-) -> None:
-    backend.use_one_thread()
-    model = fresh_model(settings, seed)
-    opened = open_pictures(pictures)
-    training, validation, test = (subset_faces(split, subset, opened) for subset in ("train", "validation", "test"))
-    history = fit(model, training, validation, settings, select_on, seed, quiet=quiet)
-    p_fake = np.empty(len(split))
-    for faces in (validation, test):
-        p_fake[faces.rows] = predict(model, faces)
-    np.save(folder / "p_fake.npy", p_fake[split["subset"] != "train"])
-    model.save_weights(folder / "model.weights.h5")
-    write_history(folder / "history.csv", history)
-
-
+"""The random generators, the reused model and its optimizer belong to the process; Dask may run tasks in threads."""
 _built: dict[ModelSettings, keras.Model] = {}
 """The models that this process has trained; a stage trains one."""
 
@@ -120,7 +106,7 @@ def fresh_model(settings: ModelSettings, seed: int) -> keras.Model:
     """The model that `build` gives in a new process with this seed.
 
     A model that this process has trained before gets the new initial weights: tracing its training step again takes
-    up to 10 seconds (ResNet-50).
+    seconds (MesoNet) to half a minute (ResNet-50).
     """
     backend.make_deterministic(seed)
     model = build(settings)

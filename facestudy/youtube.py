@@ -281,8 +281,8 @@ def _imbalance(rows: Sequence[Mapping[str, object]]) -> str:
     if min(map(sum, table)) == 0 or fisher_exact(table).pvalue >= 0.05:
         return ""
     return (
-        "  beware: the classes lost different shares of their links; what is still there is no random choice, "
-        "and a detector may learn the difference"
+        "  warning: the classes lost different shares of their links, so the remaining videos are not a random "
+        "sample; a detector may learn the difference"
     )
 
 

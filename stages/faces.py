@@ -154,7 +154,7 @@ def summary(frame_count: int, found: list[dict[str, Any]], drops: list[Drop]) ->
         if drop.p < BEYOND_CHANCE:
             taken = " and ".join(f"{drop.dropped[label]} of {drop.looked_at[label]} {label}" for label in tables.LABELS)
             lines.append(
-                f"  beware: {drop.reason} took {taken} (p = {drop.p:.3f}); a detector may learn what is behind it"
+                f"  warning: {drop.reason} excluded {taken} frames (p = {drop.p:.3f}); a model may learn that imbalance"
             )
     return "\n".join(lines)
 

@@ -109,7 +109,7 @@ def run(name: str, main: Callable[[], str]) -> None:
     logging.basicConfig(level=logging.WARNING, format=f"{name}: %(message)s", stream=sys.stderr)
     end_with_parent()
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on it is told
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on it is reported
     _sweep()
     try:
         summary = main()
@@ -156,5 +156,5 @@ def _fault(error: Exception) -> str | None:
         )
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}; mend that and run again, what was finished is kept."
+        return f"{where}{error.strerror}; fix this and run again. Finished work is kept."
     return None

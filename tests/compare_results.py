@@ -19,77 +19,29 @@ from tests.committed import RESULTS, committed, git
 from tests.pipeline_files import ROOT
 
 COMPARISON = "metrics/comparison.csv"
-ALPHA = 0.05
 
 
 def gives_committed_bytes(machine: str, cpuinfo: str) -> bool:
-    """Tell whether a CPU gives the committed bytes: x86-64 with AVX2.
+    """Whether a CPU gives the committed bytes: x86-64 with AVX2.
 
-    Parameters
-    ----------
-    machine : str
-        As `platform.machine()` names it.
-    cpuinfo : str
-        The text of /proc/cpuinfo.
-
-    Returns
-    -------
-    bool
+    machine: as `platform.machine()` names it. cpuinfo: the text of /proc/cpuinfo.
     """
     flags = {flag for line in cpuinfo.splitlines() if line.startswith("flags") for flag in line.split()}
     return machine == "x86_64" and "avx2" in flags
 
 
 def conclusions(table: pd.DataFrame) -> dict[tuple[str, str, str], str]:
-    """Say what each row of a comparison concludes.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        metrics/comparison.csv.
-
-    Returns
-    -------
-    dict
-        From (model, variant, metric) to `higher` or `lower` where the difference is significant, else `no difference`.
-    """
-    said = {}
-    for row in table.itertuples():
-        direction = "higher" if row.difference > 0 else "lower"
-        # A row without a p-value is not significant: NaN is not below ALPHA.
-        said[row.model, row.variant, row.metric] = direction if row.p_holm < ALPHA else "no difference"
-    return said
+    """The verdict of each row (model, variant, metric) of metrics/comparison.csv."""
+    return {(row.model, row.variant, row.metric): row.verdict for row in table.itertuples()}
 
 
 def changed(folder: Path = ROOT) -> list[str]:
-    """List the results in the work tree that differ from the commit.
-
-    Parameters
-    ----------
-    folder : Path
-        The root of the repository.
-
-    Returns
-    -------
-    list of str
-        One line per file that is changed, missing or not in the commit, as `git status --short` prints it.
-    """
+    """The results in the work tree that differ from the commit, as `git status --short` prints them."""
     return git("status", "--porcelain", "--untracked-files=all", "--", *RESULTS, folder=folder).splitlines()
 
 
 def disagreements(folder: Path = ROOT) -> list[str]:
-    """List the conclusions in the work tree that differ from those in the commit.
-
-    Parameters
-    ----------
-    folder : Path
-        The root of the repository.
-
-    Returns
-    -------
-    list of str
-        One line per row of the comparison.
-    """
+    """The conclusions in the work tree that differ from those in the commit, one line each."""
     old = conclusions(pd.read_csv(io.StringIO(committed(COMPARISON, folder))))
     new = conclusions(pd.read_csv(folder / COMPARISON))
     return [

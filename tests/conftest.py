@@ -21,11 +21,9 @@ if threading.current_thread() is threading.main_thread():
 
 @pytest.fixture(scope="session")
 def outside_data() -> Path:
-    """The folder of material that is not part of the project; a variable that names none is an error."""
+    """The folder of material that is not part of the project: published weights, reference data, real clips."""
     if "FACESTUDY_TEST_DATA" not in os.environ:
-        pytest.skip(
-            "FACESTUDY_TEST_DATA is not set: it names the folder with mesonet/, seed_urls/ and videos/, see the README"
-        )
+        pytest.skip("FACESTUDY_TEST_DATA is not set; the README says what the folder holds (section Known answers)")
     folder = Path(os.environ["FACESTUDY_TEST_DATA"])
-    assert folder.is_dir(), f"FACESTUDY_TEST_DATA = {folder} is no folder"
+    assert folder.is_dir(), f"FACESTUDY_TEST_DATA = {folder} is not a folder"
     return folder

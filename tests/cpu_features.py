@@ -27,8 +27,7 @@ from threadpoolctl import threadpool_info
 from facestudy import environment
 from facestudy.regions import Box
 from facestudy.sample import Clip, SampleSettings, clips, draw, render
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.pipeline_files import ROOT
 
 AVX2 = platform.machine() == "x86_64" and bool(__cpu_features__.get("AVX2"))
 NOT_AVX2 = "the bytes are promised on x86-64 CPUs with AVX2"

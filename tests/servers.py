@@ -30,7 +30,7 @@ PASSWORD = "not-for-git"  # of the S3 and WebDAV servers; must appear in no file
 
 
 class Wire:
-    """A forwarder to a server's port. After `cut_after` bytes of one direction it is dead until `mend`."""
+    """A forwarder to a server's port. After `cut_after` bytes of one direction it is dead until `restore`."""
 
     def __init__(self, upstream: int) -> None:
         self.upstream = upstream
@@ -47,7 +47,7 @@ class Wire:
         """Die once `size` more bytes went `up` (to the server) or `down` (to its clients)."""
         self._budget = {direction: size}
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         self._budget, self._dead = {}, False
 
     @property

@@ -133,7 +133,7 @@ def test_a_fault_of_the_disk_is_a_sentence_of_study_too(project: Path) -> None:
     write_params(project, params())
     (project / "dvc.lock").mkdir()
     assert refused(call(project, sys.executable, str(ROOT / "study.py"), "check")) == (
-        "study: dvc.lock: Is a directory; mend that and run again."
+        "study: dvc.lock: Is a directory; fix this and run again."
     )
 
 

@@ -506,6 +506,12 @@ def test_the_sheet_shows_twins_of_different_videos(tmp_path: Path) -> None:
     assert [face.face_id for face in chosen["real"]] == ["real-00-0", "real-05-0", "real-10-0", "real-15-0"]
     assert [face.video_id[-2:] for face in chosen["fake"]] == ["00", "05", "10", "15"]
     assert [len(row) for _, row in crops.sheet_choice(faces[:6], 4)] == [0, 2]
+    # Where a video of a pair gave no face, the columns still show pairs.
+    without = [face for face in faces if face.video_id not in ("fake-00", "fake-07", "real-12")]
+    shown = {label: [face.video_id[-2:] for face in row] for label, row in crops.sheet_choice(without, 5)}
+    assert shown["real"] == shown["fake"] and len(set(shown["real"])) == 5
+    alone = [face for face in faces if face.label == "real" or face.video_id == "fake-03"]
+    assert [len(row) for _, row in crops.sheet_choice(alone, 4)] == [4, 1]
 
 
 def test_the_sheets_boxes_lie_where_the_crop_is_taken(tmp_path: Path) -> None:

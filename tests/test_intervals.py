@@ -126,6 +126,7 @@ def test_intervals_hold_the_value_and_stay_in_range(seed: int, design: str, grou
     for name, found in estimates(scores, SETTINGS).items():
         low, high = RANGES[name]
         ends = [(found.groups_low, found.groups_high)] + ([(found.low, found.high)] if seeds > 1 else [])
+        assert min(ends)[0] == ends[-1][0] and max(upper for _, upper in ends) == ends[-1][1], name
         for lower, upper in ends:
             assert low <= lower <= found.value <= upper <= high + 1e-12, name
             assert upper - lower > 1e-6, name
@@ -185,6 +186,7 @@ def test_p_and_interval_agree(seed: int, confidence: float, second_area: float) 
     first, second = simulate(np.random.default_rng(seed), study)
     for found in differences(first, second, EvaluateSettings(confidence=confidence), NAMES).values():
         assert (found.p < 1 - confidence) == (found.low > 0 or found.high < 0)
+        assert found.p >= found.groups_p
         assert (found.groups_p < 1 - confidence) == (found.groups_low > 0 or found.groups_high < 0)
 
 
@@ -208,6 +210,11 @@ def test_smallest_detectable_difference() -> None:
     spread = Spread((Part(0.02**2, np.inf),), 40, (-1.0, 1.0), groups_vary=True)
     assert spread.detectable(0.05) == pytest.approx(0.02 * (1.959964 + 0.841621), rel=1e-4)
     assert spread.detectable(0.05 / 3) > spread.detectable(0.05)
+    for freedom in (2, 4.5, 30):
+        few = replace(spread, parts=(Part(0.02**2, freedom),))
+        shift, critical = few.detectable(0.05) / 0.02, scipy.stats.t.ppf(0.975, freedom)
+        power = scipy.stats.nct.sf(critical, freedom, shift) + scipy.stats.nct.cdf(-critical, freedom, shift)
+        assert power == pytest.approx(0.8, abs=1e-3)
     nothing = replace(spread, parts=(Part(0.0, 1.0),), groups_vary=False)
     at = nothing.detectable(0.05)
     assert nothing.p_of_zero(at * 1.001) < 0.05 < nothing.p_of_zero(at * 0.999)

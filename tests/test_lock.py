@@ -28,7 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_cut_lock_is_the_last_commits_again(project: Path, capsys: pytest.CaptureFixture[str], kept: int) -> None:
     whole = (project / "dvc.lock").read_bytes()
     (project / "dvc.lock").write_bytes(whole[:kept])
-    study.mend_lock()
+    study.restore_lock()
     found = (project / "dvc.lock").read_bytes()
     COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(found))  # DVC reads it
     # A cut between two entries leaves a lock that DVC reads as it is: it lacks stages, which then run.
@@ -40,18 +40,18 @@ def test_a_sound_lock_is_left_alone_and_a_new_one_that_was_cut_is_removed(
 ) -> None:
     changed = (project / "dvc.lock").read_bytes().replace(b"schema: '2.0'", b"schema: '2.0'\n# mine")
     (project / "dvc.lock").write_bytes(changed)
-    study.mend_lock()
+    study.restore_lock()
     assert (project / "dvc.lock").read_bytes() == changed and not capsys.readouterr().out
     assert call(project, "git", "rm", "-q", "--cached", "dvc.lock").returncode == 0
     (project / "dvc.lock").write_bytes(b"schema: '2.0'\nstages:\n  videos:\n    cm")
-    study.mend_lock()
+    study.restore_lock()
     assert not (project / "dvc.lock").exists() and "cut short" in capsys.readouterr().out
-    study.mend_lock()
+    study.restore_lock()
 
 
 def test_a_lock_with_both_sides_of_a_merge_is_left_alone(project: Path) -> None:
     both = b"<<<<<<< HEAD\n" + (project / "dvc.lock").read_bytes() + b"=======\n>>>>>>> other\n"
     (project / "dvc.lock").write_bytes(both)
     with pytest.raises(StudyError, match="both sides of a merge"):
-        study.mend_lock()
+        study.restore_lock()
     assert (project / "dvc.lock").read_bytes() == both

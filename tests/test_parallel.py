@@ -1,4 +1,4 @@
-"""Stages and workers end with whoever started them, and a worker that dies is told of in a sentence."""
+"""Stages and workers end with whoever started them, and a worker that dies is reported in a sentence."""
 
 from __future__ import annotations
 

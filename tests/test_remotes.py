@@ -157,7 +157,7 @@ def gathered(kind: str, study: Clone, folder: Path, cut: bool) -> Iterator[Team]
             team.cut = first.remote("push", fails=True)
             assert server.wire.dead
             team.after_the_cut = server.objects()
-            server.wire.mend()
+            server.wire.restore()
         first.remote("push")
         yield team
 
@@ -209,7 +209,7 @@ def test_damage_and_death_on_the_way_and_in_the_end_a_clone_has_all_and_runs_not
         team.server.wire.cut_after(600_000, "down")
         assert "make pull" in other.remote("pull", fails=True)
         assert team.server.wire.dead and 0 < len(other.cached()) < len(team.first.objects())
-        team.server.wire.mend()
+        team.server.wire.restore()
 
     # one bit
     if weights in other.cached():
@@ -478,7 +478,7 @@ def test_what_is_secret_is_never_in_a_file_that_others_may_read(
     (tmp_path / ".dvc").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(remote, "install", lambda plugin: None)
-    monkeypatch.setattr(Path, "chmod", lambda *_, **__: None)  # what mends it afterwards comes too late
+    monkeypatch.setattr(Path, "chmod", lambda *_, **__: None)  # a later fix comes too late
     remote.set_remote("s3://bucket/study", "team", ["secret_access_key=hidden"])
     assert "hidden" in Path(".dvc/config.local").read_text()
     assert Path(".dvc/config.local").stat().st_mode & 0o777 == 0o600

@@ -224,8 +224,9 @@ def test_people_on_both_sides_of_an_official_split_are_told_and_duplicates_are_n
     assert set(split.loc[split["video_id"] == "p40_real", "subset"]) == {"unused"}
     assert set(split.loc[split["video_id"] == "p3_real", "subset"]) == {"test"}
     # p0 is tested as real and fitted on as fake, p20 the other way round; donors differ.
-    assert "shows 2 of the people in test in training too" in summary(split, videos)
-    assert "beware" not in summary(make_split(faces, videos, SETTINGS), videos)
+    said = summary(split, videos)
+    assert "warning" in said and "shows 2 of the people in test in training too" in said
+    assert "warning" not in summary(make_split(faces, videos, SETTINGS), videos)
 
 
 def test_an_official_split_of_some_videos_only_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""The work cache: whole entries or none, damage found and mended, nothing done twice."""
+"""The work cache: whole entries or none, damage found and repaired, nothing done twice."""
 
 from __future__ import annotations
 

@@ -435,10 +435,10 @@ def test_too_few_videos_end_the_study_with_what_is_there_kept(server: MediaServe
 def test_unequal_losses_are_pointed_out() -> None:
     rows = [{"label": label, "status": "ok" if k >= lost else "unavailable", "reason": "removed" if k < lost else ""}
             for label, lost in (("real", 1), ("fake", 12)) for k in range(20)]  # fmt: skip
-    assert "beware" in youtube.report(rows)
-    assert "beware" not in youtube.report([row for row in rows if row["label"] == "real"])
+    assert "warning" in youtube.report(rows)
+    assert "warning" not in youtube.report([row for row in rows if row["label"] == "real"])
     alike = [row for number, row in enumerate(rows) if not 1 <= number % 20 < 12]  # 1 of 9 lost in both
-    assert "beware" not in youtube.report(alike)
+    assert "warning" not in youtube.report(alike)
     assert "real: 19 of 20 links (95%); 1 removed" in youtube.report(rows)
 
 

@@ -1,1 +1,1 @@
-"""Hurting a run of the study and looking whether a later one mends everything. `make faults` runs all of it."""
+"""Interrupt or damage a run of the study, and check that a later run recovers. `make faults` runs all cases."""

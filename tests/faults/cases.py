@@ -72,7 +72,7 @@ class Bench:
         """A fresh copy of the pristine project."""
         return Study(self.source, folder or self.folder / f"try{next(self.numbers)}", environment or {})
 
-    def mended(self, study: Study) -> Problems:
+    def recovered(self, study: Study) -> Problems:
         """Run again: it has to end well and leave what an undisturbed run leaves."""
         done = study.run("bash", "-c", "python study.py check && dvc repro")  # what `make run` does
         if done.code:
@@ -127,7 +127,7 @@ def one_kill(bench: Bench, kill: Kill) -> tuple[str, str, Problems]:
         study.process.wait(60)
     else:
         study.finish()
-    problems = bench.mended(study)
+    problems = bench.recovered(study)
     problems += [f"still at work: {line}" for line in gone_within(study, 10)]
     shutil.rmtree(study.folder, ignore_errors=True)
     return reached, stage, problems
@@ -162,7 +162,7 @@ def ctrl_c(bench: Bench, seed: int) -> Iterator[tuple[str, Problems]]:
             problems.append("it took no notice")
         if "/stages/" in done.text and "Traceback" in done.text:
             problems.append("a traceback was shown")
-        problems += bench.mended(study)
+        problems += bench.recovered(study)
         shutil.rmtree(study.folder, ignore_errors=True)
         yield "Ctrl-C", [f"Ctrl-C {after_s:.1f} s after {stage or 'the start'}: {text}" for text in problems]
 
@@ -231,7 +231,7 @@ def two_at_once(bench: Bench) -> Iterator[tuple[str, Problems]]:
     for code, text in ((first.code, first.text), (other.returncode, said)):
         if code and "lock" not in text:
             problems.append(f"one failed without a word of the other: {text.strip().splitlines()[-1:]}")
-    yield "two runs at once", problems + bench.mended(study)
+    yield "two runs at once", problems + bench.recovered(study)
 
 
 @contextmanager
@@ -246,7 +246,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 
 def read_only_caches(bench: Bench) -> Iterator[tuple[str, Problems]]:
-    """DVC's cache or the work cache cannot be written: refused in a sentence, mended when it can."""
+    """DVC's cache or the work cache cannot be written: refused in a sentence, recovered when it can."""
     for name in (".dvc/cache", ".cache"):
         study = bench.study()
         (study.folder / name).mkdir(parents=True, exist_ok=True)
@@ -255,7 +255,7 @@ def read_only_caches(bench: Bench) -> Iterator[tuple[str, Problems]]:
         problems = ["it ended well"] if done.code == 0 else []
         if "Traceback" in done.text or "ead-only" not in done.text:
             problems.append(f"{name}: not said in a sentence: {done.text.strip().splitlines()[-1:]}")
-        yield "read-only cache", problems + bench.mended(study)
+        yield "read-only cache", problems + bench.recovered(study)
 
 
 def damaged_work_cache(bench: Bench) -> Iterator[tuple[str, Problems]]:
@@ -270,8 +270,8 @@ def damaged_work_cache(bench: Bench) -> Iterator[tuple[str, Problems]]:
             path.write_bytes(alter(data))
         done = study.run("dvc", "repro", "--force", "train")
         said = done.text.count("made again")
-        problems = [] if said == 4 else [f"{said} of 4 damaged entries were told of"]
-        yield "work cache damaged", problems + bench.mended(study)
+        problems = [] if said == 4 else [f"{said} of 4 damaged entries were reported"]
+        yield "work cache damaged", problems + bench.recovered(study)
 
 
 def altered_output(bench: Bench) -> Iterator[tuple[str, Problems]]:
@@ -298,7 +298,7 @@ def altered_output(bench: Bench) -> Iterator[tuple[str, Problems]]:
             noticed = done.code == 1 and f"{reader}:" in done.text and hurt[name].name in done.text
             if noticed != (way != "added"):  # what no table lists is not read
                 problems.append(f"{name} {way}, {reader}: {done.text.strip().splitlines()[-1:]}")
-        yield f"output {way} by hand", problems + bench.mended(study)
+        yield f"output {way} by hand", problems + bench.recovered(study)
 
 
 def turkish(folder: Path) -> dict[str, str]:
