@@ -150,7 +150,7 @@ def test_the_stage_gives_what_was_stopped_a_row_and_tries_it_again(
         found = json.loads((take(item) / "frames.json").read_text())
     assert found == {"frames": [], "dropped": "the decoder crashed on it (SIGSEGV)"}
     found = json.loads((take(item) / "frames.json").read_text())
-    assert len(found["frames"]) == 4 and found["dropped"] == ""
+    assert len(found["frames"]) == settings().per_video and found["dropped"] == ""
 
 
 def test_the_process_ends_with_who_asked(tmp_path: Path) -> None:

@@ -467,7 +467,7 @@ def test_the_stage_refuses_what_it_cannot_train_on(tmp_path: Path, monkeypatch: 
     split = study(tmp_path)
     assert "models has no big (it has: tiny)" in call_stage(monkeypatch, tmp_path, "--model", "big")
     assert "data/crops/eyes/index.csv is missing" in call_stage(monkeypatch, tmp_path, "--variant", "eyes")
-    assert "'../x' is no name" in call_stage(monkeypatch, tmp_path, "--variant", "../x")
+    assert "'../x' is not a valid name" in call_stage(monkeypatch, tmp_path, "--variant", "../x")
     index = tmp_path / "data" / "crops" / "full" / "index.csv"
     tables.write(index, tables.read(index, tables.CROPS).query("face_id != 'f05'"), tables.CROPS)
     assert "data/crops/full/index.csv has no crop of the face f05" in call_stage(monkeypatch, tmp_path)
