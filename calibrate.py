@@ -109,25 +109,11 @@ def commands(pipeline: dict[str, Any], params: dict[str, Any]) -> Iterator[list[
             return
 
 
-def run_study(values: dict[str, Any], folder: Path) -> pd.DataFrame:
-    """Run the stages in `folder`, all in this process, and return one row per variant.
+def run_stages(values: dict[str, Any], folder: Path) -> None:
+    """Run the stages up to `compare` in `folder` with the settings `values`, all in this process.
 
-    The process must not have started TensorFlow with more than one thread.
-
-    Returns
-    -------
-    DataFrame
-        Columns variant; accuracy and auc with the ends of their intervals; difference_<metric>,
-        difference_<metric>_low, _high and p_<metric> against the first variant; counts.
-
-    Raises
-    ------
-    StudyError
-        With the words of the stage that fails.
+    Raises StudyError with the words of the stage that fails.
     """
-    from facestudy import backend
-
-    backend.use_one_thread()  # before MTCNN starts TensorFlow
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     for stage, *arguments in commands(pipeline, values):
@@ -137,6 +123,18 @@ def run_study(values: dict[str, Any], folder: Path) -> pd.DataFrame:
                 main()
             except StudyError as error:
                 raise StudyError(f"{stage} failed: {error}") from None
+
+
+def run_study(values: dict[str, Any], folder: Path) -> pd.DataFrame:
+    """Run the stages in `folder` with `run_stages` and return one row per variant.
+
+    Returns
+    -------
+    DataFrame
+        Columns variant; accuracy and auc with the ends of their intervals; difference_<metric>,
+        difference_<metric>_low, _high and p_<metric> against the first variant; counts.
+    """
+    run_stages(values, folder)
     (model,) = values["models"]
     compared = pd.read_csv(folder / "metrics/comparison.csv")
     rows = []

@@ -11,10 +11,13 @@ Without a NAME `run` takes the environment's PRESET and SET, as make gives them.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +30,7 @@ from facestudy.arguments import words
 from facestudy.crops import CropSettings, Variant, check_variants
 from facestudy.duplicates import DuplicateSettings
 from facestudy.errors import StudyError
-from facestudy.estimate import Pictures, estimate
+from facestudy.estimate import Pictures, Timing, estimate, time_model
 from facestudy.faces import FaceSettings
 from facestudy.folder import FolderSettings, list_items
 from facestudy.frames import FrameSettings
@@ -207,7 +210,17 @@ def expected(params: Params) -> str:
         video_gb, frames, min(height, reduced), params.frames.format, params.crops.size, len(params.variants)
     )
     faces = min(frames, 2 * (params.split.faces_per_class or frames))
-    return estimate(params.models, params.variants, params.seeds, params.split, faces, pictures, params.compute.count())
+    workers, timings = params.compute.count(), timed(params)
+    return estimate(params.models, timings, params.variants, params.seeds, params.split, faces, pictures, workers)
+
+
+def timed(params: Params) -> dict[str, Timing]:
+    """What each model costs on this machine, measured in a process that gives its memory back."""
+    print("Timing the models ...", flush=True)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return dict(
+            zip(params.models, pool.map(time_model, params.models.values(), repeat(params.crops.size)), strict=True)
+        )
 
 
 def back() -> None:

@@ -1,7 +1,8 @@
 """Everything that speaks to the library under Keras: choice, threads, seeds, determinism.
 
 Import `keras` from here, never directly: which backend it uses is decided when it is first
-imported, and so are what TensorFlow logs and which instructions it uses (facestudy.environment).
+imported, and so are what TensorFlow logs and which instructions it uses (facestudy.environment). It
+computes in one thread; work runs side by side in processes (facestudy.parallel).
 
 >>> from facestudy.backend import keras
 """
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from facestudy import environment
+from facestudy.errors import StudyError
 
 environment.prepare()
 
@@ -36,12 +38,34 @@ def _silent() -> Iterator[None]:
 with _silent():
     import keras
 
-__all__ = ["keras", "make_deterministic", "name", "use_one_thread"]
+__all__ = ["keras", "make_deterministic", "name"]
 
 
 def name() -> str:
     """The backend in use: tensorflow, jax or torch."""
     return str(keras.backend.backend())
+
+
+def _use_one_thread() -> None:
+    """Compute in one thread, so that no result depends on the number of cores; JAX takes its number from `taskset`."""
+    if name() == "tensorflow":
+        import tensorflow
+
+        try:
+            tensorflow.config.threading.set_intra_op_parallelism_threads(1)
+            tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+        except RuntimeError:
+            raise StudyError(
+                "TensorFlow has already started several threads, so results may depend on the number of cores; "
+                "import facestudy.backend before TensorFlow computes anything."
+            ) from None
+    elif name() == "torch":
+        import torch
+
+        torch.set_num_threads(1)
+
+
+_use_one_thread()
 
 
 def make_deterministic(seed: int) -> None:
@@ -59,25 +83,3 @@ def make_deterministic(seed: int) -> None:
         import torch
 
         torch.use_deterministic_algorithms(True)
-
-
-def use_one_thread() -> None:
-    """Compute in one thread, so that no result depends on the number of cores.
-
-    Must come before the first operation; later calls change nothing. JAX takes its number of threads from the cores
-    that the process may use (`taskset`).
-
-    Raises
-    ------
-    RuntimeError
-        When TensorFlow has already started more threads.
-    """
-    if name() == "tensorflow":
-        import tensorflow
-
-        tensorflow.config.threading.set_intra_op_parallelism_threads(1)
-        tensorflow.config.threading.set_inter_op_parallelism_threads(1)
-    elif name() == "torch":
-        import torch
-
-        torch.set_num_threads(1)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Sized
+import time
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 
+import numpy as np
+
 from facestudy.disk import crop_bytes, cut_out_bytes, frame_bytes
+from facestudy.labelled import Faces
 from facestudy.model_settings import ModelSettings
 from facestudy.split import SplitSettings
 
-STEP_MS = {"meso4": (256, 22.0), "mesoinception4": (256, 60.0), "vgg19": (150, 1080.0), "resnet50": (150, 270.0)}
-"""network -> (pixels, milliseconds of one training step an image) at width 1 in one thread of a core with AVX2,
-without a GPU; time grows with the square of the pixels and about with the square of the width."""
-PREDICT_SHARE = 0.25
-"""A prediction costs about this part of a training step."""
-OVERHEAD_S = 20.0
-"""Seconds a training takes to start: importing TensorFlow and tracing the graphs."""
 COPIES = 2
 """DVC keeps its cache beside the work tree; with the work cache, which joins DVC's when a run ends, 3 meanwhile."""
 
@@ -43,17 +40,52 @@ class Pictures:
         return {"videos": self.video_gb} | {kind: self.frames * size / 1e9 for kind, size in each.items()}
 
 
-def training_seconds(model: ModelSettings, faces: int, split: SplitSettings) -> float:
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one model on this machine: to build and trace it, to train on one face, to score one face."""
+
+    start: float
+    train: float
+    predict: float
+
+
+def time_model(model: ModelSettings, crop_size: tuple[int, int]) -> Timing:
+    """Train the model on two batches of noise in one thread, and take the time. crop_size: (width, height)."""
+    from facestudy import training  # TensorFlow: seconds
+
+    timed = model.model_copy(
+        update={"weights": None, "weights_sha256": None, "epochs": 1, "warmup_epochs": 0, "learning_rate": 1e-4}
+    )
+    count = 2 * model.batch_size
+    width, height = crop_size
+    noise = np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
+    faces = Faces(noise, np.arange(count), (np.arange(count) % 2).astype(np.float32))
+    network = training.fresh_model(timed, seed=0)
+
+    def fit() -> None:
+        training.fit(network, faces, faces, timed, "validation_loss", seed=0, quiet=True)
+
+    first, again = _seconds(fit), _seconds(fit)
+    predict = _seconds(lambda: training.predict(network, faces))
+    return Timing(max(0.0, first - again), max(0.0, again - predict) / count, predict / count)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def training_seconds(epochs: int, timing: Timing, faces: int, split: SplitSettings) -> float:
     """Seconds that one training takes in its one thread, for `faces` faces before the split."""
-    pixels, milliseconds = STEP_MS[model.network]
-    step = milliseconds / 1000 * (model.input_size / pixels) ** 2 * model.width**2
     shares = split.shares()
-    epoch = faces * (shares["train"] + PREDICT_SHARE * shares["validation"]) * step
-    return OVERHEAD_S + model.epochs * epoch
+    epoch = faces * (shares["train"] * timing.train + shares["validation"] * timing.predict)
+    return timing.start + epochs * epoch
 
 
 def estimate(
     models: Mapping[str, ModelSettings],
+    timings: Mapping[str, Timing],
     variants: Sized,
     seeds: Sequence[int],
     split: SplitSettings,
@@ -65,10 +97,10 @@ def estimate(
     trainings = len(seeds) * split.repeats
     at_once = min(workers, trainings)
     rounds = math.ceil(trainings / at_once)
-    lines = [f"Estimated for {faces} faces, {at_once} trainings at a time, one core each, without a GPU:"]
+    lines = [f"Estimated for {faces} faces from two timed batches of each model, {at_once} trainings at a time:"]
     total = 0.0
     for name, model in models.items():
-        one = training_seconds(model, faces, split)
+        one = training_seconds(model.epochs, timings[name], faces, split)
         total += one * len(variants) * rounds
         lines.append(
             f"  {name}: {duration(one)} a training, {len(variants) * trainings} trainings (variants x seeds x splits)"

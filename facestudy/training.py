@@ -83,7 +83,6 @@ def train_seed(
         When the training diverges, or weights that the settings name cannot be used.
     """
     with _ONE_AT_A_TIME:
-        backend.use_one_thread()
         model = fresh_model(settings, seed)
         opened = open_pictures(pictures)
         training, validation, test = (subset_faces(split, subset, opened) for subset in ("train", "validation", "test"))

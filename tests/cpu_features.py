@@ -125,7 +125,6 @@ def print_network() -> None:
     from facestudy import backend
     from facestudy.backend import keras
 
-    backend.use_one_thread()
     backend.make_deterministic(5)
     model = keras.Sequential(
         [

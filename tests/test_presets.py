@@ -12,7 +12,7 @@ import yaml
 
 import study
 from facestudy.errors import StudyError
-from facestudy.estimate import Pictures, duration, estimate, training_seconds
+from facestudy.estimate import Pictures, Timing, duration, estimate, time_model, training_seconds
 from facestudy.links import parse, without_repeats
 from facestudy.settings import merge
 from facestudy.tables import LABELS
@@ -21,6 +21,7 @@ from tests.media import write_clip
 from tests.pipeline_files import ROOT
 from tests.project import call, copy_project, environment_for, params
 
+TIMING = Timing(start=1.0, train=0.002, predict=0.0005)
 NAMES = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 
 
@@ -41,6 +42,7 @@ def test_applies_resolves_and_goes_back(project: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(project)
     monkeypatch.setenv("PATH", environment_for(project)["PATH"])
     lists = [{"path": "videos/list.csv", "sha256": file_sha256(project / "videos/list.csv")}]
+    monkeypatch.setattr(study, "timed", lambda params: dict.fromkeys(params.models, TIMING))  # takes a minute
     settings = study.apply_preset(name, ["folder.path=videos", f"youtube.lists={json.dumps(lists)}"])
     assert "# Every knob of the study" in Path("params.yaml").read_text()  # comments are kept
     listed = subprocess.run(["dvc", "stage", "list", "--name-only"], capture_output=True, text=True)
@@ -59,6 +61,7 @@ def test_the_disk_for_the_earlier_study_is_said_and_the_preset_keeps_it_small(
     """390 links: every 200th frame of 1080p as PNG would be 90 GB."""
     monkeypatch.chdir(project)
     monkeypatch.setattr(study, "wanted", lambda *_: ([None] * 390, 0))
+    monkeypatch.setattr(study, "timed", lambda params: dict.fromkeys(params.models, TIMING))
     values = params()
     merge(values, yaml.safe_load((ROOT / "presets/youtube.yaml").read_text()), "youtube.yaml")
     kept = study.expected(study.check_params(values))
@@ -103,10 +106,24 @@ def test_the_estimate_counts_trainings_side_by_side() -> None:
     """Five seeds: one after the other, in three rounds of two, at once."""
     settings = study.check_params(params() | {"models": {"mesonet": params()["models"]["mesonet"]}})
     pictures = Pictures(0.0, 960, 240, "png", (128, 128), 2)
-    one = training_seconds(settings.models["mesonet"], 960, settings.split)
+    one = training_seconds(40, TIMING, 960, settings.split)
+    shares = settings.split.shares()
+    assert one == pytest.approx(1 + 40 * 960 * (shares["train"] * 0.002 + shares["validation"] * 0.0005))
+    mesonet = {"mesonet": settings.models["mesonet"].model_copy(update={"epochs": 40})}
     for workers, rounds in ((1, 5), (2, 3), (16, 1)):
-        text = estimate(settings.models, ("full", "nose"), range(5), settings.split, 960, pictures, workers)
+        text = estimate(
+            mesonet, {"mesonet": TIMING}, ("full", "nose"), range(5), settings.split, 960, pictures, workers
+        )
         assert f"training in all: {duration(2 * rounds * one)}" in text and "10 trainings" in text
+
+
+@pytest.mark.parametrize("batch_size", [2, 16])
+def test_a_model_is_timed_whatever_its_weights_and_learning_rate(batch_size: int) -> None:
+    """Settings that would need a download or diverge must not stop an estimate."""
+    settings = study.check_params(params()).models["vgg19"]
+    odd = settings.model_copy(update={"weights": "missing.h5", "learning_rate": 1e9, "batch_size": batch_size})
+    timing = time_model(odd, (40, 60))
+    assert min(timing.train, timing.predict) > 0 and timing.start >= 0
 
 
 def test_a_changed_tree_is_not_overwritten(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
