@@ -157,8 +157,8 @@ def run_study(values: dict[str, Any], folder: Path) -> pd.DataFrame:
 def code() -> list[str]:
     """What decides the result of a run, apart from its settings."""
     files = [ROOT / "dvc.yaml", ROOT / "requirements.txt", *ROOT.glob("stages/*.py"), *ROOT.glob("facestudy/**/*.py")]
-    variables = [f"{name}={value}" for name, value in environment.prepare().items() if "LOG" not in name]
-    return [*variables, *(file_sha256(path) for path in sorted(files))]
+    variables = environment.decisive().items()
+    return [*(f"{name}={value}" for name, value in variables), *(file_sha256(path) for path in sorted(files))]
 
 
 def one_run(

@@ -11,9 +11,10 @@ import sys
 
 from facestudy.errors import StudyError
 
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 DEFAULTS = {
     "KERAS_BACKEND": "tensorflow",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
+    LOG_LEVEL: "3",
     # TensorFlow leaves oneDNN off on CPUs without AVX-512; there a step takes 1.4 (ResNet-50) to 2.7
     # (Meso4) times as long without it.
     "TF_ENABLE_ONEDNN_OPTS": "1",
@@ -42,12 +43,17 @@ def prepare() -> dict[str, str]:
     True
     """
     missing = [name for name in DEFAULTS if name not in os.environ]
-    decisive = [name for name in missing if name != "TF_CPP_MIN_LOG_LEVEL"]
-    if decisive and "tensorflow" in sys.modules:
+    late = [name for name in missing if name != LOG_LEVEL]
+    if late and "tensorflow" in sys.modules:
         raise StudyError(
-            f"TensorFlow was imported before facestudy could set {', '.join(decisive)}, so its results may depend on "
+            f"TensorFlow was imported before facestudy could set {', '.join(late)}, so its results may depend on "
             "the CPU; import facestudy.backend first, or set them in the environment."
         )
     for name in missing:
         os.environ[name] = DEFAULTS[name]
     return {name: os.environ[name] for name in DEFAULTS}
+
+
+def decisive() -> dict[str, str]:
+    """The variables that decide results, with the values in force; for use in the key of a cache."""
+    return {name: value for name, value in prepare().items() if name != LOG_LEVEL}

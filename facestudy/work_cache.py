@@ -18,7 +18,6 @@ import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = "manifest.json"
@@ -36,11 +35,6 @@ def file_sha256(path: Path) -> str:
 def key_of(*parts: object) -> str:
     """A hash of plain values (text, numbers, lists, dicts), independent of dict order."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
-
-
-def code_of(*modules: ModuleType) -> list[str]:
-    """Hashes of the source of modules, for use in a key: changed code makes new entries."""
-    return [file_sha256(Path(str(module.__file__))) for module in modules]
 
 
 def closure_of(module: str) -> list[Path]:
@@ -90,9 +84,10 @@ def _file_of(module: str) -> Path | None:
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
-def code_below(module: str) -> dict[str, str]:
-    """Hash the files of a module's import closure, for use in a key: changed code makes new entries."""
-    return {path.relative_to(ROOT).as_posix(): file_sha256(path) for path in closure_of(module)}
+def code_below(*modules: str) -> dict[str, str]:
+    """Hash the files of the modules' import closures, for use in a key: changed code makes new entries."""
+    paths = sorted({path for module in modules for path in closure_of(module)})
+    return {path.relative_to(ROOT).as_posix(): file_sha256(path) for path in paths}
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -3,77 +3,26 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from facestudy import archive, environment, faces, frames, quality, tables, video
+from facestudy import archive, environment, faces, quality, tables
 from facestudy.archive import StorageSettings
 from facestudy.disk import cut_out_bytes
 from facestudy.errors import StudyError
+from facestudy.extraction import faces_of_video
 from facestudy.faces import FaceSettings
 from facestudy.parallel import ComputeSettings, map_items
 from facestudy.quality import Drop
-from facestudy.work_cache import WorkCache, code_of, key_of, link_or_copy
+from facestudy.work_cache import code_below, link_or_copy
 from stages.stage import WORK_CACHE, needs, output_file, output_folder, read_params, run, section
 
 FRAMES = Path("data/frames")
-MAX_PIXELS = 10**9  # frames are our own pictures
+CACHE = WORK_CACHE / "faces"
 BEYOND_CHANCE = 0.05
-
-
-Stored = list[tuple[str, str]]
-"""Of each frame of a video: path and sha256."""
-
-
-def one_video(stored: Stored, settings: FaceSettings, archived: bool) -> Path:
-    """The work-cache entry with the faces in the frames of one video."""
-    for name, sha256 in stored:
-        archive.read_bytes(FRAMES / name, sha256)  # also where the work was done before
-    instructions = environment.prepare()["ONEDNN_MAX_CPU_ISA"]
-    key = key_of([sha256 for _, sha256 in stored], settings.of_search(), instructions, code_of(faces, frames, quality))
-    cache = WorkCache(WORK_CACHE / "faces")
-
-    def build(folder: Path) -> None:
-        if not (archived and cache.copy(key, folder)):  # a run may grow past storage.archive_above
-            search(stored, settings, folder)
-        if archived:
-            archive.pack(folder.glob("*.png"), folder / archive.PICTURES)
-
-    return cache.entry(key_of(key, code_of(archive)) if archived else key, build)
-
-
-def search(stored: Stored, settings: FaceSettings, folder: Path) -> None:
-    """Write the cut-outs of each frame's faces and faces.json: for each frame its faces, or the reason for none."""
-    found: list[dict[str, Any]] = []
-    for start in range(0, len(stored), settings.batch):  # a batch in memory, however long the video
-        batch = [archive.read_bytes(FRAMES / name, sha256) for name, sha256 in stored[start : start + settings.batch]]
-        pictures = [video.read_picture(io.BytesIO(content), MAX_PIXELS) for content in batch]
-        for picture, candidates in zip(pictures, faces.detect(pictures, settings), strict=True):
-            chosen, reason = faces.select(candidates, picture.shape, settings)
-            rows = [cut(picture, face, folder / f"{len(found):06d}_f{n}.png") for n, face in enumerate(chosen)]
-            found.append({"faces": rows, "reason": reason})
-    (folder / "faces.json").write_text(json.dumps(found))
-
-
-def cut(picture: video.Picture, face: faces.Face, path: Path) -> dict[str, Any]:
-    """Write the cut-out of a face; what the faces table says of it."""
-    found = faces.cut_out(picture, face)
-    sha256 = frames.write_picture(path, found.picture)
-    box = {"x": face.x, "y": face.y, "w": face.w, "h": face.h}
-    return {
-        **box,
-        "confidence": face.confidence,
-        **dict(zip(tables.LANDMARK_COLUMNS, face.landmarks.ravel().tolist(), strict=True)),
-        **{"cut_x": found.x, "cut_y": found.y, "cut_scale": found.scale},
-        **dict(zip(("valid_x0", "valid_y0", "valid_x1", "valid_y1"), found.valid, strict=True)),
-        **quality.measure(picture, (face.x, face.y, face.w, face.h), face.landmarks),
-        "path": path.name,
-        "sha256": sha256,
-    }
 
 
 def rows_of(
@@ -103,7 +52,10 @@ def main() -> str:
     labels = tables.read(Path("data/videos/index.csv"), tables.VIDEOS).set_index("video_id")["label"]
     per_video = {str(video_id): rows for video_id, rows in index.groupby("video_id")}
     archived = section(params, "storage", StorageSettings).archived(len(index), len(per_video))
-    work = functools.partial(one_video, settings=settings, archived=archived)
+    code = [environment.decisive(), code_below("facestudy.extraction")]
+    work = functools.partial(
+        faces_of_video, folder=FRAMES, settings=settings, archived=archived, cache=CACHE, code=code
+    )
     items = [list(zip(rows["path"], rows["sha256"], strict=True)) for rows in per_video.values()]
     needs(sum(cut_out_bytes(height) for height in index["height"]))
     found: list[dict[str, Any]] = []

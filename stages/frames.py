@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from facestudy import archive, decode, frames, tables, video
+from facestudy import archive, decode, frames, tables
 from facestudy.archive import StorageSettings
 from facestudy.decode import DecodingStopped
 from facestudy.disk import frame_bytes
@@ -18,22 +18,24 @@ from facestudy.folder import FolderSettings
 from facestudy.frames import FrameSettings
 from facestudy.parallel import ComputeSettings, map_items
 from facestudy.video import Limits
-from facestudy.work_cache import WorkCache, code_of, file_sha256, key_of, link_or_copy
+from facestudy.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
 from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
 
 Wanted = tuple[str, str, float | None, float | None]
 """Of a video: path, sha256, and the start and end in seconds of the part that is wanted."""
 
 
-def one_video(item: Wanted, root: Path, settings: FrameSettings, limits: Limits, archived: bool) -> Path:
-    """The work-cache entry with the frames of one video, or of the wanted part of it.
+def one_video(
+    item: Wanted, root: Path, settings: FrameSettings, limits: Limits, archived: bool, code: dict[str, str]
+) -> Path:
+    """The work-cache entry with the frames of one video, or of the wanted part of it; `code` is a part of its key.
 
     What time or memory stopped is tried again by the next run: it may be the machine's fault.
     """
     path, sha256, start_s, end_s = item
     part = None if start_s is None and end_s is None else (start_s, end_s)
     bounds = [limits.max_pixels, limits.max_frames, limits.max_streams]
-    key = key_of(sha256, Path(path).suffix.lower(), part, settings.model_dump(), bounds, code_of(frames, video))
+    key = key_of(sha256, Path(path).suffix.lower(), part, settings.model_dump(), bounds, code)
     cache = WorkCache(WORK_CACHE / "frames")
 
     def build(folder: Path) -> None:
@@ -48,7 +50,7 @@ def one_video(item: Wanted, root: Path, settings: FrameSettings, limits: Limits,
             archive.pack(folder.glob(f"*.{settings.format}"), folder / archive.PICTURES)
 
     try:
-        return cache.entry(key_of(key, code_of(archive)) if archived else key, build)
+        return cache.entry(key_of(key, "archived") if archived else key, build)
     except DecodingStopped as error:
         reason = str(error)
         return cache.entry(key_of(key, reason), lambda folder: frames.write_list(folder, [], reason))
@@ -76,7 +78,10 @@ def main() -> str:
     usable = videos[videos["status"] == "ok"]
     expected = [(expected_frames(row, settings), expected_bytes(row, settings)) for row in usable.to_dict("records")]
     archived = section(params, "storage", StorageSettings).archived(sum(count for count, _ in expected), len(usable))
-    work = functools.partial(one_video, root=root, settings=settings, limits=folder.limits, archived=archived)
+    code = code_below("facestudy.decode", "facestudy.archive")
+    work = functools.partial(
+        one_video, root=root, settings=settings, limits=folder.limits, archived=archived, code=code
+    )
     columns = ("path", "sha256", "start_s", "end_s")
     items: list[Wanted] = [
         (path, sha256, None if pd.isna(start) else start, None if pd.isna(end) else end)

@@ -44,7 +44,7 @@ def plan(
     The key is a hash of all that decides the bytes of a training. splits: by number, faces in the same order;
     common: what else decides them.
     """
-    variables = {name: value for name, value in environment.prepare().items() if "LOG" not in name}
+    variables = environment.decisive()
     library = variables["KERAS_BACKEND"]
     weights = Path(settings.weights or "")
     common = [

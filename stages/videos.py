@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from facestudy import people, regions, sample, scenes, tables, youtube
+from facestudy import sample, tables, youtube
 from facestudy.disk import CLIP_BYTES
 from facestudy.errors import StudyError
 from facestudy.folder import FolderSettings, examine, list_items
@@ -17,18 +17,16 @@ from facestudy.parallel import ComputeSettings, map_items
 from facestudy.regions import Box
 from facestudy.sample import Clip, SampleSettings
 from facestudy.video import OWN_FILES, probe
-from facestudy.work_cache import WorkCache, code_of, file_sha256, key_of, link_or_copy
+from facestudy.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
 from facestudy.youtube import YoutubeSettings
 from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
 
 OUT = Path("data/videos")
 
 
-def one_clip(clip: Clip, settings: SampleSettings, boxes: dict[str, Box]) -> Path:
-    """The work-cache entry with a rendered clip and its truth."""
-    key = key_of(
-        clip.video_id, settings.model_dump(exclude={"people"}), boxes, code_of(sample, people, scenes, regions)
-    )
+def one_clip(clip: Clip, settings: SampleSettings, boxes: dict[str, Box], code: dict[str, str]) -> Path:
+    """The work-cache entry with a rendered clip and its truth; `code` is a part of its key."""
+    key = key_of(clip.video_id, settings.model_dump(exclude={"people"}), boxes, code)
     return WorkCache(WORK_CACHE / "videos").entry(key, lambda folder: sample.render(clip, settings, boxes, folder))
 
 
@@ -38,7 +36,7 @@ def from_sample(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
     boxes = section(params, "regions", dict[str, Box])
     clips = sample.clips(settings)
     needs(len(clips) * settings.frames * settings.width * settings.height * CLIP_BYTES)
-    work = functools.partial(one_clip, settings=settings, boxes=boxes)
+    work = functools.partial(one_clip, settings=settings, boxes=boxes, code=code_below("facestudy.sample"))
     rows: list[dict[str, object]] = []
     for clip, entry in zip(
         clips, map_items(work, clips, section(params, "compute", ComputeSettings), "videos"), strict=True

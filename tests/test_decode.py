@@ -142,7 +142,9 @@ def test_the_stage_gives_what_was_stopped_a_row_and_tries_it_again(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = write_clip(tmp_path / "crash.mp4")
-    take = functools.partial(frames_stage.one_video, root=tmp_path, settings=settings(), limits=LIMITS, archived=False)
+    take = functools.partial(
+        frames_stage.one_video, root=tmp_path, settings=settings(), limits=LIMITS, archived=False, code={}
+    )
     item = (path.name, file_sha256(path), None, None)
     with monkeypatch.context() as patch:
         patch.setattr(decode, "COMMAND", (sys.executable, "-c", BROKEN))
