@@ -1,7 +1,7 @@
 """The commands behind `make remote`, `make push` and `make pull`: share data through a DVC remote (docs/sharing.md).
 
 python remote.py set URL [--name NAME] [KEY=VALUE ...]   the default remote; secrets go to .dvc/config.local
-python remote.py push                                    `dvc push`, after mending what a cut push left behind
+python remote.py push                                    `dvc push`, after repairing an interrupted push
 python remote.py pull [TARGET ...]                       `dvc pull`, with the lists of folders checked first
 python remote.py check [TARGET ...]                      fetch and check these lists alone: before `dvc repro --pull`
 
@@ -48,7 +48,9 @@ def check_url(url: str) -> str:
     scheme = _scheme(url)
     if scheme and scheme not in PLUGINS:
         known = ", ".join(f"{name}://" for name in PLUGINS)
-        raise StudyError(f"URL: {scheme}:// is no remote this project sets up; give a directory or one of {known}.")
+        raise StudyError(
+            f"URL: {scheme}:// is not a remote that this project sets up; give a directory or one of {known}."
+        )
     parts = _split(url, "URL") if scheme else None
     if parts and (_holds_more(parts) or (parts.username is not None and scheme != "ssh")):
         raise StudyError(
@@ -69,7 +71,7 @@ def _split(url: str, name: str) -> SplitResult:
     """The parts of an address; StudyError names its setting, never the address, which may hold a secret."""
     try:
         parts = urlsplit(url)
-        if parts.port == 0:  # reading it raises where it is no number
+        if parts.port == 0:  # reading it raises where it is not a number
             raise ValueError
     except ValueError:
         raise StudyError(f"{name}: the address cannot be read; write it as in https://host:9000/path.") from None
@@ -98,7 +100,7 @@ def check_settings(scheme: str, settings: list[str]) -> dict[str, str]:
         if not equals:
             raise StudyError(f"SET: {key!r} is not of the form KEY=VALUE, as in region=eu-central-1.")
         if key not in known:
-            raise StudyError(f"SET: {key} is no setting of such a remote (DVC knows {', '.join(known)}).")
+            raise StudyError(f"SET: {key} is not a setting of such a remote (DVC knows {', '.join(known)}).")
         if key == "endpointurl":
             _check_endpoint(value)
         found[key] = str(_expanded(value, f"SET: {key}")) if key in PATHS and value.startswith("~") else value
@@ -108,7 +110,7 @@ def check_settings(scheme: str, settings: list[str]) -> dict[str, str]:
 def _check_endpoint(url: str) -> None:
     parts = _split(url, "SET: endpointurl")
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise StudyError("SET: endpointurl is no address, as in endpointurl=https://host:9000.")
+        raise StudyError("SET: endpointurl is not an address, as in endpointurl=https://host:9000.")
     if _holds_more(parts) or parts.username is not None:
         raise StudyError(
             "SET: the address of endpointurl has a password, user, ?query or #fragment in it, which git would "
@@ -139,7 +141,7 @@ def set_remote(url: str, name: str, settings: list[str]) -> None:
 
     scheme = check_url(url)
     if not re.fullmatch(NAME_PATTERN, name):
-        raise StudyError(f"NAME = {name!r} is no name of a remote (letters a-z, digits, _ and -).")
+        raise StudyError(f"NAME = {name!r} is not a name of a remote (letters a-z, digits, _ and -).")
     chosen = check_settings(scheme, settings)
     if scheme:
         install(PLUGINS[scheme])
@@ -180,10 +182,10 @@ def listed(data: bytes) -> dict[str, str]:
     try:
         files = [(str(entry["md5"]), str(entry["relpath"])) for entry in json.loads(data)]
     except (ValueError, KeyError, TypeError):
-        raise ValueError("it is no list of files") from None
+        raise ValueError("it is not a list of files") from None
     for checksum, name in files:
         if not re.fullmatch(r"[0-9a-f]{32}", checksum) or {"", ".", ".."} & set(name.split("/")):
-            raise ValueError(f"{name!r} is no file below it")
+            raise ValueError(f"{name!r} is not a file below it")
     if len({name for _, name in files}) < len(files):
         raise ValueError("a file is there twice")
     return dict(files)
@@ -213,7 +215,7 @@ class Study:
             files = listed(self._local(listing).read_bytes())
         except ValueError as error:
             raise StudyError(
-                f"{path} ({listing}), which dvc.lock names, is no list of a folder that DVC made: {error}; take "
+                f"{path} ({listing}), which dvc.lock names, is not a folder listing that DVC wrote: {error}; take "
                 "dvc.lock from a commit that you trust."
             ) from None
         return {checksum: f"{path}/{name}" for checksum, name in files.items()}

@@ -48,7 +48,7 @@ from stages.stage import PARAMS, WORK_CACHE, read_params
 
 LOCK = Path("dvc.lock")
 SOURCE_HEIGHT = 720
-"""Pixels; assumed of the videos in a folder, before they are looked at."""
+"""Pixels; assumed of the videos in a folder, before they are examined."""
 
 
 class Params(Section):
@@ -95,7 +95,7 @@ def check_params(values: Mapping[str, Any], file: str = str(PARAMS)) -> Params:
         raise StudyError(f"{file}: seeds = {shown(params.seeds)}: give one or more different whole numbers from 0 on.")
     if params.focus not in params.variants:
         known = ", ".join(params.variants)
-        raise StudyError(f"{file}: focus = {shown(params.focus)} is none of the variants ({known}).")
+        raise StudyError(f"{file}: focus = {shown(params.focus)} is not one of the variants ({known}).")
     if params.source == "folder":
         list_items(params.folder)
     return params
@@ -235,7 +235,7 @@ def share_caches() -> None:
     """Files that the work cache and DVC's cache both hold take their place once from here on."""
     saved = share(WORK_CACHE, Path(call("dvc", "cache", "dir").strip()) / "files" / "md5")
     if saved:
-        print(f"disk: {saved / 1e9:.2f} GB that lay in two caches lie there once now")
+        print(f"freed {saved / 1e9:.2f} GB by linking duplicate cache files")
 
 
 def print_results() -> None:

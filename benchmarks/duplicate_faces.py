@@ -24,7 +24,7 @@ FACES = Path("data/faces")
 MANY = 20_000
 
 
-def stored_anew(path: Path, scale: float, quality: int, folder: Path) -> Path:
+def stored_again(path: Path, scale: float, quality: int, folder: Path) -> Path:
     """The picture made smaller and saved as JPEG."""
     picture = cv2.imread(str(path))
     target = folder / f"{path.stem}_{scale}_{quality}.jpg"
@@ -72,7 +72,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         some = faces["path"].iloc[:: max(1, len(faces) // 200)]
         for scale, quality in ((1.0, 30), (0.5, 90), (0.5, 20)):
-            again = [hash_of(stored_anew(FACES / path, scale, quality, Path(folder))) for path in some]
+            again = [hash_of(stored_again(FACES / path, scale, quality, Path(folder))) for path in some]
             apart = (np.array(again) != hashes[some.index]).sum(axis=1)
             print(line(f"the same, {scale:g} of its size, JPEG {quality}", apart, limit))
 

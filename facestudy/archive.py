@@ -42,7 +42,7 @@ class StorageSettings(Section):
     archive_above: Annotated[int, Field(ge=0)]
 
     def archived(self, pictures: float, videos: int) -> bool:
-        """Whether a stage that expects so many pictures of so many videos archives them.
+        """Whether a stage archives this number of pictures of this number of videos.
 
         Where each video is one picture, archives would be as many files as before.
         """
@@ -50,7 +50,7 @@ class StorageSettings(Section):
 
 
 def pack(pictures: Iterable[Path], archive: Path) -> None:
-    """Move pictures into a new archive, the same bytes whoever packs them; without pictures there is none.
+    """Move pictures into a new archive, with the same bytes on every machine; without pictures there is none.
 
     Raises ValueError for a name that `read_bytes` would refuse, or two alike: a bug of the caller.
     """
@@ -116,7 +116,7 @@ def _opened(archive: Path, version: tuple[int, int, int]) -> zipfile.ZipFile:
     for name in file.namelist():
         if not NAME.fullmatch(name):
             file.close()
-            raise zipfile.BadZipFile(f"it holds {name[:80]!r}, which is no plain name")
+            raise zipfile.BadZipFile(f"it holds {name[:80]!r}, which is not a plain name")
     return file
 
 

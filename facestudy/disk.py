@@ -17,7 +17,7 @@ WEIGHTS_FILE_BYTES = 300e3
 
 
 def frame_bytes(pixels: float, picture_format: str) -> float:
-    """A stored frame of so many pixels."""
+    """Bytes of a stored frame, from its number of pixels."""
     return pixels * FRAME_BYTES[picture_format]
 
 

@@ -30,7 +30,7 @@ CANVAS_STEP = 64
 """Copies are padded to multiples of this: every new picture size costs MTCNN time and memory."""
 
 SMALLEST_SIDE = 24
-"""Pixels; below it the first network's 12 px window does not fit at the scales looked at."""
+"""Pixels; below it the first network's 12 px window does not fit at the scales searched."""
 
 WEIGHTS = {
     "pnet.lz4": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",

@@ -176,7 +176,7 @@ def _probed(request: Mapping[str, Any], limits: Limits) -> tuple[Path, video.Pro
             path.unlink()
         if not continued:
             raise Refused("corrupt", str(error)) from None
-        return _probed(request, limits)  # what lay there may have been part of another file: once more, from its start
+        return _probed(request, limits)  # what was there may have been part of another file: start again
 
 
 def _why(error: BaseException, youtube: bool, refused: list[str]) -> dict[str, str]:

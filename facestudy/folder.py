@@ -101,7 +101,7 @@ def list_items(settings: FolderSettings) -> list[Item]:
     except OSError:  # a name that is too long
         there = False
     if not there:
-        raise StudyError(f"folder.path: {root} is no folder; set it to the folder that holds real/ and fake/.")
+        raise StudyError(f"folder.path: {root} is not a folder; set it to the folder that holds real/ and fake/.")
     found = list(LAYOUTS[settings.layout](root))
     if settings.table is not None:
         found = _with_table(found, root / settings.table, settings.layout == "images")
@@ -170,7 +170,9 @@ def _with_table(items: list[Item], path: Path, labels: bool) -> list[Item]:
         for column in allowed.keys() & said.keys():
             said[column] = said[column].lower()
             if said[column] not in allowed[column]:
-                raise StudyError(f"{where}: {column} = {shown(said[column])} is none of {', '.join(allowed[column])}.")
+                raise StudyError(
+                    f"{where}: {column} = {shown(said[column])} is not one of {', '.join(allowed[column])}."
+                )
         known[name] = dataclasses.replace(known[name], **said)
     return list(known.values())
 

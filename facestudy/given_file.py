@@ -1,4 +1,4 @@
-"""Lists and tables that people give, or that lie in their folders: looked at before they are read."""
+"""Lists and tables that users provide, checked before they are read."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ FF_ACTORS = re.compile(r"(\d+)(?:_(\d+))?__.*")
 
 
 def faceforensics(root: Path) -> Iterator[Item]:
-    """Files elsewhere in the tree (masks, images of the benchmark) are no videos of the study.
+    """Files elsewhere in the tree (masks, images of the benchmark) are not videos of the study.
 
     Raises StudyError for a file of the official split that is not as the benchmark writes it.
     """
@@ -129,7 +129,7 @@ def _ff_subsets(root: Path) -> dict[str, str]:
             raise StudyError(f"{path} should be a list of pairs of video numbers; fetch it again.")
         for pair in pairs:
             if not (isinstance(pair, list) and all(isinstance(number, str) for number in pair)):
-                raise StudyError(f'{path}: {shown(pair)} is no pair of video numbers as in ["071", "054"].')
+                raise StudyError(f'{path}: {shown(pair)} is not a pair of video numbers as in ["071", "054"].')
             for number in pair:
                 if subsets.setdefault(number, SUBSET_NAMES[name]) != SUBSET_NAMES[name]:
                     raise StudyError(f"{path}: the video {key_name(number)} is in another official subset too.")
@@ -185,7 +185,7 @@ def _dfdc_item(place: str, name: str, entry: Any) -> Item:
     for text in (name, who or name):
         if not _is_file_name(text):
             raise StudyError(
-                f"{place}: the entry {shown(name)} names {shown(text)}, which is no name of a file beside it; "
+                f"{place}: the entry {shown(name)} names {shown(text)}, which is not the name of a file beside it; "
                 "fetch the file again."
             )
     subset = SUBSET_NAMES.get(said.get("split", "").lower(), "")
@@ -207,7 +207,7 @@ def _json(path: Path, root: Path) -> Any:
         return json.loads(given_file.read(path, MAX_LIST_BYTES, root).decode("utf-8"))
     except (given_file.Unreadable, ValueError, RecursionError) as error:
         said = given_file.called(path)
-        raise StudyError(f"{said} is no readable JSON ({error}); fetch it again.") from None
+        raise StudyError(f"{said} is not readable JSON ({error}); fetch it again.") from None
 
 
 def images(root: Path) -> Iterator[Item]:
@@ -244,7 +244,7 @@ def choose(
     """The items that the filters let through, sorted by file.
 
     methods: of the fakes that are wanted; reals have none and stay. compressions: likewise, items
-    without one stay. per_class: at most so many of a class, drawn by a hash of their names, the
+    without one stay. per_class: at most N per class, drawn by a hash of their names, the
     methods in turn, so that the same files are drawn whatever else lies in the folder.
     """
     kept = [

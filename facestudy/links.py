@@ -20,7 +20,7 @@ from facestudy.tables import LABELS
 
 COLUMNS = ("label", "identity", "donor", "method", "start", "end")
 MAX_BYTES = 5_000_000
-"""Longer lists are refused: they are no lists of links."""
+"""Longer lists are refused: they are not lists of links."""
 MAX_URL = 2_000
 
 STUDY_LINE = re.compile(r"""["'\s]*(?P<url>[^\s,"']+)["'\s]*(?:,["'\s]*\[\s*(?P<label>FAKE|REAL)\s*\].*)?""", re.I)
@@ -154,7 +154,7 @@ def _seconds(cell: str, where: str, column: str) -> float | None:
     if not cell:
         return None
     if not re.fullmatch(r"(?:\d{1,4}:){0,2}\d{1,6}(?:\.\d{1,6})?", cell):
-        raise StudyError(f"{where}: {column} = {shown(cell)} is no time in seconds or h:m:s.")
+        raise StudyError(f"{where}: {column} = {shown(cell)} is not a time in seconds or h:m:s.")
     total = 0.0
     for part in cell.split(":"):
         total = 60 * total + float(part)

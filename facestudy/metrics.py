@@ -128,7 +128,7 @@ def _check_rows(path: Path, rows: pd.DataFrame) -> None:
     for label in tables.LABELS:
         if not (rows["label"] == label).any():
             raise StudyError(
-                f"{path}: no test row has the label {label}, so nothing can be told apart; "
+                f"{path}: no test row has the label {label}, so the classes cannot be compared; "
                 f"raise split.test or add videos that are {label}."
             )
     wrong = rows[~rows["p_fake"].between(0, 1)]

@@ -52,7 +52,7 @@ def map_items(
                 yield function(item)
                 bar.update()
             return
-        with _backend(settings), _told():
+        with _backend(settings), _deaths_reported():
             own = {"initializer": _end_with, "initargs": (os.getpid(),)} if settings.backend == "loky" else {}
             parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs", **own)
             for result in parallel(joblib.delayed(function)(item) for item in items):
@@ -74,8 +74,8 @@ def _end_with(parent: int) -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """A worker that dies is no error of ours."""
+def _deaths_reported() -> Iterator[None]:
+    """Report the death of a worker as a StudyError."""
     try:
         yield
     except TerminatedWorkerError:

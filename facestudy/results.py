@@ -226,7 +226,7 @@ def fake_methods(cell: Splits) -> list[str]:
 def method_estimates(
     cell: Splits, settings: EvaluateSettings, test_share: float
 ) -> dict[str, tuple[Splits, dict[str, Estimate]]]:
-    """For each manipulation method, how well its fakes are told from all real faces."""
+    """For each manipulation method, how well its fakes are distinguished from all real faces."""
     found: dict[str, tuple[Splits, dict[str, Estimate]]] = {}
     names = ("balanced_accuracy", "auc")  # plain accuracy would say more of the reals than of a small method
     for method in fake_methods(cell):

@@ -94,7 +94,7 @@ MAX_YAML_BRACKETS = 1_000
 def read_yaml(data: bytes, file: str) -> Any:
     """The plain values of a YAML file that people write.
 
-    Raises StudyError naming `file`, for one that is no YAML too, or one that is large, as it stands or
+    Raises StudyError naming `file`, also for one that is not YAML, or one that is large, as it stands or
     once its aliases (*) are put in: ten lines of aliases can stand for billions of values.
     """
     if len(data) > MAX_YAML_BYTES:
@@ -108,7 +108,7 @@ def read_yaml(data: bytes, file: str) -> Any:
         values = loader.construct_document(node) if node is not None and size <= MAX_YAML_VALUES else None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a day 32, a number of 5000 digits
         said = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:300]
-        raise StudyError(f"{file} is no valid YAML: {said}.") from None
+        raise StudyError(f"{file} is not valid YAML: {said}.") from None
     if size > MAX_YAML_VALUES:
         raise StudyError(f"{file} holds more than {MAX_YAML_VALUES} values, by its aliases (*); write them out.")
     return values

@@ -71,7 +71,7 @@ def groups(videos: pd.DataFrame, pairs: Iterable[tuple[str, str]] = ()) -> pd.Se
 
 
 def _components(ids: pd.Series, links: Sequence[tuple[object, object]]) -> pd.Series:
-    """For each id the first id of its connected component; links may name things that are no id."""
+    """For each id the first id of its connected component; links may name things that are not ids."""
     numbers: dict[object, int] = {video_id: number for number, video_id in enumerate(ids)}
     edges = [[numbers.setdefault(thing, len(numbers)) for thing in link] for link in links]
     rows, columns = np.array(edges).T if edges else (np.empty(0, int), np.empty(0, int))

@@ -201,7 +201,7 @@ def read(path: Path, table: Table) -> pd.DataFrame:
     except FileNotFoundError:
         raise StudyError(f"{path} is missing; `dvc repro` makes it.") from None
     except (ValueError, OSError) as error:
-        raise StudyError(f"{path} is no readable CSV table ({error}); `dvc repro -f` makes it again.") from None
+        raise StudyError(f"{path} is not a readable CSV table ({error}); `dvc repro -f` makes it again.") from None
     # With more cells in its rows than in its header, pandas takes the first for the rows' names.
     if list(raw.columns) != table.names() or not isinstance(raw.index, pd.RangeIndex):
         expected = ", ".join(table.names())
@@ -215,7 +215,7 @@ def read(path: Path, table: Table) -> pd.DataFrame:
         bad = (raw[column] != "") & numbers.isna()
         if bad.any():
             row = int(bad.to_numpy().argmax())
-            raise StudyError(f"{path}, row {row + 2}: {column} = {shown(raw[column][row])} is no number.")
+            raise StudyError(f"{path}, row {row + 2}: {column} = {shown(raw[column][row])} is not a number.")
         if kind == "int" and not ((numbers % 1 == 0) & (numbers.abs() < 2**53) | numbers.isna()).all():
             raise StudyError(f"{path}: {column} does not hold whole numbers; `dvc repro -f` makes it again.")
         data[column] = numbers.astype("Int64" if kind == "int" else "float64")

@@ -4,7 +4,7 @@ Decoding is PyAV's (FFmpeg inside the wheel): OpenCV's wheel returns no frames a
 AV1, which YouTube serves. A still picture is a video of one frame.
 
 Files are hostile until proven otherwise: only the containers and codecs named here are opened, so
-that a file cannot be a script that makes FFmpeg open others, and `Limits` bound what is looked at.
+that a file cannot be a script that makes FFmpeg open others, and `Limits` bound what is decoded.
 What FFmpeg may take of time and memory, and its crashes, are facestudy.decode's business.
 """
 

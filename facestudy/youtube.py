@@ -116,7 +116,7 @@ def wanted(settings: YoutubeSettings, cache: WorkCache) -> tuple[list[Link], int
     if not settings.lists:
         raise StudyError("youtube.lists is empty; name the lists of links, or take the preset `youtube`.")
     if settings.cookies is not None and not Path(settings.cookies).is_file():
-        raise StudyError(f"youtube.cookies: {settings.cookies} is no file.")
+        raise StudyError(f"youtube.cookies: {settings.cookies} is not a file.")
     found: list[Link] = []
     for item in settings.lists:
         path = _list_by_address(item, settings, cache) if item.url else Path(str(item.path))
@@ -250,7 +250,7 @@ EXPECTED_S = 300.0
 
 
 def expected_video_gb(count: int, settings: YoutubeSettings) -> float:
-    """Gigabytes of so many videos, before anything is known of them, from the assumptions above."""
+    """Gigabytes of the videos, before anything is known about them, from the assumptions above."""
     pixels = settings.max_height**2 * 16 / 9
     seconds = min(EXPECTED_S, settings.max_duration_s)
     return count * min(settings.max_filesize_mb * 1e6, pixels * STREAM_BYTES * seconds / 3600) / 1e9

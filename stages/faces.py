@@ -112,7 +112,7 @@ def summary(frame_count: int, found: list[dict[str, Any]], drops: list[Drop]) ->
 
 
 def rate(label: str, kept: int, drops: list[Drop]) -> str:
-    """The share of what was looked at in a class that gave a face, and why the others did not."""
+    """The share of a class's frames that gave a face, and why the others did not."""
     total = kept + sum(drop.dropped[label] for drop in drops)
     share = f"{kept / total:.1%}" if total else "none"
     listed = ", ".join(f"{drop.dropped[label]} {drop.reason}" for drop in drops if drop.dropped[label])

@@ -97,7 +97,7 @@ def main() -> str:
     params = read_params()
     source = section(params, "source", str)
     if source not in SOURCES:
-        raise StudyError(f"params.yaml: source = {source!r} is none of {', '.join(SOURCES)}.")
+        raise StudyError(f"params.yaml: source = {source!r} is not one of {', '.join(SOURCES)}.")
     with output_folder(OUT) as out:
         rows = SOURCES[source](params, out)
         index = tables.frame(rows, tables.VIDEOS)

@@ -89,7 +89,7 @@ def test_an_archive_with_a_name_that_is_not_plain_is_refused(tmp_path: Path, nam
         file.writestr("good.png", b"good")
         file.writestr(name, b"evil")
     for wanted in ("good.png", Path(name).name):
-        with pytest.raises(StudyError, match=r"v\.zip: .* is no plain name\)"):
+        with pytest.raises(StudyError, match=r"v\.zip: .* is not a plain name\)"):
             read_bytes(tmp_path / "v.zip" / wanted)
 
 

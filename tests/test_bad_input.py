@@ -60,7 +60,7 @@ def empty(root: Path) -> None:
 
 
 FOLDERS: list[tuple[str, Callable[[Path], Any], str]] = [
-    ("missing folder", lambda root: shutil.rmtree(root / "input"), "folder.path: input is no folder; set it to"),
+    ("missing folder", lambda root: shutil.rmtree(root / "input"), "folder.path: input is not a folder; set it to"),
     (
         "empty folder",
         empty,
@@ -126,7 +126,7 @@ def test_a_name_that_no_disk_takes_is_refused(project: Path, entry: dict[str, An
     (project / "input/fake/metadata.json").write_text(json.dumps(entry))
     write_params(project, deep_update(params(), {"source": "folder", "folder": {"path": "input", "layout": "dfdc"}}))
     for command in (stage(project, "videos"), call(project, sys.executable, str(ROOT / "study.py"), "check")):
-        assert "which is no name of a file beside it; fetch the file again." in refused(command)
+        assert "which is not the name of a file beside it; fetch the file again." in refused(command)
 
 
 def test_a_fault_of_the_disk_is_a_sentence_of_study_too(project: Path) -> None:
@@ -187,7 +187,7 @@ PARAMS: list[tuple[str, dict[str, Any], str]] = [
         {"variants": ["full", "nose_only"]},
         "variants names 'nose_only', which crop_variants does not hold",
     ),
-    ("undeclared focus", {"focus": "nose_only"}, "focus = 'nose_only' is none of the variants"),
+    ("undeclared focus", {"focus": "nose_only"}, "focus = 'nose_only' is not one of the variants"),
     (
         "a name that is no path",
         {"crop_variants": {"../x": {"regions": ["eyes"], "layout": "stack"}}},
@@ -216,7 +216,7 @@ PRESETS = [
     ("unknown section", "sauce: 1\n", "presets/bad.yaml: sauce is not a known setting"),
     ("unknown key", "frames: {per_vidoe: 4}\n", "presets/bad.yaml: frames.per_vidoe is not a known setting"),
     ("wrong type", "frames: {per_video: four}\n", "presets/bad.yaml: frames.per_video = 'four'"),
-    ("no YAML", "frames: [\n", "presets/bad.yaml is no valid YAML"),
+    ("no YAML", "frames: [\n", "presets/bad.yaml is not valid YAML"),
     ("no mapping", "- 1\n", "presets/bad.yaml should hold sections"),
 ]
 

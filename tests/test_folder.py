@@ -108,7 +108,7 @@ def test_rejections_name_their_reason(folder: Path) -> None:
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="is no folder; set it to"):
+    with pytest.raises(StudyError, match="is not a folder; set it to"):
         list_items(settings(tmp_path / "nowhere"))
     with pytest.raises(StudyError, match="real holds no video or picture"):
         list_items(settings(tmp_path))
@@ -168,7 +168,7 @@ def test_a_name_can_be_as_long_as_the_system_lets_it(folder: Path) -> None:
         write_clip(folder / "real/plain.mp4").rename(folder / f"real/{letters}.mp4")
     rows = [examine(item, settings(folder)) for item in list_items(settings(folder))]
     assert all(row["status"] == "ok" and len(str(row["video_id"])) < 64 for row in rows)
-    with pytest.raises(StudyError, match="is no folder"):
+    with pytest.raises(StudyError, match="is not a folder"):
         list_items(settings(folder / ("a" * 300)))
     for table in ("a" * 300, "zero\0byte"):
         with pytest.raises(StudyError, match="cannot be read"):

@@ -64,9 +64,9 @@ def test_faceforensics_official_split(tmp_path: Path, clip: Path) -> None:
     (root / "splits/train.json").write_text('[["\\u001b[2J", "100"]]')
     for text, message in (
         ("{}", "should be a list of pairs"),
-        ("[7]", "7 is no pair"),
-        ("[", "no readable JSON"),
-        (json.dumps([[7, "x" * 100_000]]), "is no pair"),
+        ("[7]", "7 is not a pair"),
+        ("[", "is not readable JSON"),
+        (json.dumps([[7, "x" * 100_000]]), "is not a pair"),
         ('[["\\u001b[2J"]]', r"the video '\\x1b\[2J' is in another"),
     ):
         (root / "splits/val.json").write_text(text)
@@ -148,16 +148,16 @@ def test_dfdc(tmp_path: Path, clip: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "is no readable JSON"),
+        ("{", "is not readable JSON"),
         ("[]", "should map file names"),
         ('{"a.mp4": {"label": "MAYBE"}}', "the entry 'a.mp4' has no label"),
         ('{"../../a.mp4": {"label": "REAL"}}', "the entry '../../a.mp4'"),
         ('{"a.mp4": 3}', "the entry 'a.mp4'"),
-        ("[" * 100_000, "is no readable JSON"),
-        (json.dumps({"a" * 300 + ".mp4": {"label": "REAL"}}), "is no name of a file"),
-        (json.dumps({"\u00e9" * 200: {"label": "REAL"}}), "is no name of a file"),
-        (json.dumps({"/etc/passwd": {"label": "REAL"}}), "'/etc/passwd', which is no name of a file"),
-        (json.dumps({"\ud800.mp4": {"label": "REAL"}}), r"'\ud800.mp4', which is no name of a file"),
+        ("[" * 100_000, "is not readable JSON"),
+        (json.dumps({"a" * 300 + ".mp4": {"label": "REAL"}}), "is not the name of a file"),
+        (json.dumps({"\u00e9" * 200: {"label": "REAL"}}), "is not the name of a file"),
+        (json.dumps({"/etc/passwd": {"label": "REAL"}}), "'/etc/passwd', which is not the name of a file"),
+        (json.dumps({"\ud800.mp4": {"label": "REAL"}}), r"'\ud800.mp4', which is not the name of a file"),
         (json.dumps({"a.mp4": {"label": "FAKE", "original": "/etc/passwd"}}), "'a.mp4' names '/etc/passwd', which is"),
         (json.dumps({"a.mp4": {"label": "FAKE", "original": "\ud800.mp4"}}), r"'a.mp4' names '\ud800.mp4', which is"),
         (json.dumps({"x" * 3_000_000: 3}), "has no label"),
@@ -321,8 +321,8 @@ def test_images_by_a_table(tmp_path: Path, clip: Path) -> None:
     )
     assert found["train/real/a.jpg"].label == "fake" and found["train/real/a.jpg"].subset == "train"
     for text, message in (
-        ("file,label\nloose/e.jpg,maybe\n", "row 2: label = 'maybe' is none of real, fake"),
-        ("file,subset\nloose/e.jpg,unused\n", "row 2: subset = 'unused' is none of train, validation, test"),
+        ("file,label\nloose/e.jpg,maybe\n", "row 2: label = 'maybe' is not one of real, fake"),
+        ("file,subset\nloose/e.jpg,unused\n", "row 2: subset = 'unused' is not one of train, validation, test"),
     ):
         (root / "who.csv").write_text(text)
         with pytest.raises(StudyError, match=message):

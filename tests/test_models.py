@@ -127,7 +127,7 @@ def test_other_weights_files_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"gone\.h5 does not exist"):
         build(settings(network="vgg19", input_size=32, batch_norm=False, weights=str(tmp_path / "gone.h5")))
     (tmp_path / "text.h5").write_text("no weights")
-    with pytest.raises(StudyError, match=r"text\.h5 is no readable HDF5"):
+    with pytest.raises(StudyError, match=r"text\.h5 is not a readable HDF5"):
         vgg19(32, width=1 / 16, weights=str(tmp_path / "text.h5"))
     small = meso4(64)
     write_notop(tmp_path / "meso.h5", small)
@@ -198,7 +198,7 @@ def hostile_weights(kind: str, path: Path) -> None:
         ("nan", "conv holds nan or infinity"),
         ("overflow", "conv holds nan or infinity"),
         ("missing", "it has no gone"),
-        ("attribute", "is no readable HDF5 weights file"),
+        ("attribute", "is not a readable HDF5 weights file"),
         ("large", "has 4 MB, more than this network can need"),
     ],
 )
@@ -301,7 +301,7 @@ def test_only_trained_weights_of_the_same_network_are_loaded(trained: Path, tmp_
     for data in (pickle.dumps([1.0]), b"", trained.read_bytes()[:5000]):
         path = tmp_path / "model.weights.h5"
         path.write_bytes(data)
-        assert "is no readable HDF5 weights file" in refusal_of(path)
+        assert "is not a readable HDF5 weights file" in refusal_of(path)
     with pytest.raises(StudyError, match=r"gone\.weights\.h5 does not exist"):
         load(settings(**TRAINED), tmp_path / "gone.weights.h5", "0" * 64)
     with pytest.raises(StudyError, match="does not exist"):

@@ -24,7 +24,7 @@ def textured(side: int = 240, blur: float = 1.5) -> Picture:
     return picture
 
 
-def test_blur_dark_and_compression_are_told() -> None:
+def test_blur_dark_and_compression_are_deaths_reported() -> None:
     picture = textured()
     found = measure(picture, BOX, POINTS)
     assert found["size"] == 90

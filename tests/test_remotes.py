@@ -290,7 +290,7 @@ def test_a_forged_list_is_refused_before_dvc_sees_it_and_a_missing_one_is_not_ne
     place.write_bytes(forged)
     said = other.remote("check", fails=True)
     place.unlink()
-    assert "'../../../evil.txt' is no file below it" in said and "Traceback" not in said
+    assert "'../../../evil.txt' is not a file below it" in said and "Traceback" not in said
     assert not list(team.folder.parent.rglob("evil.txt"))
 
 
@@ -353,7 +353,7 @@ def test_an_experiment_and_its_data_go_from_one_to_another(team: Team) -> None:
     ],
 )
 def test_a_list_of_what_is_not_in_its_folder_is_none(entries: object) -> None:
-    with pytest.raises(ValueError, match=r"it is no list|no file below it|there twice"):
+    with pytest.raises(ValueError, match=r"it is not a list|not a file below it|there twice"):
         remote.listed(json.dumps(entries).encode())
 
 
@@ -431,7 +431,7 @@ def test_a_model_fetched_into_another_project_scores_a_picture(team: Team, tmp_p
         ("webdavs://host/study#hidden", "?query or #fragment in it"),
         ("ssh://[hidden", "URL: the address cannot be read"),
         ("ssh://host:hidden/study", "URL: the address cannot be read"),
-        ("https://host/study", "https:// is no remote this project sets up"),
+        ("https://host/study", "https:// is not a remote that this project sets up"),
         ("s3://", "names no place"),
         ("", "names no place"),
     ],
@@ -446,15 +446,15 @@ def test_an_address_that_is_none_or_holds_a_secret_is_refused(url: str, says: st
     ("setting", "says"),
     [
         ("region", "is not of the form KEY=VALUE"),
-        ("pasword=hidden", "pasword is no setting of such a remote"),
-        ("verify=false", "verify is no setting"),
-        ("version_aware=true", "version_aware is no setting"),
+        ("pasword=hidden", "pasword is not a setting of such a remote"),
+        ("verify=false", "verify is not a setting"),
+        ("version_aware=true", "version_aware is not a setting"),
         ("endpointurl=https://me:hidden@host", "the address of endpointurl has a password, user"),
         ("endpointurl=https://hidden@host", "the address of endpointurl has a password, user"),
         ("endpointurl=https://host/?token=hidden", "?query or #fragment in it"),
         ("endpointurl=https://host/#hidden", "?query or #fragment in it"),
         ("endpointurl=http://[hidden", "SET: endpointurl: the address cannot be read"),
-        ("endpointurl=hidden:9000", "endpointurl is no address"),
+        ("endpointurl=hidden:9000", "endpointurl is not an address"),
         ("credentialpath=~nosuchuser/hidden", "SET: credentialpath: ~nosuchuser is nobody's home"),
     ],
 )
@@ -501,7 +501,7 @@ def test_nothing_that_make_is_given_is_run(tmp_path: Path) -> None:
     assert "there is no default remote" in said("pull", f"WHAT={hostile}")
     assert "presets" in said("study", f"PRESET={hostile}", given)
     assert "names no place" in said("remote")
-    assert "is no name of a remote" in said("remote", "URL=s3://bucket/study", f"NAME={hostile}")
+    assert "is not a name of a remote" in said("remote", "URL=s3://bucket/study", f"NAME={hostile}")
     assert "SET: a quote is opened and not closed" in said("remote", "URL=s3://bucket/study", "SET=region='eu")
     assert "mine is the default remote" in said("remote", "URL=s3://bucket/study", "NAME=mine", given)
     found = Config(str(tmp_path / ".dvc"))["remote"]["mine"]

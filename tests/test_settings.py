@@ -61,7 +61,7 @@ def test_a_missing_key_is_named() -> None:
         ("source: sample\nsauce: 1\n", "sauce is not a known section"),
         ("source: sample\n", "the section folder is missing"),
         ("- a list\n", "should hold the sections"),
-        ("source: [unclosed\n", "is no valid YAML"),
+        ("source: [unclosed\n", "is not valid YAML"),
     ],
 )
 def test_params_as_a_whole(tmp_path: Path, text: str, message: str) -> None:
@@ -85,10 +85,10 @@ TIMES_TEN = "".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 10)}]\n" for n in
         ("a: &a [*a]", "nested too deeply"),
         ("- " * 3000, "nested too deeply"),
         ("[" * 3000, "has more than 1000 brackets"),
-        ("a: 2001-13-45", "is no valid YAML: month must be in 1..12"),
-        ("a: " + "9" * 5000, "is no valid YAML: Exceeds the limit"),
+        ("a: 2001-13-45", "is not valid YAML: month must be in 1..12"),
+        ("a: " + "9" * 5000, "is not valid YAML: Exceeds the limit"),
         ("a: 1\n" * 20_000, "has 100 kB; settings have at most 50"),
-        ("a: !!python/object:os.system x", "is no valid YAML: could not determine a constructor"),
+        ("a: !!python/object:os.system x", "is not valid YAML: could not determine a constructor"),
     ],
 )
 def test_hostile_yaml_is_refused_at_once(text: str, sentence: str) -> None:

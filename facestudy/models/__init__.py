@@ -42,7 +42,7 @@ def build(settings: ModelSettings) -> keras.Model:
 def load(settings: ModelSettings, path: Path, sha256: str) -> keras.Model:
     """The network that settings describe, filled with what the stage `train` wrote: model.weights.h5.
 
-    sha256: of that file's bytes, from whoever trained it. The file's shapes and numbers are checked too,
+    sha256: of that file's bytes, from the person who trained it. The file's shapes and numbers are checked too,
     but a number that was altered is a number. Weights that the training began with are not needed.
 
     Raises StudyError naming the file when its name ends in something else than .weights.h5, and when its

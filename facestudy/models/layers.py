@@ -94,7 +94,7 @@ def load_by_layer_order(model: keras.Model, path: Path) -> None:
     That is the layout of the published MesoNet weights and of the ImageNet weights of
     keras.applications (the files called `notop`).
 
-    Raises StudyError naming the file when it is missing, is no such file, or belongs to another
+    Raises StudyError naming the file when it is missing, is not such a file, or belongs to another
     architecture (then with the first layer that differs).
     """
     _check_file(path)
@@ -104,7 +104,7 @@ def load_by_layer_order(model: keras.Model, path: Path) -> None:
 def load_by_name(model: keras.Model, path: Path) -> None:
     """Fill a model from a file that its save_weights wrote, without Keras: arrays of floats, nothing else.
 
-    Raises StudyError naming the file when it is missing, is no such file, or belongs to another
+    Raises StudyError naming the file when it is missing, is not such a file, or belongs to another
     architecture (then with a layer that differs).
     """
     _check_file(path, OWN_ENDING)
@@ -127,7 +127,7 @@ def _fill(model: keras.Model, path: Path, stored: Callable[[h5py.File, Path], St
         with h5py.File(path, "r") as file:
             arrays = _fitting(stored(file, path), layers, model.name, path, remedy)
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:  # h5py, on damaged files
-        raise StudyError(f"weights file {path} is no readable HDF5 weights file ({error}).") from None
+        raise StudyError(f"weights file {path} is not a readable HDF5 weights file ({error}).") from None
     for layer, values in zip(layers, arrays, strict=True):
         layer.set_weights(values)
 
