@@ -48,15 +48,21 @@ METRICS = ("accuracy", "auc")
 class Case(Section):
     """One kind of run: an artefact, what is drawn again, the trainings, and what differs from params.yaml.
 
-    seeds: of the sample, one run each; with `vary: split` they are seeds of the split of one sample.
+    The runs take seeds of the sample from `first_seed` on; with `vary: split`, seeds of the split of one sample.
     """
 
     artefact: str
     vary: Literal["sample", "split"] = "sample"
-    seeds: Annotated[list[int], Field(min_length=1)]
+    first_seed: Annotated[int, Field(ge=0)]
+    runs: Annotated[int, Field(ge=1)]
     trainings: Annotated[list[int], Field(min_length=1)]
     variants: Annotated[list[str], Field(min_length=1)]
     override: dict[str, Any]
+
+    @property
+    def seeds(self) -> range:
+        """The seed of each run."""
+        return range(self.first_seed, self.first_seed + self.runs)
 
 
 class CalibrationSettings(Section):

@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import yaml
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 
 from calibrate import CalibrationSettings
 from facestudy.archive import StorageSettings
@@ -136,16 +137,14 @@ def apply_preset(name: str, settings: list[str]) -> Params:
         raise StudyError(f"{path} cannot be read ({error.strerror}).") from None
     if not isinstance(over, dict):
         raise StudyError(f"{path} should hold sections of params.yaml.")
-    writer = YAML()
-    writer.width = 200
-    writer.preserve_quotes = True
+    writer = _writer()
     merged = writer.load(PARAMS.read_text(encoding="utf-8"))
-    merge(merged, over, str(path))
+    merge(merged, _flow(over), str(path))
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise StudyError(f"{setting!r} is not of the form KEY=VALUE, as in folder.path=/my/videos.")
-        nested: Any = read_yaml(value.encode(), f"SET {setting}")
+        nested: Any = _flow(read_yaml(value.encode(), f"SET {setting}"))
         for part in reversed(key.split(".")):
             nested = {part: nested}
         merge(merged, nested, f"SET {setting}")
@@ -153,6 +152,29 @@ def apply_preset(name: str, settings: list[str]) -> Params:
     with PARAMS.open("w", encoding="utf-8") as file:
         writer.dump(merged, file)
     return params
+
+
+def _writer() -> YAML:
+    """A reader and writer that keeps the form of params.yaml: comments, quotes, `null`, long lines."""
+    writer = YAML()
+    writer.width = 200
+    writer.preserve_quotes = True
+    writer.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return writer
+
+
+def _flow(value: Any) -> Any:
+    """The same value with its lists of plain values marked to be written as in params.yaml, `[a, b]`."""
+    if isinstance(value, Mapping):
+        return {key: _flow(item) for key, item in value.items()}
+    if isinstance(value, list):
+        marked = CommentedSeq(map(_flow, value))
+        if not any(isinstance(item, Mapping) for item in value):
+            marked.fa.set_flow_style()
+        return marked
+    return value
 
 
 def _plain(value: Any) -> Any:

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from calibrate import ROOT, run_stages
-from facestudy.training import roc_auc
+from facestudy.metrics import point_metrics
 from stages.stage import read_params
 
 FACTORS = (1, 2)
@@ -34,7 +34,8 @@ def aucs(folder: Path, variant: str, model: str, trainings: list[int]) -> np.nda
     found = []
     for training in trainings:
         scored = pd.read_csv(folder / f"predictions/{variant}/{model}/{training}.csv")
-        found.append(roc_auc((scored["label"] == "fake").to_numpy(np.float32), scored["p_fake"].to_numpy()))
+        fake, p_fake = (scored["label"] == "fake").to_numpy(), scored["p_fake"].to_numpy()
+        found.append(point_metrics(fake, p_fake)["auc"])
     return np.array(found)
 
 

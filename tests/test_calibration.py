@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import calibrate
-from calibrate import Case, case_params, run_study
+from calibrate import CalibrationSettings, Case, case_params, run_study
 from tests.committed import committed
 from tests.pipeline_files import ROOT
 from tests.project import deep_update, params
@@ -24,9 +24,12 @@ def table() -> pd.DataFrame:
 
 
 def test_every_run_of_the_settings_is_listed(table: pd.DataFrame) -> None:
-    cases = yaml.safe_load(committed("params.yaml"))["calibrate"]["cases"]
+    settings = CalibrationSettings(**yaml.safe_load(committed("params.yaml"))["calibrate"])
     wanted = {
-        (name, seed, variant) for name, case in cases.items() for seed in case["seeds"] for variant in case["variants"]
+        (name, seed, variant)
+        for name, case in settings.cases.items()
+        for seed in case.seeds
+        for variant in case.variants
     }
     assert set(table[["case", "seed", "variant"]].itertuples(index=False, name=None)) == wanted
 
@@ -92,7 +95,7 @@ def run_small(case: Case, values: dict[str, object], folder: Path) -> dict[str, 
 
 @pytest.mark.timeout(400)
 def test_a_small_run_finds_nothing_where_there_is_nothing(tmp_path: Path) -> None:
-    case = Case(artefact="none", seeds=[7], trainings=[1], variants=["full"], override={})
+    case = Case(artefact="none", first_seed=7, runs=1, trainings=[1], variants=["full"], override={})
     found = run_small(case, small(), tmp_path)
     assert found["auc_low"] <= 0.5 <= found["auc_high"]
     rows = pd.DataFrame([{"case": "none", **found}])
@@ -114,7 +117,8 @@ def test_a_small_run_finds_what_is_there(tmp_path: Path) -> None:
     """Little noise, fine compression and long training make up for the few faces."""
     case = Case(
         artefact="eyes_lower",
-        seeds=[7],
+        first_seed=7,
+        runs=1,
         trainings=[1],
         variants=["eyes_lower"],
         override={"models": {"mesonet": {"epochs": 60, "input_size": 128}}, "crops": {"size": [128, 128]}},

@@ -55,6 +55,19 @@ def test_applies_resolves_and_goes_back(project: Path, monkeypatch: pytest.Monke
     assert call(project, "git", "status", "--porcelain").stdout == ""
 
 
+def test_a_preset_changes_only_the_lines_that_it_sets(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("PATH", environment_for(project)["PATH"])
+    before = Path("params.yaml").read_text().splitlines()
+    study.apply_preset("videos", ["folder.path=videos", "seeds=[1, 2]"])
+    after = Path("params.yaml").read_text().splitlines()
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    values = [new.split("#")[0].strip() for _, new in changed]
+    assert values[:3] == ["source: folder", "path: videos", "per_video: 16"] and "seeds: [1, 2]" in values
+    assert all(old.split(":")[0] == new.split(":")[0] for old, new in changed) and len(changed) < 15
+    study.back()
+
+
 def test_the_disk_for_the_earlier_study_is_said_and_the_preset_keeps_it_small(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
