@@ -64,7 +64,7 @@ study: env      ## a preset as a DVC experiment: make study PRESET=paper SET="fo
 retry: env      ## look again for the videos that a passing fault kept away (source: youtube)
 	dvc repro --force --single-item videos
 
-back: env       ## after `make study`: main's parameters, data and results again
+back: env       ## undo what `make study` wrote: parameters, data and results
 	@python study.py back
 
 remote: env     ## where to share data: make remote URL=s3://bucket/study SET="endpointurl=https://…" NAME=team

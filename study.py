@@ -3,7 +3,7 @@
 python study.py check                     are all settings known and sound?
 python study.py results                   print the results table; share what lies in two caches
 python study.py run NAME [KEY=VALUE ...]  presets/NAME.yaml over params.yaml, run as DVC experiment NAME
-python study.py back                      main's parameters, data and results again
+python study.py back                      undo what `run` wrote: parameters, outputs, results
 
 Without a NAME `run` takes the environment's PRESET and SET, as make gives them.
 """
@@ -13,10 +13,13 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from fnmatch import fnmatchcase
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +51,9 @@ from facestudy.youtube import YoutubeSettings, expected_video_gb, wanted
 from stages.stage import PARAMS, WORK_CACHE, read_params
 
 LOCK = Path("dvc.lock")
+WRITTEN = WORK_CACHE / "params.yaml"
+"""What `make study` last made of params.yaml."""
+ALL_FILES = ("--no-renames", "--untracked-files=all")
 SOURCE_HEIGHT = 720
 """Pixels; assumed of the videos in a folder, before they are examined."""
 
@@ -151,6 +157,8 @@ def apply_preset(name: str, settings: list[str]) -> Params:
     params = check_params(_plain(merged), str(path))
     with PARAMS.open("w", encoding="utf-8") as file:
         writer.dump(merged, file)
+    WRITTEN.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(PARAMS, WRITTEN)
     return params
 
 
@@ -199,8 +207,8 @@ def run_preset(name: str, settings: list[str]) -> None:
     changed = call("git", "status", "--porcelain", "--untracked-files=no").strip()
     if changed:
         raise StudyError(
-            f"the work tree has changes ({changed.splitlines()[0].strip()}, …): commit them, or `make back`, "
-            "before a preset takes the place of params.yaml."
+            f"the work tree has changes ({changed.splitlines()[0].strip()}, …): commit or stash them, or undo an "
+            "earlier study with `make back`, before a preset takes the place of params.yaml."
         )
     params = apply_preset(name, settings)
     print(expected(params), flush=True)
@@ -246,11 +254,49 @@ def timed(params: Params) -> dict[str, Timing]:
 
 
 def back() -> None:
-    """The parameters, data and results of the current commit again."""
-    call("git", "restore", "--staged", "--worktree", ".")
-    call("git", "clean", "-fdq", "predictions", "metrics", "reports")
-    call("dvc", "checkout", "--force", "--allow-missing")
+    """Undo what `make study` wrote since the last commit: parameters, outputs, results. Other changes stay.
+
+    Raises StudyError when params.yaml was edited after `make study` wrote it.
+    """
+    changed = {
+        line[3:]: line[:2] for line in call("git", "status", "--porcelain", "-z", *ALL_FILES).split("\0") if line
+    }
+    if PARAMS.name in changed and not (WRITTEN.is_file() and WRITTEN.read_bytes() == PARAMS.read_bytes()):
+        raise StudyError(
+            f"{PARAMS} holds edits that `make study` did not make; commit them or undo them "
+            f"(`git restore {PARAMS}`), then run `make back` again."
+        )
+    patterns = [PARAMS.name, LOCK.name, *git_outputs()]
+    ours = [path for path in changed if any(fnmatchcase(path, p) or fnmatchcase(path, f"{p}/*") for p in patterns)]
+    tracked = [path for path in ours if changed[path] != "??"]
+    if tracked:
+        call("git", "restore", "--source=HEAD", "--staged", "--worktree", "--", *tracked)
+    for path in set(ours) - set(tracked):
+        Path(path).unlink()
+    try:
+        call("dvc", "checkout", "--allow-missing")
+    except StudyError as error:
+        raise StudyError(
+            f"{error} These outputs are not in DVC's cache; `dvc checkout --force` replaces them with those of the "
+            "last commit."
+        ) from None
     print("back at", call("git", "log", "-1", "--format=%h %s").strip())
+    others = sorted(changed.keys() - set(ours))
+    if others:
+        print("not changed by make study, and left as they are:", ", ".join(others))
+
+
+def git_outputs() -> list[str]:
+    """What the stages write and git tracks: paths in the committed dvc.yaml, with `*` for the values of a matrix."""
+    stages = yaml.safe_load(call("git", "show", "HEAD:dvc.yaml"))["stages"].values()
+    outputs = [out for stage in stages for out in [*stage.get("outs", []), *stage.get("metrics", [])]]
+    return [
+        re.sub(r"\$\{[^}]*\}", "*", path)
+        for out in outputs
+        if isinstance(out, dict)
+        for path, options in out.items()
+        if options.get("cache") is False
+    ]
 
 
 def share_caches() -> None:

@@ -55,6 +55,42 @@ def test_applies_resolves_and_goes_back(project: Path, monkeypatch: pytest.Monke
     assert call(project, "git", "status", "--porcelain").stdout == ""
 
 
+def test_going_back_undoes_the_study_and_nothing_else(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("PATH", environment_for(project)["PATH"])
+    study.apply_preset("controls", [])
+    mine = {name: Path(name).read_text() + "# mine\n" for name in ("stages/split.py", "dvc.yaml")}
+    mine |= {"metrics/notes.txt": "mine\n", "a name, with é.txt": "mine\n"}
+    results = dict.fromkeys(("metrics/results.md", "predictions/nose/mesonet/1.csv"), "a result\n")
+    for name, text in (mine | results).items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    call(project, "git", "add", "stages/split.py")
+    study.back()
+    assert {name: Path(name).read_text() for name in mine} == mine
+    assert not any(Path(name).exists() for name in results)
+    changed = call(project, "git", "diff", "HEAD", "--name-only").stdout.split()
+    assert changed == ["dvc.yaml", "stages/split.py"]
+    said = capsys.readouterr().out
+    assert said.endswith("left as they are: a name, with é.txt, dvc.yaml, metrics/notes.txt, stages/split.py\n")
+    call(project, "git", "reset", "-q", "--hard")
+    call(project, "git", "clean", "-fdq")
+
+
+def test_going_back_refuses_to_lose_edits_of_the_parameters(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("PATH", environment_for(project)["PATH"])
+    study.apply_preset("controls", [])
+    with Path("params.yaml").open("a") as file:
+        file.write("# mine\n")
+    with pytest.raises(StudyError, match=r"params\.yaml holds edits"):
+        study.back()
+    assert Path("params.yaml").read_text().endswith("# mine\n")
+    call(project, "git", "checkout", "-q", ".")
+
+
 def test_a_preset_changes_only_the_lines_that_it_sets(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     monkeypatch.setenv("PATH", environment_for(project)["PATH"])
@@ -143,7 +179,7 @@ def test_a_changed_tree_is_not_overwritten(project: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(project)
     with Path("params.yaml").open("a") as file:
         file.write("# mine\n")
-    with pytest.raises(StudyError, match=r"the work tree has changes .*params\.yaml.*commit them"):
+    with pytest.raises(StudyError, match=r"the work tree has changes .*params\.yaml.*commit"):
         study.run_preset(NAMES[0], [])
     assert Path("params.yaml").read_text().endswith("# mine\n")
     call(project, "git", "checkout", "-q", ".")
