@@ -212,16 +212,27 @@ def run_preset(name: str, settings: list[str]) -> None:
         )
     params = apply_preset(name, settings)
     print(expected(params), flush=True)
-    if name in call("dvc", "exp", "list", "--name-only").split():
-        call("dvc", "exp", "remove", name)
-    failed = subprocess.run(["dvc", "exp", "run", "--name", name]).returncode
-    if failed:
-        raise StudyError("the study stopped; fix the problem above and run it again, or `make back` to return to main.")
+    run_experiment(name)
     print_results()
     share_caches()
     branch = call("git", "rev-parse", "--abbrev-ref", "HEAD").strip()
     print(f"\nThis is the experiment {name}: `dvc metrics diff {branch} {name}` compares it with {branch},")
     print(f"`make back` returns to {branch}.")
+
+
+def run_experiment(name: str) -> None:
+    """Run the experiment; an earlier one of the same name is replaced once the new one has succeeded."""
+    existing = call("dvc", "exp", "list", "--name-only").split()
+    running = f"{name}-running" if name in existing else name
+    if running in existing:  # left by an interrupted run
+        call("dvc", "exp", "remove", running)
+    failed = subprocess.run(["dvc", "exp", "run", "--name", running]).returncode
+    if failed:
+        raise StudyError("the study stopped; fix the problem above and run it again, or undo it with `make back`.")
+    if running != name:
+        call("dvc", "exp", "remove", name)
+        call("dvc", "exp", "rename", running, name)
+        print(f"The earlier experiment {name} is replaced.")
 
 
 def expected(params: Params) -> str:
