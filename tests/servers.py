@@ -1,29 +1,23 @@
 """Real servers on loopback for tests/test_remotes.py, and the wire to them, which can be cut.
 
-`opened(kind, folder)` starts one of `directory`, `ssh`, `s3`, `webdav` and stops it when its block ends. What
-requirements.txt pins has to be there. sshd is the system's: where it is missing, tests that need it are skipped, and
-fail where FACESTUDY_REQUIRE_SERVERS is set (as in .ci/run).
+`opened(kind, folder)` starts one of `directory`, `ssh`, `s3`, `webdav` and stops it when its block ends. All run in
+threads of this process, from packages that requirements.txt pins.
 """
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import logging
-import os
 import re
-import shutil
 import socket
 import struct
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 KINDS = ("directory", "ssh", "s3", "webdav")
 PASSWORD = "not-for-git"  # of the S3 and WebDAV servers; must appear in no file that git tracks
@@ -149,13 +143,6 @@ class Remote:
             path.write_bytes(data)
 
 
-def missing(reason: str) -> None:
-    """Skip for want of a server, or fail where servers are asked for."""
-    if os.environ.get("FACESTUDY_REQUIRE_SERVERS"):
-        pytest.fail(f"FACESTUDY_REQUIRE_SERVERS is set, and {reason}")
-    pytest.skip(reason)
-
-
 @contextmanager
 def opened(kind: str, folder: Path) -> Iterator[Remote]:
     """The running server of a kind; it and its wire are gone when the block ends."""
@@ -176,37 +163,37 @@ def _directory(folder: Path) -> Iterator[Remote]:
 
 @contextmanager
 def _ssh(folder: Path) -> Iterator[Remote]:
-    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-    if sshd is None:
-        missing("there is no sshd (Debian: apt-get install openssh-server)")
-        return
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where root's sshd locks itself in; made at boot elsewhere
+    import asyncssh
+
     store, home = folder / "store", folder / "home"
     for path in (store, home / ".ssh"):
         path.mkdir(parents=True, mode=0o700)
-    for key in ("host", "client"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
-    port = free_port()
-    (folder / "sshd_config").write_text(
-        f"ListenAddress 127.0.0.1:{port}\nHostKey {folder / 'host'}\nAuthorizedKeysFile {folder / 'client.pub'}\n"
-        "StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n"
-        "MaxStartups 100\nSubsystem sftp internal-sftp\n"
-    )
-    log = (folder / "sshd.log").open("wb")
-    server = subprocess.Popen([sshd, "-D", "-e", "-f", str(folder / "sshd_config")], stdout=log, stderr=log)
+    host, client = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+    client.write_private_key(folder / "client")
+    (folder / "client").chmod(0o600)
+    known = asyncssh.import_authorized_keys(client.export_public_key().decode())
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    async def listen() -> asyncssh.SSHAcceptor:
+        return await asyncssh.listen(
+            "127.0.0.1", 0, server_host_keys=[host], authorized_client_keys=known, sftp_factory=True
+        )
+
+    server = asyncio.run_coroutine_threadsafe(listen(), loop).result()
     try:
-        wait_for(port, server, folder / "sshd.log")
-        wire = Wire(port)
-        public = (folder / "host.pub").read_text().split()
-        (home / ".ssh/known_hosts").write_text(f"[127.0.0.1]:{wire.port} {public[0]} {public[1]}\n")
+        wire = Wire(server.get_port())
+        public = host.export_public_key().decode().strip()
+        (home / ".ssh/known_hosts").write_text(f"[127.0.0.1]:{wire.port} {public}\n")
         settings = [f"keyfile={folder / 'client'}", f"port={wire.port}"]
         url = f"ssh://{getpass.getuser()}@127.0.0.1{store}"
         yield Remote("ssh", url, store, settings, {"HOME": str(home)}, wire)
     finally:
-        server.terminate()
-        server.wait()
-        log.close()
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @contextmanager
@@ -260,20 +247,3 @@ def _webdav(folder: Path) -> Iterator[Remote]:
     finally:
         server.stop()
         thread.join()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Until a server accepts connections; fails with its log when it ends instead."""
-    for _ in range(200):
-        assert server.poll() is None, log.read_text()
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    pytest.fail(f"the server on port {port} does not answer: {log.read_text()}")

@@ -554,15 +554,3 @@ def test_without_a_remote_it_says_how_to_get_one(study: Clone) -> None:
         said = study.remote(command, fails=True)
         assert "there is no default remote; `make remote URL=…` sets one up." in said and "Traceback" not in said
     assert "Traceback" not in study.remote("set", "ftp://host/study", fails=True)
-
-
-def test_without_sshd_tests_are_skipped_but_fail_where_servers_are_asked_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
-    monkeypatch.delenv("FACESTUDY_REQUIRE_SERVERS", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="there is no sshd"), servers.opened("ssh", tmp_path):
-        pass
-    monkeypatch.setenv("FACESTUDY_REQUIRE_SERVERS", "1")
-    with pytest.raises(pytest.fail.Exception, match="there is no sshd"), servers.opened("ssh", tmp_path):
-        pass

@@ -352,7 +352,7 @@ def remotes(bench: Bench) -> Iterator[tuple[str, Problems]]:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "tests/test_remotes.py", "-k", "that_was_cut or damage_and_death",
          f"--junitxml={report}"],
-        cwd=ROOT, env=os.environ | {"FACESTUDY_REQUIRE_SERVERS": "1"}, capture_output=True, text=True,
+        cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     tests = list(ElementTree.parse(report).iter("testcase"))
     assert len(tests) >= 8, done.stdout[-2000:]
