@@ -36,7 +36,7 @@ from facestudy import environment
 from facestudy.errors import StudyError
 from facestudy.parallel import ComputeSettings, map_items
 from facestudy.settings import Section, check, merge
-from facestudy.work_cache import WorkCache, file_sha256, key_of
+from facestudy.work_cache import WorkCache, code_below, file_sha256, key_of
 from stages.stage import WORK_CACHE, output_file, read_params
 
 ROOT = Path(__file__).resolve().parent
@@ -160,15 +160,15 @@ def run_study(values: dict[str, Any], folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def code() -> list[str]:
+def code() -> list[object]:
     """What decides the result of a run, apart from its settings."""
-    files = [ROOT / "dvc.yaml", ROOT / "requirements.txt", *ROOT.glob("stages/*.py"), *ROOT.glob("facestudy/**/*.py")]
-    variables = environment.decisive().items()
-    return [*(f"{name}={value}" for name, value in variables), *(file_sha256(path) for path in sorted(files))]
+    stages = sorted(path.stem for path in ROOT.glob("stages/*.py") if path.stem != "__init__")
+    files = [file_sha256(ROOT / name) for name in ("dvc.yaml", "requirements.txt")]
+    return [environment.decisive(), code_below(*(f"stages.{stage}" for stage in stages)), files]
 
 
 def one_run(
-    item: tuple[str, int], params: dict[str, Any], settings: CalibrationSettings, cache: Path, hashes: list[str]
+    item: tuple[str, int], params: dict[str, Any], settings: CalibrationSettings, cache: Path, code: list[object]
 ) -> pd.DataFrame:
     """One row per variant of one run: a case's name and one of its seeds."""
     name, seed = item
@@ -183,7 +183,7 @@ def one_run(
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    rows = pd.read_csv(WorkCache(cache).entry(key_of(values, hashes), build) / "rows.csv")
+    rows = pd.read_csv(WorkCache(cache).entry(key_of(values, code), build) / "rows.csv")
     for position, (column, value) in enumerate(
         {"case": name, "artefact": case.artefact, "seed": seed, "model": settings.model}.items()
     ):
@@ -259,7 +259,7 @@ def main() -> None:
     cache = (WORK_CACHE / "calibrate").resolve()
     cache.mkdir(parents=True, exist_ok=True)
     os.environ["PYTHONPATH"] = str(ROOT)  # for the processes that a stage starts in another folder
-    work = functools.partial(one_run, params=params, settings=settings, cache=cache, hashes=code())
+    work = functools.partial(one_run, params=params, settings=settings, cache=cache, code=code())
     table = pd.concat(map_items(work, items, ComputeSettings(workers=0), "calibrate"), ignore_index=True)
     with output_file(OUT) as path:
         table.round(6).to_csv(path, index=False, lineterminator="\n")

@@ -274,7 +274,7 @@ def back() -> None:
     }
     if PARAMS.name in changed and not (WRITTEN.is_file() and WRITTEN.read_bytes() == PARAMS.read_bytes()):
         raise StudyError(
-            f"{PARAMS} holds edits that `make study` did not make; commit them or undo them "
+            f"{PARAMS} is not what `make study` last wrote; commit your changes or undo them "
             f"(`git restore {PARAMS}`), then run `make back` again."
         )
     patterns = [PARAMS.name, LOCK.name, *git_outputs()]

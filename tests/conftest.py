@@ -21,7 +21,10 @@ if threading.current_thread() is threading.main_thread():
 
 @pytest.fixture(scope="session")
 def outside_data() -> Path:
-    """The folder of material that is not part of the project: published weights, reference data, real clips."""
+    """The folder of material that is not part of the project: published weights, reference data, real clips.
+
+    Other people's data cannot be committed here, so who has none skips these tests; `.ci/run` demands the data.
+    """
     if "FACESTUDY_TEST_DATA" not in os.environ:
         pytest.skip("FACESTUDY_TEST_DATA is not set; the README says what the folder holds (section Known answers)")
     folder = Path(os.environ["FACESTUDY_TEST_DATA"])

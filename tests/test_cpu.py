@@ -160,6 +160,15 @@ def test_tensorflow_imported_too_early_is_refused(monkeypatch: pytest.MonkeyPatc
         environment.prepare()
 
 
+def test_tensorflow_started_with_several_threads_is_refused() -> None:
+    code = (
+        "from facestudy import environment; environment.prepare(); import tensorflow; tensorflow.zeros(1); "
+        "import facestudy.backend"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode and "import facestudy.backend before TensorFlow computes anything" in done.stderr
+
+
 def test_importing_the_environment_is_cheap() -> None:
     code = "import sys; from facestudy import environment; environment.prepare(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -37,11 +37,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_applies_resolves_and_goes_back(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.fixture
+def inside(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project as the working directory, with its commands on PATH."""
     monkeypatch.chdir(project)
     monkeypatch.setenv("PATH", environment_for(project)["PATH"])
-    lists = [{"path": "videos/list.csv", "sha256": file_sha256(project / "videos/list.csv")}]
+    return project
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_applies_resolves_and_goes_back(inside: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    lists = [{"path": "videos/list.csv", "sha256": file_sha256(inside / "videos/list.csv")}]
     monkeypatch.setattr(study, "timed", lambda params: dict.fromkeys(params.models, TIMING))  # takes a minute
     settings = study.apply_preset(name, ["folder.path=videos", f"youtube.lists={json.dumps(lists)}"])
     assert "# Every knob of the study" in Path("params.yaml").read_text()  # comments are kept
@@ -52,14 +58,10 @@ def test_applies_resolves_and_goes_back(project: Path, monkeypatch: pytest.Monke
     text = study.expected(settings)
     assert "training in all" in text and re.search(r"disk: .*: \d+\.\d GB, 2 copies", text)
     study.back()
-    assert call(project, "git", "status", "--porcelain").stdout == ""
+    assert call(inside, "git", "status", "--porcelain").stdout == ""
 
 
-def test_going_back_undoes_the_study_and_nothing_else(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(project)
-    monkeypatch.setenv("PATH", environment_for(project)["PATH"])
+def test_going_back_undoes_the_study_and_nothing_else(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study.apply_preset("controls", [])
     mine = {name: Path(name).read_text() + "# mine\n" for name in ("stages/split.py", "dvc.yaml")}
     mine |= {"metrics/notes.txt": "mine\n", "a name, with é.txt": "mine\n"}
@@ -67,33 +69,29 @@ def test_going_back_undoes_the_study_and_nothing_else(
     for name, text in (mine | results).items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text)
-    call(project, "git", "add", "stages/split.py")
+    call(inside, "git", "add", "stages/split.py")
     study.back()
     assert {name: Path(name).read_text() for name in mine} == mine
     assert not any(Path(name).exists() for name in results)
-    changed = call(project, "git", "diff", "HEAD", "--name-only").stdout.split()
+    changed = call(inside, "git", "diff", "HEAD", "--name-only").stdout.split()
     assert changed == ["dvc.yaml", "stages/split.py"]
     said = capsys.readouterr().out
     assert said.endswith("left as they are: a name, with é.txt, dvc.yaml, metrics/notes.txt, stages/split.py\n")
-    call(project, "git", "reset", "-q", "--hard")
-    call(project, "git", "clean", "-fdq")
+    call(inside, "git", "reset", "-q", "--hard")
+    call(inside, "git", "clean", "-fdq")
 
 
-def test_going_back_refuses_to_lose_edits_of_the_parameters(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(project)
-    monkeypatch.setenv("PATH", environment_for(project)["PATH"])
+def test_going_back_refuses_to_lose_edits_of_the_parameters(inside: Path) -> None:
     study.apply_preset("controls", [])
     with Path("params.yaml").open("a") as file:
         file.write("# mine\n")
-    with pytest.raises(StudyError, match=r"params\.yaml holds edits"):
+    with pytest.raises(StudyError, match=r"params\.yaml is not what `make study` last wrote"):
         study.back()
     assert Path("params.yaml").read_text().endswith("# mine\n")
-    call(project, "git", "checkout", "-q", ".")
+    call(inside, "git", "checkout", "-q", ".")
 
 
-def test_a_preset_changes_only_the_lines_that_it_sets(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(project)
-    monkeypatch.setenv("PATH", environment_for(project)["PATH"])
+def test_a_preset_changes_only_the_lines_that_it_sets(inside: Path) -> None:
     before = Path("params.yaml").read_text().splitlines()
     study.apply_preset("videos", ["folder.path=videos", "seeds=[1, 2]"])
     after = Path("params.yaml").read_text().splitlines()
@@ -172,14 +170,14 @@ def test_a_model_is_timed_whatever_its_weights_and_learning_rate(batch_size: int
     settings = study.check_params(params()).models["vgg19"]
     odd = settings.model_copy(update={"weights": "missing.h5", "learning_rate": 1e9, "batch_size": batch_size})
     timing = time_model(odd, (40, 60))
-    assert min(timing.train, timing.predict) > 0 and timing.start >= 0
+    assert timing.predict > 0 and 0 < timing.train < timing.start  # milliseconds; building and tracing takes seconds
 
 
 def test_a_changed_tree_is_not_overwritten(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     with Path("params.yaml").open("a") as file:
         file.write("# mine\n")
-    with pytest.raises(StudyError, match=r"the work tree has changes .*params\.yaml.*commit"):
+    with pytest.raises(StudyError, match=r"the work tree has changes .*params\.yaml.*commit or stash them"):
         study.run_preset(NAMES[0], [])
     assert Path("params.yaml").read_text().endswith("# mine\n")
     call(project, "git", "checkout", "-q", ".")

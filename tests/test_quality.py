@@ -24,7 +24,7 @@ def textured(side: int = 240, blur: float = 1.5) -> Picture:
     return picture
 
 
-def test_blur_dark_and_compression_are_deaths_reported() -> None:
+def test_blur_dark_and_compression_are_reported() -> None:
     picture = textured()
     found = measure(picture, BOX, POINTS)
     assert found["size"] == 90
@@ -108,7 +108,7 @@ def parted(data: list[dict[str, object]]) -> tuple[list[dict[str, object]], list
     return [row for row in data if not row["reason"]], [row for row in data if row["reason"]]
 
 
-def test_a_difference_beyond_chance_is_told_and_chance_is_not() -> None:
+def test_a_difference_beyond_chance_is_reported_and_chance_is_not() -> None:
     (found,) = drops(*parted(rows("real", 20, 0) + rows("fake", 14, 1)))
     assert (found.reason, found.dropped, found.looked_at) == (
         "size_below_40",

@@ -501,7 +501,7 @@ def test_nothing_that_make_is_given_is_run(tmp_path: Path) -> None:
     assert "there is no default remote" in said("pull", f"WHAT={hostile}")
     assert "presets" in said("study", f"PRESET={hostile}", given)
     assert "names no place" in said("remote")
-    assert "is not a name of a remote" in said("remote", "URL=s3://bucket/study", f"NAME={hostile}")
+    assert "is not a valid name of a remote" in said("remote", "URL=s3://bucket/study", f"NAME={hostile}")
     assert "SET: a quote is opened and not closed" in said("remote", "URL=s3://bucket/study", "SET=region='eu")
     assert "mine is the default remote" in said("remote", "URL=s3://bucket/study", "NAME=mine", given)
     found = Config(str(tmp_path / ".dvc"))["remote"]["mine"]

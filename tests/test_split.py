@@ -216,7 +216,7 @@ def test_an_official_split_balances_each_subset_on_its_own() -> None:
     assert counts.loc[["train", "validation"]].sum().tolist() == [50, 50]
 
 
-def test_people_on_both_sides_of_an_official_split_are_told_and_duplicates_are_not_let_through() -> None:
+def test_people_on_both_sides_of_an_official_split_are_reported_and_duplicates_are_not_let_through() -> None:
     faces, videos = twins(60)
     tested = {f"p{n}_real": "test" for n in range(20)} | {f"p{n + 1}_fake": "test" for n in range(20)}
     pairs = pd.DataFrame({"first": ["p3_real"], "second": ["p40_real"]})
