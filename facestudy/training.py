@@ -22,6 +22,7 @@ from tqdm import tqdm
 from facestudy import backend
 from facestudy.backend import keras
 from facestudy.errors import StudyError
+from facestudy.fused import Adam
 from facestudy.labelled import Faces, LabelArray, Pictures, open_pictures, subset_faces
 from facestudy.model_settings import ModelSettings
 from facestudy.models import build
@@ -116,11 +117,11 @@ def fresh_model(settings: ModelSettings, seed: int) -> keras.Model:
 
 
 @functools.lru_cache(maxsize=1)
-def _with_optimizer(model: keras.Model) -> keras.Model:
+def with_optimizer(model: keras.Model) -> keras.Model:
     """The same layers up to `logit`, ready to be trained."""
     logits = keras.Model(model.input, model.get_layer("logit").output)
     logits.compile(
-        keras.optimizers.Adam(),
+        Adam(),
         keras.losses.BinaryCrossentropy(from_logits=True),
         jit_compile=False,  # TensorFlow's XLA knows neither op determinism nor the resizing
     )
@@ -180,7 +181,7 @@ def fit(
     Raises StudyError when the loss is not finite in any epoch.
     """
     score = score or predict
-    logits = _with_optimizer(model)
+    logits = with_optimizer(model)
     for variable in logits.optimizer.variables:  # of an earlier training; each step sets the learning rate
         variable.assign(keras.ops.zeros_like(variable))
     per_epoch = math.ceil(len(training.rows) / settings.batch_size)

@@ -122,7 +122,7 @@ def libm_digest() -> str:
 
 def print_network() -> None:
     """The sha256 of a small network's weights and outputs before and after a training step on one thread."""
-    from facestudy import backend
+    from facestudy import backend, fused
     from facestudy.backend import keras
 
     backend.make_deterministic(5)
@@ -130,7 +130,7 @@ def print_network() -> None:
         [
             keras.Input((32, 32, 3)),
             keras.layers.Conv2D(16, 3, padding="same"),
-            keras.layers.BatchNormalization(),
+            fused.BatchNormalization(),
             keras.layers.ReLU(),
             keras.layers.MaxPooling2D(4),
             keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
@@ -139,7 +139,7 @@ def print_network() -> None:
             keras.layers.Dense(1, activation="sigmoid"),
         ]
     )
-    model.compile(optimizer=keras.optimizers.Adam(0.01), loss="binary_crossentropy")
+    model.compile(optimizer=fused.Adam(0.01), loss="binary_crossentropy")
     pictures = np.random.default_rng(5).random((8, 32, 32, 3), dtype=np.float32)
     labels = np.arange(8, dtype=np.float32) % 2
     before = model.predict_on_batch(pictures)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from facestudy.backend import keras
+from facestudy.fused import BatchNormalization
 from facestudy.models.layers import load_by_layer_order, p_fake_out, pictures_in
 
 layers = keras.layers
@@ -28,7 +29,7 @@ def mesoinception4(input_size: int, *, batch_norm_momentum: float = 0.99) -> ker
     pictures, x = pictures_in(input_size, "unit")
     for filters in ((1, 4, 4, 2), (2, 4, 4, 2)):
         x = layers.Concatenate()(_inception(x, *filters))
-        x = layers.BatchNormalization(momentum=batch_norm_momentum)(x)
+        x = BatchNormalization(momentum=batch_norm_momentum)(x)
         x = layers.MaxPooling2D(2, padding="same")(x)
     return keras.Model(pictures, _last_blocks(x, batch_norm_momentum), name="mesoinception4")
 
@@ -48,7 +49,7 @@ def load_published_mesonet(model: keras.Model, path: Path) -> None:
 
 def _convolution(x: Any, filters: int, kernel: int, pool: int, momentum: float) -> Any:
     x = layers.Conv2D(filters, kernel, padding="same", activation="relu")(x)
-    x = layers.BatchNormalization(momentum=momentum)(x)
+    x = BatchNormalization(momentum=momentum)(x)
     return layers.MaxPooling2D(pool, padding="same")(x)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from facestudy.backend import keras
+from facestudy.fused import BatchNormalization
 from facestudy.models.imagenet import RESNET50, load_weights
 from facestudy.models.layers import p_fake_out, pictures_in
 
@@ -36,7 +37,7 @@ def resnet50(
 
     Raises StudyError when the weights cannot be had or are of another network.
     """
-    normalise = partial(layers.BatchNormalization, epsilon=1.001e-5, momentum=batch_norm_momentum)
+    normalise = partial(BatchNormalization, epsilon=1.001e-5, momentum=batch_norm_momentum)
     pictures, x = pictures_in(input_size, "symmetric" if weights is None else "caffe")
     x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = _convolution(x, max(1, round(64 * width)), 7, stride=2, padding="valid", name="conv1_conv")

@@ -7,6 +7,7 @@ pooling="avg")` and a dense layer. With batch normalisation it learns from scrat
 from __future__ import annotations
 
 from facestudy.backend import keras
+from facestudy.fused import BatchNormalization
 from facestudy.models.imagenet import VGG19, load_weights
 from facestudy.models.layers import p_fake_out, pictures_in
 
@@ -47,7 +48,7 @@ def vgg19(
                 name=name,
             )(x)
             if batch_norm:
-                x = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"{name}_bn")(x)
+                x = BatchNormalization(momentum=batch_norm_momentum, name=f"{name}_bn")(x)
             x = layers.Activation("relu", name=f"{name}_relu")(x)
         x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
     x = layers.GlobalAveragePooling2D(name="pooled")(x)
