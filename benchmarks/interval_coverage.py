@@ -29,9 +29,9 @@ from scipy.optimize import brentq
 from scipy.special import expit, stdtrit
 from scipy.stats import norm
 
-from facestudy.intervals import EvaluateSettings, Spread, differences, estimates
-from facestudy.metrics import NAMES, FloatArray, Scores, group_metrics, point_metrics
-from facestudy.obuchowski_rockette import jackknife_covariance, parts_of_difference, parts_of_mean, total
+from facestudy.evaluation.intervals import EvaluateSettings, Spread, differences, estimates
+from facestudy.evaluation.metrics import NAMES, FloatArray, Scores, group_metrics, point_metrics
+from facestudy.evaluation.obuchowski_rockette import jackknife_covariance, parts_of_difference, parts_of_mean, total
 
 LEVEL = 0.95
 CORRELATION = 0.6

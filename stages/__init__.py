@@ -7,7 +7,7 @@ Ctrl-C, without a word, also in the seconds in which its imports load TensorFlow
 import signal
 import sys
 
-from facestudy.orphans import end_with_parent
+from facestudy.runtime.processes import end_with_parent
 
 if sys.argv[0] == "-m":  # while Python looks for the stage's module
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as in the background

@@ -6,10 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from facestudy import tables
-from facestudy.archive import StorageSettings
-from facestudy.contact_sheet import crop_sheet
-from facestudy.crops import (
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.core.regions import Box
+from facestudy.core.settings import check
+from facestudy.crops.contact_sheet import crop_sheet
+from facestudy.crops.cutting import (
     CropSettings,
     Variant,
     describe,
@@ -19,11 +21,9 @@ from facestudy.crops import (
     write_crops,
     write_png,
 )
-from facestudy.disk import crop_bytes
-from facestudy.errors import StudyError
-from facestudy.parallel import ComputeSettings
-from facestudy.regions import Box
-from facestudy.settings import check
+from facestudy.media.archive import StorageSettings
+from facestudy.runtime.disk import crop_bytes
+from facestudy.runtime.parallel import ComputeSettings
 from stages.stage import needs, output_file, output_folder, read_params, run, section
 
 FACES = Path("data/faces/index.csv")

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from facestudy.errors import StudyError
-from facestudy.intervals import FEW_GROUPS, EvaluateSettings
-from facestudy.metrics import read_splits
-from facestudy.results import cell_metrics, count
-from facestudy.split import SplitSettings
+from facestudy.core.errors import StudyError
+from facestudy.dataset.split import SplitSettings
+from facestudy.evaluation.comparisons import cell_metrics, count
+from facestudy.evaluation.intervals import FEW_GROUPS, EvaluateSettings
+from facestudy.evaluation.metrics import read_splits
 from stages.stage import output_file, read_params, run, section
 
 

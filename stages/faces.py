@@ -9,15 +9,18 @@ from typing import Any
 
 import pandas as pd
 
-from facestudy import archive, environment, faces, quality, tables
-from facestudy.archive import StorageSettings
-from facestudy.disk import cut_out_bytes
-from facestudy.errors import StudyError
-from facestudy.extraction import faces_of_video
-from facestudy.faces import FaceSettings
-from facestudy.parallel import ComputeSettings, map_items
-from facestudy.quality import Drop
-from facestudy.work_cache import code_below, link_or_copy
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.faces import detection, quality
+from facestudy.faces.detection import FaceSettings
+from facestudy.faces.extraction import faces_of_video
+from facestudy.faces.quality import Drop
+from facestudy.media import archive
+from facestudy.media.archive import StorageSettings
+from facestudy.runtime import environment
+from facestudy.runtime.disk import cut_out_bytes
+from facestudy.runtime.parallel import ComputeSettings, map_items
+from facestudy.runtime.work_cache import code_below, link_or_copy
 from stages.stage import WORK_CACHE, needs, output_file, output_folder, read_params, run, section
 
 FRAMES = Path("data/frames")
@@ -31,7 +34,7 @@ def rows_of(
     """The rows of one video for the faces table and for the dropped ones; `path` is still the work cache's."""
     boxes = [[(face["x"], face["y"], face["w"], face["h"]) for face in answer["faces"]] for answer in answers]
     # One face a frame is taken for one person: the largest face of a clip.
-    numbers = faces.tracks(boxes, settings.track_overlap) if settings.all else [[0] * len(frame) for frame in boxes]
+    numbers = detection.tracks(boxes, settings.track_overlap) if settings.all else [[0] * len(frame) for frame in boxes]
     kept: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
     for frame_id, answer, on in zip(frame_ids, answers, numbers, strict=True):
@@ -52,7 +55,7 @@ def main() -> str:
     labels = tables.read(Path("data/videos/index.csv"), tables.VIDEOS).set_index("video_id")["label"]
     per_video = {str(video_id): rows for video_id, rows in index.groupby("video_id")}
     archived = section(params, "storage", StorageSettings).archived(len(index), len(per_video))
-    code = [environment.decisive(), code_below("facestudy.extraction")]
+    code = [environment.decisive(), code_below("facestudy.faces.extraction")]
     work = functools.partial(
         faces_of_video, folder=FRAMES, settings=settings, archived=archived, cache=CACHE, code=code
     )

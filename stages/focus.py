@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from facestudy.errors import StudyError
+from facestudy.core.errors import StudyError
 from stages.stage import output_folder, read_params, run, section
 
 NAMES = ("accuracy", "auc")

@@ -9,16 +9,17 @@ from typing import Any
 
 import pandas as pd
 
-from facestudy import archive, decode, frames, tables
-from facestudy.archive import StorageSettings
-from facestudy.decode import DecodingStopped
-from facestudy.disk import frame_bytes
-from facestudy.errors import StudyError
-from facestudy.folder import FolderSettings
-from facestudy.frames import FrameSettings
-from facestudy.parallel import ComputeSettings, map_items
-from facestudy.video import Limits
-from facestudy.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.media import archive, decode, frames
+from facestudy.media.archive import StorageSettings
+from facestudy.media.decode import DecodingStopped
+from facestudy.media.frames import FrameSettings
+from facestudy.media.video import Limits
+from facestudy.runtime.disk import frame_bytes
+from facestudy.runtime.parallel import ComputeSettings, map_items
+from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
+from facestudy.sources.folder import FolderSettings
 from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
 
 Wanted = tuple[str, str, float | None, float | None]
@@ -78,7 +79,7 @@ def main() -> str:
     usable = videos[videos["status"] == "ok"]
     expected = [(expected_frames(row, settings), expected_bytes(row, settings)) for row in usable.to_dict("records")]
     archived = section(params, "storage", StorageSettings).archived(sum(count for count, _ in expected), len(usable))
-    code = code_below("facestudy.decode", "facestudy.archive")
+    code = code_below("facestudy.media.decode", "facestudy.media.archive")
     work = functools.partial(
         one_video, root=root, settings=settings, limits=folder.limits, archived=archived, code=code
     )

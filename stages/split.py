@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from facestudy import tables
-from facestudy.split import SplitSettings, make_split, summary
+from facestudy.core import tables
+from facestudy.dataset.split import SplitSettings, make_split, summary
 from stages.stage import needs, output_file, read_params, run, section
 
 ROW_BYTES = 150

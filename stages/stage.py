@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from facestudy.errors import StudyError
-from facestudy.orphans import end_with_parent
-from facestudy.settings import check, key_name, read_yaml
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import check, key_name, read_yaml
+from facestudy.runtime.processes import end_with_parent
 
 S = TypeVar("S")
 

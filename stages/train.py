@@ -13,14 +13,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from facestudy import environment, tables
-from facestudy.disk import weights_bytes
-from facestudy.errors import StudyError
-from facestudy.labelled import check_classes, store_pictures
-from facestudy.model_settings import ModelSettings, TrainSettings, training_seed
-from facestudy.parallel import ComputeSettings, has_gpu, map_items
-from facestudy.settings import NAME_PATTERN, check
-from facestudy.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import NAME_PATTERN, check
+from facestudy.models.settings import ModelSettings, TrainSettings, training_seed
+from facestudy.runtime import environment
+from facestudy.runtime.disk import weights_bytes
+from facestudy.runtime.parallel import ComputeSettings, has_gpu, map_items
+from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
+from facestudy.training.data import check_classes, store_pictures
 from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
 
 SPLIT = Path("data/split.csv")
@@ -53,7 +54,7 @@ def plan(
         file_sha256(weights) if weights.is_file() else None,
         [library, version(library), version("keras"), has_gpu()],
         variables,
-        code_below("facestudy.training"),
+        code_below("facestudy.training.loop"),
     ]
     found = []
     for repeat, split in splits.items():
@@ -75,7 +76,7 @@ def train_one(
     quiet: bool,
 ) -> Path:
     """Run a training into its work-cache entry. cell: how errors name the model and the variant."""
-    from facestudy.training import train_seed  # imports TensorFlow, which takes seconds: only where it is used
+    from facestudy.training.loop import train_seed  # imports TensorFlow, which takes seconds: only where it is used
 
     build = functools.partial(
         train_seed,

@@ -9,16 +9,17 @@ from typing import Any
 
 import pandas as pd
 
-from facestudy import sample, tables, youtube
-from facestudy.disk import CLIP_BYTES
-from facestudy.errors import StudyError
-from facestudy.folder import FolderSettings, examine, list_items
-from facestudy.parallel import ComputeSettings, map_items
-from facestudy.regions import Box
-from facestudy.sample import Clip, SampleSettings
-from facestudy.video import OWN_FILES, probe
-from facestudy.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
-from facestudy.youtube import YoutubeSettings
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.core.regions import Box
+from facestudy.media.video import OWN_FILES, probe
+from facestudy.runtime.disk import CLIP_BYTES
+from facestudy.runtime.parallel import ComputeSettings, map_items
+from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
+from facestudy.sample.clips import Clip, SampleSettings, list_clips, render
+from facestudy.sources import youtube
+from facestudy.sources.folder import FolderSettings, examine, list_items
+from facestudy.sources.youtube import YoutubeSettings
 from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
 
 OUT = Path("data/videos")
@@ -27,16 +28,16 @@ OUT = Path("data/videos")
 def one_clip(clip: Clip, settings: SampleSettings, boxes: dict[str, Box], code: dict[str, str]) -> Path:
     """The work-cache entry with a rendered clip and its truth; `code` is a part of its key."""
     key = key_of(clip.video_id, settings.model_dump(exclude={"people"}), boxes, code)
-    return WorkCache(WORK_CACHE / "videos").entry(key, lambda folder: sample.render(clip, settings, boxes, folder))
+    return WorkCache(WORK_CACHE / "videos").entry(key, lambda folder: render(clip, settings, boxes, folder))
 
 
 def from_sample(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
     """Render every clip of the sample into out; their rows."""
     settings = section(params, "sample", SampleSettings)
     boxes = section(params, "regions", dict[str, Box])
-    clips = sample.clips(settings)
+    clips = list_clips(settings)
     needs(len(clips) * settings.frames * settings.width * settings.height * CLIP_BYTES)
-    work = functools.partial(one_clip, settings=settings, boxes=boxes, code=code_below("facestudy.sample"))
+    work = functools.partial(one_clip, settings=settings, boxes=boxes, code=code_below("facestudy.sample.clips"))
     rows: list[dict[str, object]] = []
     for clip, entry in zip(
         clips, map_items(work, clips, section(params, "compute", ComputeSettings), "videos"), strict=True

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from facestudy import environment
+from facestudy.runtime import environment
 
 # Before a test imports TensorFlow, alone or through mtcnn.
 environment.prepare()

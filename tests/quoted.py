@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-import calibrate
+from commands import calibrate
 
 Reader = Callable[[str], str]
 

@@ -20,12 +20,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facestudy import tables
-from facestudy.archive import NAME, PICTURES, StorageSettings, pack, read_bytes, read_picture
-from facestudy.errors import StudyError
-from facestudy.labelled import store_pictures
-from facestudy.tables import Table
-from facestudy.work_cache import SHARED_BYTES, WorkCache, share
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.core.tables import Table
+from facestudy.media.archive import NAME, PICTURES, StorageSettings, pack, read_bytes, read_picture
+from facestudy.runtime.work_cache import SHARED_BYTES, WorkCache, share
+from facestudy.training.data import store_pictures
 from stages.frames import expected_frames
 from tests.faults.harness import tiny_params
 from tests.fuzz.targets import mutated
@@ -118,7 +118,7 @@ def test_no_pictures_no_archive(tmp_path: Path) -> None:
 PACK = """
 import os, sys
 from pathlib import Path
-from facestudy.archive import pack
+from facestudy.media.archive import pack
 os.umask(0o077)
 pack(sorted(Path("loose").iterdir(), reverse=True), Path("v.zip"))
 """
@@ -292,8 +292,8 @@ def test_a_run_that_grows_past_the_threshold_is_packed_not_made_again(
     folder = tmp_path / "study"
     shutil.copytree(ways["files"], folder)
     shutil.copyfile(ways["archives"] / "params.yaml", folder / "params.yaml")
-    monkeypatch.setattr("facestudy.decode.extract", again)
-    monkeypatch.setattr("facestudy.faces.detect", again)
+    monkeypatch.setattr("facestudy.media.decode.extract", again)
+    monkeypatch.setattr("facestudy.faces.detection.detect", again)
     for name in ("frames", "faces"):
         before = {path: path.read_bytes() for path in (folder / ".cache" / name).rglob("*") if path.is_file()}
         run_here(folder, name)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facestudy import faces
-from facestudy.errors import StudyError
-from facestudy.faces import (
+from facestudy.core.errors import StudyError
+from facestudy.faces import detection
+from facestudy.faces.detection import (
     Face,
     FaceSettings,
     cut_out,
@@ -128,7 +128,7 @@ def test_a_batch_that_comes_back_empty_is_asked_again_singly(monkeypatch: pytest
         def detect_faces(self, pictures: list[np.ndarray], fit_to_image: bool) -> list[list[dict[str, object]]]:
             return [[]] if len(pictures) > 1 else [[{**answer, "keypoints": keypoints}]]
 
-    monkeypatch.setattr(faces, "_detector", Fragile)
+    monkeypatch.setattr(detection, "_detector", Fragile)
     found = detect([np.zeros((100, 100, 3), np.uint8)] * 3, SETTINGS)
     assert [len(one) for one in found] == [1, 1, 1]
 
@@ -145,7 +145,7 @@ def test_found_on_a_reduced_copy_and_mapped_back(monkeypatch: pytest.MonkeyPatch
             seen.extend(picture.shape for picture in pictures)
             return [[{"box": [9.5, 19.5, 30, 40], "confidence": 0.95, "keypoints": keypoints}]] * len(pictures)
 
-    monkeypatch.setattr(faces, "_detector", Fixed)
+    monkeypatch.setattr(detection, "_detector", Fixed)
     ((found,),) = detect([np.zeros((720, 1280, 3), np.uint8)], SETTINGS)
     assert seen == [(384, 640, 3)]
     assert (found.x, found.y, found.w, found.h) == (19.5, 39.5, 60, 80)
@@ -155,7 +155,7 @@ def test_found_on_a_reduced_copy_and_mapped_back(monkeypatch: pytest.MonkeyPatch
 ASSETS = Path(mtcnn.__file__).parent / "assets/weights"
 
 
-@pytest.mark.parametrize("name", faces.WEIGHTS)
+@pytest.mark.parametrize("name", detection.WEIGHTS)
 def test_altered_weights_of_mtcnn_are_refused_before_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -168,7 +168,7 @@ def test_altered_weights_of_mtcnn_are_refused_before_they_are_read(
     path.write_bytes(data)
     for _ in ("altered", "missing"):
         with pytest.raises(StudyError) as refusal:
-            faces._detector.__wrapped__()
+            detection._detector.__wrapped__()
         assert str(refusal.value).startswith(f"{path} is not the file") and "make env" in str(refusal.value)
         path.unlink(missing_ok=True)
 
@@ -185,5 +185,5 @@ def test_weights_of_mtcnn_come_from_the_package_alone(tmp_path: Path, monkeypatc
     monkeypatch.setattr(mtcnn.stages.stage_pnet, "load_weights", load_weights)
     (tmp_path / "pnet.lz4").write_bytes(b"runs code")
     with pytest.raises(EOFError):
-        faces._detector.__wrapped__()
+        detection._detector.__wrapped__()
     assert read == [str(ASSETS / "pnet.lz4")]

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from facestudy.faces import FaceSettings
-from facestudy.frames import write_picture
-from facestudy.sample import clips, draw
+from facestudy.faces.detection import FaceSettings
+from facestudy.media.frames import write_picture
+from facestudy.sample.clips import draw, list_clips
 from stages.faces import drop_table, rows_of
 from tests.project import deep_update, params, stage, write_params
 from tests.test_sample import REGIONS
@@ -55,7 +55,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures of two people side by side, the right one smaller; real ones and fake ones."""
     folder = tmp_path_factory.mktemp("pairs")
     wanted = sample_settings(people=6, seconds=0.1, width=320, height=240)
-    drawn = {label: [clip for clip in clips(wanted) if clip.label == label] for label in ("real", "fake")}
+    drawn = {label: [clip for clip in list_clips(wanted) if clip.label == label] for label in ("real", "fake")}
     for label, own in drawn.items():
         (folder / label).mkdir()
         for number in range(3):

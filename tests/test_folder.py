@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from facestudy.errors import StudyError
-from facestudy.folder import FolderSettings, as_id, examine, list_items, make_id
-from facestudy.layouts import Item
-from facestudy.settings import check
-from facestudy.tables import ID
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import check
+from facestudy.core.tables import ID
+from facestudy.sources.folder import FolderSettings, as_id, examine, list_items, make_id
+from facestudy.sources.layouts import Item
 from tests.media import write_clip, write_picture
 from tests.project import params
 
@@ -184,7 +184,7 @@ def test_names_that_look_alike_stay_apart(folder: Path) -> None:
 
 
 def test_two_files_with_one_id_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facestudy.folder.make_id", lambda text, *prefix: "same")
+    monkeypatch.setattr("facestudy.sources.folder.make_id", lambda text, *prefix: "same")
     with pytest.raises(StudyError, match=r"'fake/three.mkv' and 'real/deep/two.jpg' get the same id; rename one"):
         list_items(settings(folder))
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 
-import study
-from facestudy.errors import StudyError
+from commands import study
+from facestudy.core.errors import StudyError
 from tests.committed import committed
 from tests.project import call
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from facestudy import tables
-from facestudy.errors import StudyError
-from facestudy.metrics import (
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.evaluation.metrics import (
     CLIP,
     NAMES,
     RANGES,
@@ -104,7 +104,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = Scores(np.arange(24) % 2 == 0, rng.random((2, 24)).round(2), group, group)
     multiplicities = rng.multinomial(6, np.full(6, 1 / 6), size=11)
     whole = group_metrics(scores, NAMES, multiplicities)
-    monkeypatch.setattr("facestudy.metrics.CHUNK", 50)
+    monkeypatch.setattr("facestudy.evaluation.metrics.CHUNK", 50)
     for name, values in group_metrics(scores, NAMES, multiplicities).items():
         np.testing.assert_allclose(values, whole[name], rtol=1e-13)
 

@@ -16,18 +16,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from facestudy.backend import keras
-from facestudy.errors import StudyError
-from facestudy.model_settings import ModelSettings
-from facestudy.models import BUILDERS, build, load
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import check
 from facestudy.models.imagenet import RESNET50, VGG19
 from facestudy.models.layers import Resize, load_by_layer_order
 from facestudy.models.mesonet import load_published_mesonet, meso4, mesoinception4
+from facestudy.models.networks import BUILDERS, build, load
 from facestudy.models.resnet50 import resnet50
+from facestudy.models.settings import ModelSettings
 from facestudy.models.vgg19 import vgg19
-from facestudy.settings import check
-from facestudy.training import Faces, fit, predict
-from facestudy.work_cache import file_sha256
+from facestudy.runtime.backend import keras
+from facestudy.runtime.work_cache import file_sha256
+from facestudy.training.loop import Faces, fit, predict
 from tests.pipeline_files import ROOT
 
 TEST_FACES = ("df00204", "df01254", "real00240", "real00772")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from facestudy.metrics import Scores, group_metrics
-from facestudy.obuchowski_rockette import (
+from facestudy.evaluation.metrics import Scores, group_metrics
+from facestudy.evaluation.obuchowski_rockette import (
     Part,
     error_covariances,
     jackknife_covariance,

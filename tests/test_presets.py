@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-import study
-from facestudy.errors import StudyError
-from facestudy.estimate import Pictures, Timing, duration, estimate, time_model, training_seconds
-from facestudy.links import parse, without_repeats
-from facestudy.settings import merge
-from facestudy.tables import LABELS
-from facestudy.work_cache import file_sha256
+from commands import study
+from commands.estimate import Pictures, Timing, duration, estimate, time_model, training_seconds
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import merge
+from facestudy.core.tables import LABELS
+from facestudy.runtime.work_cache import file_sha256
+from facestudy.sources.links import parse, without_repeats
 from tests.media import write_clip
 from tests.pipeline_files import ROOT
 from tests.project import call, copy_project, environment_for, params

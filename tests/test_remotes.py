@@ -20,9 +20,9 @@ import yaml
 from dvc.config import Config
 from dvc.config_schema import REMOTE_SCHEMAS
 
-import remote
-from facestudy import tables
-from facestudy.errors import StudyError
+from commands import remote
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
 from tests import loaded_dvc, servers
 from tests.pipeline_files import ROOT
 from tests.project import SMALL, call, copy_project, deep_update, environment_for, params, write_params
@@ -59,7 +59,7 @@ class Clone:
     def run(self, *command: str, fails: bool = False) -> str:
         """What a command prints; asserts that it succeeds, or fails."""
         environment = environment_for(self.folder) | {"DVC_SITE_CACHE_DIR": str(self.folder / ".dvc/tmp/site")}
-        if command[0] in ("dvc", "remote.py"):
+        if command[0] in ("dvc", "commands/remote.py"):
             done = loaded_dvc.run(self.folder, environment | self.environment, command, 200)
         else:
             done = call(self.folder, *command)
@@ -75,7 +75,7 @@ class Clone:
 
     def remote(self, *options: str, fails: bool = False) -> str:
         """`make remote`, `make push`, `make pull`."""
-        return self.run("remote.py", *options, fails=fails)
+        return self.run("commands/remote.py", *options, fails=fails)
 
     def cached(self) -> dict[str, bytes]:
         """The objects in this clone's cache, by checksum."""
@@ -394,9 +394,9 @@ def test_cleaning_up_as_documented_keeps_experiments_and_drops_what_nobody_names
 SCORE = """
 import sys, cv2, yaml
 from pathlib import Path
-from facestudy.model_settings import ModelSettings
-from facestudy.models import load
-from facestudy.settings import check
+from facestudy.models.settings import ModelSettings
+from facestudy.models.networks import load
+from facestudy.core.settings import check
 settings = check(ModelSettings, yaml.safe_load(open("params.yaml"))["models"]["second"], "models.second")
 model = load(settings, Path("weights/model.weights.h5"), sha256=sys.argv[2])
 picture = cv2.cvtColor(cv2.imread(sys.argv[1]), cv2.COLOR_BGR2RGB)

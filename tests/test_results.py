@@ -15,10 +15,10 @@ import scipy.stats
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from facestudy import tables
-from facestudy.errors import StudyError
-from facestudy.intervals import FEW_GROUPS
-from facestudy.metrics import NAMES, point_metrics
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.evaluation.intervals import FEW_GROUPS
+from facestudy.evaluation.metrics import NAMES, point_metrics
 from stages import compare, evaluate, focus
 from stages.focus import focus_keys
 from tests.pipeline_files import ROOT

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from pydantic import Field
 
-from facestudy.errors import StudyError
-from facestudy.settings import Section, check, read_yaml
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import Section, check, read_yaml
 from stages.stage import read_params
 
 

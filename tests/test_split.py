@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facestudy.errors import StudyError
-from facestudy.split import SplitSettings, assign, check_split, draw, groups, make_split, summary
+from facestudy.core.errors import StudyError
+from facestudy.dataset.split import SplitSettings, assign, check_split, draw, groups, make_split, summary
 
 SETTINGS = SplitSettings(seed=1, faces_per_class=None, faces_per_video=None, official=True, test=0.2, validation=0.15)
 

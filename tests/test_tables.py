@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facestudy import tables
-from facestudy.errors import StudyError
-from facestudy.tables import PREDICTIONS, Table, frame, read, write
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.core.tables import PREDICTIONS, Table, frame, read, write
 
 SMALL = Table({"thing_id": "text", "note": "text", "count": "int", "size": 3}, key="thing_id")
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), max_size=20)

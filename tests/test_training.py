@@ -18,14 +18,15 @@ import pytest
 import yaml
 from sklearn import metrics
 
-from facestudy import tables, training
-from facestudy.backend import keras, make_deterministic
-from facestudy.disk import weights_bytes
-from facestudy.errors import StudyError
-from facestudy.labelled import Faces, check_classes, open_pictures, store_pictures, subset_faces
-from facestudy.model_settings import ModelSettings, training_seed
-from facestudy.models import build
-from facestudy.training import (
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.models.networks import build
+from facestudy.models.settings import ModelSettings, training_seed
+from facestudy.runtime.backend import keras, make_deterministic
+from facestudy.runtime.disk import weights_bytes
+from facestudy.training import loop
+from facestudy.training.data import Faces, check_classes, open_pictures, store_pictures, subset_faces
+from facestudy.training.loop import (
     Epoch,
     batches,
     fit,
@@ -293,7 +294,7 @@ class Trainer:
         self.diverges: set[int] = set()
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "argv", ["train", *CELL])
-        monkeypatch.setattr(training, "train_seed", self)
+        monkeypatch.setattr(loop, "train_seed", self)
 
     def __call__(self, folder: Path, split: pd.DataFrame, seed: int, settings: ModelSettings, **_: Any) -> None:
         seed = next(number for number in range(1, 10) if seed in {training_seed(number, "full", r) for r in (1, 2)})
@@ -354,7 +355,7 @@ def test_what_decides_the_bytes_trains_every_seed(tmp_path: Path, monkeypatch: p
     split.loc[split["face_id"] == "f00", "subset"] = "test"
     tables.write(tmp_path / "data/split.csv", split, tables.SPLIT)
     assert trainer.run() == [1, 2]
-    monkeypatch.setattr(train, "code_below", lambda _: {"facestudy/training.py": "changed"})
+    monkeypatch.setattr(train, "code_below", lambda _: {"facestudy/training/loop.py": "changed"})
     assert trainer.run() == [1, 2]
     assert trainer.run() == []
 
@@ -427,7 +428,7 @@ def test_a_gpu_trains_one_seed_after_the_other(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_stage_itself_does_not_import_tensorflow() -> None:
-    code = "import sys, stages.train; print({'keras', 'tensorflow', 'facestudy.backend'} & set(sys.modules))"
+    code = "import sys, stages.train; print({'keras', 'tensorflow', 'facestudy.runtime.backend'} & set(sys.modules))"
     assert call(ROOT, sys.executable, "-c", code).stdout == "set()\n"
 
 

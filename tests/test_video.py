@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facestudy.video import MediaError, frame_times, probe, read_picture, read_video
+from facestudy.media.video import MediaError, frame_times, probe, read_picture, read_video
 from tests.media import LIMITS, number_of, numbered_picture, write_clip, write_picture
 
 MANY = LIMITS.max_pixels

@@ -22,14 +22,15 @@ import yt_dlp
 from yt_dlp.networking import Response
 from yt_dlp.networking.exceptions import HTTPError
 
-from facestudy import tables, youtube
-from facestudy.errors import StudyError
-from facestudy.fetch import REASONS, formats, is_public, reason_of, retry_after
-from facestudy.links import Link, parse
-from facestudy.settings import check
-from facestudy.video import Limits
-from facestudy.work_cache import WorkCache, file_sha256
-from facestudy.youtube import REQUESTS, Downloads, ListSettings, Outcome, YoutubeSettings, obtain, request_row
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import check
+from facestudy.media.video import Limits
+from facestudy.runtime.work_cache import WorkCache, file_sha256
+from facestudy.sources import youtube
+from facestudy.sources.download import REASONS, formats, is_public, reason_of, retry_after
+from facestudy.sources.links import Link, parse
+from facestudy.sources.youtube import REQUESTS, Downloads, ListSettings, Outcome, YoutubeSettings, obtain, request_row
 from tests.media import LIMITS, write_clip
 from tests.media_server import REASONS as BEHAVIOURS
 from tests.media_server import MediaServer, serving
@@ -203,9 +204,9 @@ def test_this_machine_is_refused(server: MediaServer, tmp_path: Path, host: str)
 
 REDIRECT = """
 import json, sys
-from facestudy import fetch
-fetch.is_public = lambda host: host == "127.0.0.1"  # the server plays a public one
-print(json.dumps(fetch.fetch(json.loads(sys.argv[1]))))
+from facestudy.sources import download
+download.is_public = lambda host: host == "127.0.0.1"  # the server plays a public one
+print(json.dumps(download.fetch(json.loads(sys.argv[1]))))
 """
 
 
@@ -305,7 +306,7 @@ def test_youtubes_words_mean(reason: str, message: str) -> None:
 
 
 def test_the_words_were_read_from_the_installed_version() -> None:
-    """A new yt-dlp: read what it says now, add it to ERRORS, then change the version here and in fetch.py."""
+    """A new yt-dlp: read what it says now, add it to ERRORS, then change the version here and in download.py."""
     assert yt_dlp.version.__version__ == "2026.08.19"
 
 
@@ -367,7 +368,7 @@ def test_a_list_on_disk_is_checked_too(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(StudyError, match="cannot be read"):
         youtube.wanted(settings(lists=[{"path": str(path)}]), WorkCache(tmp_path))
     for odd, said in (("/dev/zero", "not a regular file"), (__file__, "more than 0.001 MB")):
-        monkeypatch.setattr("facestudy.links.MAX_BYTES", 1000)
+        monkeypatch.setattr("facestudy.sources.links.MAX_BYTES", 1000)
         with pytest.raises(StudyError, match=f"cannot be read \\({said}\\)"):
             youtube.wanted(settings(lists=[{"path": odd}]), WorkCache(tmp_path))
     path.write_text("https://a.org/1.mp4, [FAKE] x\n")

@@ -74,7 +74,7 @@ class Bench:
 
     def recovered(self, study: Study) -> Problems:
         """Run again: it has to end well and leave what an undisturbed run leaves."""
-        done = study.run("bash", "-c", "python study.py check && dvc repro")  # what `make run` does
+        done = study.run("bash", "-c", "python -m commands.study check && dvc repro")  # what `make run` does
         if done.code:
             return [f"the run after it failed: {done.text.strip().splitlines()[-1:]}"]
         wrong = differing(self.expected, study.outputs())
