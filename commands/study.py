@@ -33,7 +33,7 @@ from commands.calibrate import CalibrationSettings
 from commands.estimate import Pictures, Timing, estimate, time_model
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
-from facestudy.core.settings import Name, Section, check, merge, read_yaml, shown
+from facestudy.core.settings import Name, Section, check, merge, quoted, read_yaml
 from facestudy.crops.cutting import CropSettings, Variant, check_variants
 from facestudy.dataset.duplicates import DuplicateSettings
 from facestudy.dataset.split import SplitSettings
@@ -95,14 +95,14 @@ def check_params(values: Mapping[str, Any], file: str = str(PARAMS)) -> Params:
             known = ", ".join(params.crop_variants)
             raise StudyError(f"{file}: variants names {name!r}, which crop_variants does not hold (known: {known}).")
     if not params.variants or len(set(params.variants)) < len(params.variants):
-        raise StudyError(f"{file}: variants = {shown(params.variants)}: name one or more different crop_variants.")
+        raise StudyError(f"{file}: variants = {quoted(params.variants)}: name one or more different crop_variants.")
     if not params.models:
         raise StudyError(f"{file}: models is empty; name at least one.")
     if not params.seeds or len(set(params.seeds)) < len(params.seeds) or min(params.seeds) < 0:
-        raise StudyError(f"{file}: seeds = {shown(params.seeds)}: give one or more different whole numbers from 0 on.")
+        raise StudyError(f"{file}: seeds = {quoted(params.seeds)}: give one or more different whole numbers from 0 on.")
     if params.focus not in params.variants:
         known = ", ".join(params.variants)
-        raise StudyError(f"{file}: focus = {shown(params.focus)} is not one of the variants ({known}).")
+        raise StudyError(f"{file}: focus = {quoted(params.focus)} is not one of the variants ({known}).")
     if params.source == "folder":
         list_items(params.folder)
     return params

@@ -24,7 +24,7 @@ from facestudy.crops.cutting import (
 from facestudy.media.archive import StorageSettings
 from facestudy.runtime.disk import crop_bytes
 from facestudy.runtime.parallel import ComputeSettings
-from stages.stage import needs, output_file, output_folder, read_params, run, section
+from stages.stage import check_disk_space, output_file, output_folder, read_params, run, section
 
 FACES = Path("data/faces/index.csv")
 CROPS = Path("data/crops")
@@ -48,12 +48,12 @@ def main() -> str:
     faces = faces_from_table(tables.read(FACES, tables.FACES))
     if not faces:
         raise StudyError(f"{FACES} lists no face, so there is nothing to crop; data/faces/dropped.csv says why.")
-    needs(len(faces) * crop_bytes(settings.size))
+    check_disk_space(len(faces) * crop_bytes(settings.size))
     archived = storage.archived(len(faces), len({face.video_id for face in faces}))
     colour = mean_colour(faces, FACES.parent, boxes["face"], compute)
     with output_folder(CROPS / name) as target:
         rows = write_crops(faces, FACES.parent, target, plan, colour, compute, archived)
-        tables.write(target / "index.csv", tables.frame(rows, tables.CROPS), tables.CROPS)
+        tables.write(target / "index.csv", tables.to_dataframe(rows, tables.CROPS), tables.CROPS)
         (target / "variant.json").write_text(describe(plan, colour, len(faces)), encoding="utf-8")
     with output_file(REPORTS / f"crops_{name}.png") as path:
         write_png(path, crop_sheet(faces, FACES.parent, plan, colour, settings.sheet_faces))

@@ -20,7 +20,7 @@ from facestudy.runtime.disk import frame_bytes
 from facestudy.runtime.parallel import ComputeSettings, map_items
 from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
 from facestudy.sources.folder import FolderSettings
-from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
+from stages.stage import WORK_CACHE, check_disk_space, output_folder, read_params, run, section
 
 Wanted = tuple[str, str, float | None, float | None]
 """Of a video: path, sha256, and the start and end in seconds of the part that is wanted."""
@@ -74,7 +74,7 @@ def main() -> str:
     params = read_params()
     settings = section(params, "frames", FrameSettings)
     folder = section(params, "folder", FolderSettings)
-    root = Path(folder.path) if params["source"] == "folder" else Path("data/videos")
+    root = Path(folder.path) if section(params, "source", str) == "folder" else Path("data/videos")
     videos = tables.read(Path("data/videos/index.csv"), tables.VIDEOS)
     usable = videos[videos["status"] == "ok"]
     expected = [(expected_frames(row, settings), expected_bytes(row, settings)) for row in usable.to_dict("records")]
@@ -88,7 +88,7 @@ def main() -> str:
         (path, sha256, None if pd.isna(start) else start, None if pd.isna(end) else end)
         for path, sha256, start, end in zip(*(usable[column] for column in columns), strict=True)
     ]
-    needs(sum(size for _, size in expected))
+    check_disk_space(sum(size for _, size in expected))
     rows, dropped = [], []
     with output_folder(Path("data/frames")) as out:
         entries = map_items(work, items, section(params, "compute", ComputeSettings), "frames")
@@ -113,8 +113,8 @@ def main() -> str:
         if not rows:
             reasons = "; ".join(sorted({row["reason"] for row in dropped})[:3])
             raise StudyError(f"no frame could be decoded from {len(usable)} videos ({reasons}); add videos.")
-        tables.write(out / "index.csv", tables.frame(rows, tables.FRAMES), tables.FRAMES)
-        tables.write(out / "dropped.csv", tables.frame(dropped, tables.UNDECODED), tables.UNDECODED)
+        tables.write(out / "index.csv", tables.to_dataframe(rows, tables.FRAMES), tables.FRAMES)
+        tables.write(out / "dropped.csv", tables.to_dataframe(dropped, tables.UNDECODED), tables.UNDECODED)
     return (
         f"{len(usable)} videos in, {len(rows)} frames out; {len(dropped)} videos with frames that could not "
         f"be decoded (data/frames/dropped.csv)"

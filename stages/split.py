@@ -6,7 +6,7 @@ from pathlib import Path
 
 from facestudy.core import tables
 from facestudy.dataset.split import SplitSettings, make_split, summary
-from stages.stage import needs, output_file, read_params, run, section
+from stages.stage import check_disk_space, output_file, read_params, run, section
 
 ROW_BYTES = 150
 """About what a face takes in the table."""
@@ -17,7 +17,7 @@ def main() -> str:
     faces = tables.read(Path("data/faces/index.csv"), tables.FACES)
     videos = tables.read(Path("data/videos/index.csv"), tables.VIDEOS)
     duplicates = tables.read(Path("data/duplicates.csv"), tables.DUPLICATES)
-    needs(len(faces) * ROW_BYTES)
+    check_disk_space(len(faces) * ROW_BYTES)
     split = make_split(faces, videos, settings, duplicates)
     with output_file(Path("data/split.csv")) as path:
         tables.write(path, split, tables.SPLIT)

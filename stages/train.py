@@ -8,7 +8,7 @@ import re
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from facestudy.runtime.disk import weights_bytes
 from facestudy.runtime.parallel import ComputeSettings, has_gpu, map_items
 from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
 from facestudy.training.data import check_classes, store_pictures
-from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
+from stages.stage import WORK_CACHE, check_disk_space, output_folder, read_params, run, section
 
 SPLIT = Path("data/split.csv")
 CACHE = WORK_CACHE / "train"
@@ -100,12 +100,13 @@ def main() -> str:
     arguments = parser.parse_args()
 
     params = read_params()
-    if arguments.model not in params["models"]:
-        raise StudyError(f"params.yaml: models has no {arguments.model} (it has: {', '.join(params['models'])}).")
+    declared = section(params, "models", dict[str, Any])
+    if arguments.model not in declared:
+        raise StudyError(f"params.yaml: models has no {arguments.model} (it has: {', '.join(declared)}).")
     for name in (arguments.model, arguments.variant):
         if not re.match(NAME_PATTERN, name):
             raise StudyError(f"{name!r} is not a valid name of a model or variant (letters a-z, digits, _ and -).")
-    settings = check(ModelSettings, params["models"][arguments.model], f"models.{arguments.model}")
+    settings = check(ModelSettings, declared[arguments.model], f"models.{arguments.model}")
     common = section(params, "train", TrainSettings)
     compute = section(params, "compute", ComputeSettings)
     seeds = section(params, "seeds", list[int])
@@ -130,7 +131,7 @@ def main() -> str:
     cache = WorkCache(CACHE)
     entries = {one.name: found for one in trainings if (found := cache.find(one.key)) is not None}
     missing = [one for one in trainings if one.name not in entries]
-    needs(len(trainings) * weights_bytes(settings.network, settings.width))
+    check_disk_space(len(trainings) * weights_bytes(settings.network, settings.width))
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as scratch:
         pictures = Path(scratch) / "pictures.npy"

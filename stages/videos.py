@@ -20,7 +20,7 @@ from facestudy.sample.clips import Clip, SampleSettings, list_clips, render
 from facestudy.sources import youtube
 from facestudy.sources.folder import FolderSettings, examine, list_items
 from facestudy.sources.youtube import YoutubeSettings
-from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
+from stages.stage import WORK_CACHE, check_disk_space, output_folder, read_params, run, section
 
 OUT = Path("data/videos")
 
@@ -36,7 +36,7 @@ def from_sample(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
     settings = section(params, "sample", SampleSettings)
     boxes = section(params, "regions", dict[str, Box])
     clips = list_clips(settings)
-    needs(len(clips) * settings.frames * settings.width * settings.height * CLIP_BYTES)
+    check_disk_space(len(clips) * settings.frames * settings.width * settings.height * CLIP_BYTES)
     work = functools.partial(one_clip, settings=settings, boxes=boxes, code=code_below("facestudy.sample.clips"))
     rows: list[dict[str, object]] = []
     for clip, entry in zip(
@@ -77,7 +77,7 @@ def from_youtube(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
     cache = WorkCache(WORK_CACHE / "videos")
     links, repeats = youtube.wanted(settings, cache)
     print(youtube.announcement(links, repeats, settings), flush=True)
-    needs(1e9 * youtube.expected_video_gb(len(links), settings))
+    check_disk_space(1e9 * youtube.expected_video_gb(len(links), settings))
     rows, requests = [], []
     for outcome in youtube.obtain(links, settings, limits, cache):
         row = youtube.row(outcome)
@@ -85,7 +85,7 @@ def from_youtube(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
         requests.append(youtube.request_row(outcome, row))
         if outcome.entry is not None:
             link_or_copy(outcome.entry / youtube.probe_of(outcome.entry)["file"], out / str(row["path"]))
-    tables.write(out / "requests.csv", tables.frame(requests, youtube.REQUESTS), youtube.REQUESTS)
+    tables.write(out / "requests.csv", tables.to_dataframe(requests, youtube.REQUESTS), youtube.REQUESTS)
     print(youtube.report(rows), flush=True)
     youtube.check_enough(rows, settings)
     return rows
@@ -101,7 +101,7 @@ def main() -> str:
         raise StudyError(f"params.yaml: source = {source!r} is not one of {', '.join(SOURCES)}.")
     with output_folder(OUT) as out:
         rows = SOURCES[source](params, out)
-        index = tables.frame(rows, tables.VIDEOS)
+        index = tables.to_dataframe(rows, tables.VIDEOS)
         tables.write(out / "index.csv", index, tables.VIDEOS)
         return summary(index)  # refuses when a class has no usable video; nothing is left then
 

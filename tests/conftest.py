@@ -26,7 +26,9 @@ def outside_data() -> Path:
     Other people's data cannot be committed here, so who has none skips these tests; `.ci/run` demands the data.
     """
     if "FACESTUDY_TEST_DATA" not in os.environ:
-        pytest.skip("FACESTUDY_TEST_DATA is not set; the README says what the folder holds (section Known answers)")
+        pytest.skip("FACESTUDY_TEST_DATA is not set; see Reference data for the tests in CONTRIBUTING.md")
+            "FACESTUDY_TEST_DATA is not set; CONTRIBUTING.md says what the folder holds (Reference data for the tests)"
+        )
     folder = Path(os.environ["FACESTUDY_TEST_DATA"])
     assert folder.is_dir(), f"FACESTUDY_TEST_DATA = {folder} is not a folder"
     return folder

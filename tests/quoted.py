@@ -20,9 +20,9 @@ Reader = Callable[[str], str]
 
 
 def results(read: Reader) -> str:
-    """The results page from its first table up to the notes on reading it, one heading level lower."""
+    """The tables and verdicts of the results page, one heading level lower."""
     page = read("metrics/results.md")
-    tables = page[page.index("## Accuracy") : page.index("## How to read")]
+    tables = page[page.index("## Accuracy") : page.index("## What a cell is")]
     return re.sub(r"^## ", "### ", tables, flags=re.MULTILINE)
 
 

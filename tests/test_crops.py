@@ -212,7 +212,7 @@ def test_complement_and_mask_never_show_the_same_pixel() -> None:
     _, complement = shown_boxes("complement")
     plan, mask = shown_boxes("eyes_lower_mask")
     assert complement.any() and mask.any() and not (complement & mask).any()
-    bare = Variant(regions=["eyes", "lower_face"], layout="fill")
+    bare = Variant(regions=["eyes", "lower_face"], layout="occlude")
     unwidened = cutting.resolve("c", {"c": bare}, BOXES, SIZE)
     filled = np.zeros_like(mask)
     for x0, y0, x1, y1 in unwidened.rects:
@@ -269,8 +269,8 @@ def test_stack_keeps_one_scale_centres_the_narrower_box_and_pads() -> None:
     assert (picture[expected] == 255).all() and (picture[~expected] == (9, 8, 7)).all()
 
 
-def test_widen_takes_a_number_as_well() -> None:
-    variant = Variant(regions=["eyes"], layout="fill", widen=0.1)
+def test_margin_takes_a_number_as_well() -> None:
+    variant = Variant(regions=["eyes"], layout="occlude", margin=0.1)
     plan = cutting.resolve("v", {"v": variant}, BOXES, SIZE, feather=0.3)
     np.testing.assert_allclose(plan.boxes[0], np.add(BOXES["eyes"], [-0.1, -0.1, 0.1, 0.1]))
 
@@ -352,12 +352,12 @@ def test_an_unknown_variant_and_a_bad_name_are_refused() -> None:
     [
         (
             {"regions": ["eyes"], "layout": "collage"},
-            r"crop_variants\.v\.layout = 'collage'.*'stack', 'mask' or 'fill'",
+            r"crop_variants\.v\.layout = 'collage'.*'stack', 'mask' or 'occlude'",
         ),
         ({"regions": ["eyes"], "layout": "stack", "zoom": 2}, r"crop_variants\.v\.zoom is not a known setting"),
         ({"regions": "eyes", "layout": "stack"}, r"crop_variants\.v\.regions = 'eyes'"),
         ({"layout": "stack"}, "takes `regions`"),
-        ({"regions": ["eyes"], "layout": "mask", "widen_px": 2}, "`layout: fill` only"),
+        ({"regions": ["eyes"], "layout": "mask", "margin_px": 2}, "`layout: occlude` only"),
         ({"face": "box", "regions": ["eyes"], "layout": "stack"}, "takes `boxes`"),
         (
             {"face": "box", "box_size": [196, 235], "boxes": [[30, 72, 197, 121]], "layout": "stack"},
@@ -423,7 +423,7 @@ def make_faces(folder: Path, count: int = 3) -> list[Face]:
             }
         )  # fmt: skip
     path = folder / "data/faces/index.csv"
-    tables.write(path, tables.frame(rows, tables.FACES), tables.FACES)
+    tables.write(path, tables.to_dataframe(rows, tables.FACES), tables.FACES)
     return cutting.faces_from_table(tables.read(path, tables.FACES))
 
 
@@ -489,7 +489,7 @@ def test_the_stage_ends_in_a_sentence_on_bad_input(project: Path, monkeypatch: p
     with pytest.raises(StudyError, match=r"real-1\.png, the cut-out of face real-1, cannot be read"):
         run_stage(monkeypatch, "full")
     assert not (project / "data/crops/full").exists()
-    tables.write(project / "data/faces/index.csv", tables.frame([], tables.FACES), tables.FACES)
+    tables.write(project / "data/faces/index.csv", tables.to_dataframe([], tables.FACES), tables.FACES)
     with pytest.raises(StudyError, match="lists no face"):
         run_stage(monkeypatch, "full")
 

@@ -12,7 +12,7 @@ import pytest
 from facestudy.faces.detection import FaceSettings
 from facestudy.media.frames import write_picture
 from facestudy.sample.clips import draw, list_clips
-from stages.faces import drop_table, rows_of
+from stages.faces import exclusion_table, rows_of
 from tests.project import deep_update, params, stage, write_params
 from tests.test_sample import REGIONS
 from tests.test_sample import settings as sample_settings
@@ -88,7 +88,7 @@ def test_the_stage_finds_both_and_says_what_a_threshold_took(tmp_path: Path, pai
     assert (dropped["reason"] == "size_below_80").sum() == small
     table = pd.read_csv(tmp_path / "metrics/faces.csv").set_index("reason")
     assert table.loc["size_below_80", ["real_dropped", "fake_dropped"]].sum() == small
-    assert list(drop_table([]).columns) == list(table.reset_index().columns)
+    assert list(exclusion_table([]).columns) == list(table.reset_index().columns)
 
     write_params(tmp_path, deep_update(values, {"faces": {"quality": {"min_size": 500}}}))
     done = stage(tmp_path, "faces")

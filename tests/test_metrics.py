@@ -21,10 +21,10 @@ from facestudy.evaluation.metrics import (
     Scores,
     by_video,
     group_metrics,
-    of_method,
     point_metrics,
     read_scores,
     same_faces,
+    select_method,
     weighted_metrics,
 )
 
@@ -131,7 +131,7 @@ def test_fake_is_the_positive_class() -> None:
 
 
 def predictions(rows: int = 8) -> pd.DataFrame:
-    return tables.frame(
+    return tables.to_dataframe(
         [
             {
                 "face_id": f"face-{i:02}",
@@ -203,7 +203,7 @@ def test_the_fakes_of_one_method_against_all_reals() -> None:
         tuple("abcde"),
         ("none", "swap", "puppet", "none", "swap"),
     )
-    part = of_method(scores, "swap")
+    part = select_method(scores, "swap")
     assert part.ids == ("a", "b", "d", "e") and part.fake.tolist() == [False, True, False, True]
     assert part.video.tolist() == [0, 1, 2, 3] and part.group.tolist() == [0, 0, 1, 1]
     assert part.p_fake.tolist() == [[0.1, 0.2, 0.4, 0.5]]

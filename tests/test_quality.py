@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facestudy.core.regions import CANONICAL_LANDMARKS
-from facestudy.faces.quality import QualitySettings, blockiness, drops, landmark_error, measure, sharpness
+from facestudy.faces.quality import QualitySettings, blockiness, exclusions, landmark_error, measure, sharpness
 from facestudy.media.video import Picture
 
 RNG = np.random.default_rng(5)
@@ -109,22 +109,22 @@ def parted(data: list[dict[str, object]]) -> tuple[list[dict[str, object]], list
 
 
 def test_a_difference_beyond_chance_is_reported_and_chance_is_not() -> None:
-    (found,) = drops(*parted(rows("real", 20, 0) + rows("fake", 14, 1)))
-    assert (found.reason, found.dropped, found.looked_at) == (
+    (found,) = exclusions(*parted(rows("real", 20, 0) + rows("fake", 14, 1)))
+    assert (found.reason, found.dropped, found.examined) == (
         "size_below_40",
         {"real": 0, "fake": 14},
         {"real": 80, "fake": 56},
     )
     assert found.p < 0.001
-    (alike,) = drops(*parted(rows("real", 20, 1) + rows("fake", 14, 1)))
+    (alike,) = exclusions(*parted(rows("real", 20, 1) + rows("fake", 14, 1)))
     assert alike.p == 1
-    assert drops(rows("real", 3, 0), []) == []
+    assert exclusions(rows("real", 3, 0), []) == []
 
 
 def test_one_bad_video_is_no_evidence_however_many_frames_it_has() -> None:
     """Frames of a video are alike: 40 lost frames of one video are one loss."""
     bad: list[dict[str, object]] = [{"video_id": "fake-bad", "label": "fake", "reason": "size_below_40"}] * 40
-    (found,) = drops(*parted(rows("real", 20, 0, 40) + rows("fake", 19, 0, 40) + bad))
+    (found,) = exclusions(*parted(rows("real", 20, 0, 40) + rows("fake", 19, 0, 40) + bad))
     assert found.dropped == {"real": 0, "fake": 40} and found.p > 0.5
 
 
@@ -140,5 +140,5 @@ def test_chance_alone_warns_rarely() -> None:
                     {"video_id": f"{label}{video}", "label": label, "reason": "dark" if rng.random() < share else ""}
                     for _ in range(8)
                 ]
-        warned += any(drop.p < 0.05 for drop in drops(*parted(data)))
+        warned += any(exclusion.p < 0.05 for exclusion in exclusions(*parted(data)))
     assert warned <= 8  # 3 expected; 9 and more happen once in 400 such tests

@@ -48,7 +48,7 @@ def made_up_predictions(seed: int, strength: float, groups: int = 24) -> pd.Data
                         "p_fake": 1 / (1 + np.exp(-centre - rng.normal(0, 0.5))),
                     }
                 )
-    return tables.frame(rows, tables.PREDICTIONS)
+    return tables.to_dataframe(rows, tables.PREDICTIONS)
 
 
 class Study:

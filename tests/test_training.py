@@ -210,7 +210,7 @@ def study(folder: Path, seeds: Sequence[int] = (1,), workers: int = 1, **model: 
     write_params(folder, values)
     faces = some_faces(18, 40)
     subsets = ["train"] * 8 + ["validation"] * 4 + ["test"] * 4 + ["unused"] * 2
-    split = tables.frame(
+    split = tables.to_dataframe(
         (
             {
                 "repeat": 1,

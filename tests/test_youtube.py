@@ -475,7 +475,7 @@ def test_requests_hold_no_formula_and_the_progress_no_commands(
 ) -> None:
     links = parse(b'=cmd|calc, [REAL]\n"@SUM(1)\x1b[2J", [FAKE]\nhttps://a.org/1=1.mp4, [REAL]\n', "+list.csv", None)
     outcomes = list(obtain(links, settings(extractors=["youtube"]), LIMITS, WorkCache(tmp_path)))
-    table = tables.frame((request_row(outcome, youtube.row(outcome)) for outcome in outcomes), REQUESTS)
+    table = tables.to_dataframe((request_row(outcome, youtube.row(outcome)) for outcome in outcomes), REQUESTS)
     assert table["url"].tolist() == ["'=cmd|calc", "'@SUM(1)\x1b[2J", "https://a.org/1=1.mp4"]
     assert table["listed_in"].tolist() == [f"'+list.csv, row {number}" for number in (1, 2, 3)]
     assert list(table["label"]) == ["real", "fake", "real"] and list(table.columns) == REQUESTS.names()

@@ -58,7 +58,7 @@ def _sentence(error: ValidationError, name: str, file: str, kind: Any) -> str:
             parts.append(f"{key} is missing")
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            parts.append(f"{key} = {shown(problem['input'])}: {message[0].lower()}{message[1:500]}")
+            parts.append(f"{key} = {quoted(problem['input'])}: {message[0].lower()}{message[1:500]}")
     return f"{file}: " + "; ".join(parts) + "."
 
 
@@ -67,10 +67,10 @@ _brief.maxlevel, _brief.maxdict, _brief.maxlist, _brief.maxlong = 4, 8, 12, 60
 _brief.maxstring = _brief.maxother = 200
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """A value in a message, cut short where it is long; letters that no terminal should get are escaped.
 
-    >>> print(shown(["a", 1.5]), shown(chr(27) + "[2J"))
+    >>> print(quoted(["a", 1.5]), quoted(chr(27) + "[2J"))
     ['a', 1.5] '\\x1b[2J'
     """
     return _brief.repr(value)
@@ -83,7 +83,7 @@ def key_name(key: object) -> str:
     ('frames', "'a\\\\nb'")
     """
     text = str(key)
-    return text if text.isprintable() and len(text) <= 80 else shown(text)
+    return text if text.isprintable() and len(text) <= 80 else quoted(text)
 
 
 MAX_YAML_BYTES = 50_000

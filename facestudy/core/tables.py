@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from facestudy.core.errors import StudyError
-from facestudy.core.settings import shown
+from facestudy.core.settings import quoted
 
 ID = re.compile(r"[a-z0-9_-]+")
 LANDMARK_COLUMNS = tuple(
@@ -154,7 +154,7 @@ def training_name(seed: int, repeat: int, repeats: int) -> str:
     return str(seed) if repeats == 1 else f"{seed}-{repeat}"
 
 
-def frame(rows: Iterable[Mapping[str, object]], table: Table) -> pd.DataFrame:
+def to_dataframe(rows: Iterable[Mapping[str, object]], table: Table) -> pd.DataFrame:
     """Rows as a data frame with the table's columns and types; absent cells are missing or empty."""
     data = pd.DataFrame.from_records([dict(row) for row in rows], columns=table.names())
     for column, kind in table.columns.items():
@@ -215,7 +215,7 @@ def read(path: Path, table: Table) -> pd.DataFrame:
         bad = (raw[column] != "") & numbers.isna()
         if bad.any():
             row = int(bad.to_numpy().argmax())
-            raise StudyError(f"{path}, row {row + 2}: {column} = {shown(raw[column][row])} is not a number.")
+            raise StudyError(f"{path}, row {row + 2}: {column} = {quoted(raw[column][row])} is not a number.")
         if kind == "int" and not ((numbers % 1 == 0) & (numbers.abs() < 2**53) | numbers.isna()).all():
             raise StudyError(f"{path}: {column} does not hold whole numbers; `dvc repro -f` makes it again.")
         data[column] = numbers.astype("Int64" if kind == "int" else "float64")
@@ -223,10 +223,10 @@ def read(path: Path, table: Table) -> pd.DataFrame:
     for key in table.key_columns():
         for row, value in enumerate(checked[key] if table.columns[key] == "text" else ()):
             if not ID.fullmatch(value):
-                raise StudyError(f"{path}, row {row + 2}: {key} = {shown(value)} is not an id ([a-z0-9_-]+).")
+                raise StudyError(f"{path}, row {row + 2}: {key} = {quoted(value)} is not an id ([a-z0-9_-]+).")
     repeated = checked[table.key_columns()].duplicated()
     if repeated.any():
         row = int(repeated.to_numpy().argmax())
-        values = ", ".join(f"{key} = {shown(checked[key][row])}" for key in table.key_columns())
+        values = ", ".join(f"{key} = {quoted(checked[key][row])}" for key in table.key_columns())
         raise StudyError(f"{path}, row {row + 2}: {values} repeats.")
     return checked

@@ -64,7 +64,7 @@ def mark_boxes(cut_out: Image, face: Face, plan: Plan) -> Image:
     matrix = plane_to_cut(face, plan)
     _outline(tile, matrix, plan.whole, scale, OUTLINE)
     for box in plan.boxes:
-        _outline(tile, matrix, box, scale, HIDDEN if plan.layout == "fill" else SHOWN)
+        _outline(tile, matrix, box, scale, HIDDEN if plan.layout == "occlude" else SHOWN)
     origin = np.array([face.cut_x, face.cut_y])
     for x, y in (np.array(face.landmarks) + 0.5 - origin) * face.cut_scale * scale - 0.5:
         cv2.circle(tile, (round(float(x)), round(float(y))), 1, POINT, -1, cv2.LINE_AA)

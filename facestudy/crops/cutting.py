@@ -57,11 +57,11 @@ class Variant(Section):
     """One entry of `crop_variants` in params.yaml."""
 
     regions: list[str] = Field(default_factory=list)
-    layout: Literal["stack", "mask", "fill"]
+    layout: Literal["stack", "mask", "occlude"]
     placement: Literal["anatomical", "random"] = "anatomical"
-    # What `fill` fills beyond the boxes: a fraction of the plane, and pixels of the crop.
-    widen: Annotated[float, Field(ge=0, le=0.5)] | Literal["sample.feather"] = 0.0
-    widen_px: Annotated[int, Field(ge=0)] = 0
+    # What `occlude` fills beyond the boxes: a fraction of the plane, and pixels of the crop.
+    margin: Annotated[float, Field(ge=0, le=0.5)] | Literal["sample.feather"] = 0.0
+    margin_px: Annotated[int, Field(ge=0)] = 0
     # The study's unaligned face: the detector box, widened, resized to box_size; boxes in its pixels.
     face: Literal["aligned", "box"] = "aligned"
     boxes: list[Annotated[tuple[float, float, float, float], Field(strict=False)]] = Field(default_factory=list)
@@ -74,8 +74,8 @@ class Variant(Section):
             raise ValueError("an aligned face takes `regions` (at least one); `boxes` and `box_size` need `face: box`")
         if self.face == "box" and (self.regions or not self.boxes or self.box_size is None):
             raise ValueError("`face: box` takes `boxes` (at least one) and `box_size`, no `regions`")
-        if self.layout != "fill" and (self.widen or self.widen_px):
-            raise ValueError("`widen` and `widen_px` go with `layout: fill` only")
+        if self.layout != "occlude" and (self.margin or self.margin_px):
+            raise ValueError("`margin` and `margin_px` go with `layout: occlude` only")
         width, height = self.box_size or (0, 0)
         for x0, y0, x1, y1 in self.boxes:
             if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
@@ -123,22 +123,22 @@ class Plan:
     """A variant with every number worked out; the same for all faces."""
 
     name: str
-    layout: Literal["stack", "mask", "fill"]
+    layout: Literal["stack", "mask", "occlude"]
     placement: Literal["anatomical", "random"]
     plane: Literal["aligned", "box"]
     plane_size: tuple[float, float]
     """width, height of the plane: 1, 1 for the canonical face, else pixels of box_size."""
     box_margins: tuple[float, float, float, float]
     whole: Box
-    """The face region: what `mask` and `fill` show in place, what random boxes are placed in."""
+    """The face region: what `mask` and `occlude` show in place, what random boxes are placed in."""
     boxes: tuple[Box, ...]
-    """As placed and, for `fill`, widened by all but the pixels."""
+    """As placed and, for `occlude`, widened by all but the pixels."""
     overlap: float
     """Random placement: share of the boxes' area that lies on the original boxes or on each other."""
     size: tuple[int, int]
     parts: tuple[Part, ...]
     rects: tuple[Rect, ...]
-    """mask: what stays; fill: what goes; stack: nothing."""
+    """mask: what stays; occlude: what goes; stack: nothing."""
 
 
 # --- from a variant to a plan ------------------------------------------------------------------
@@ -182,7 +182,7 @@ def resolve(
     """Work out the plan of the variant called `name`.
 
     variants: all of `crop_variants`. boxes: the named regions on the canonical face. feather: what
-    `widen: sample.feather` stands for, a fraction of the canonical face.
+    `margin: sample.feather` stands for, a fraction of the canonical face.
 
     Raises StudyError for an unknown variant or region, or a region too small for the crop.
     """
@@ -204,10 +204,10 @@ def resolve(
     rects: tuple[Rect, ...] = ()
     if variant.layout == "mask":
         rects = tuple(_rect_inside(box, parts[0]) for box in chosen)
-    elif variant.layout == "fill":
-        widen = feather if variant.widen == "sample.feather" else variant.widen
-        chosen = tuple(_widened(box, widen, plane_size) for box in chosen)
-        rects = tuple(_rect_around(box, parts[0], variant.widen_px) for box in chosen)
+    elif variant.layout == "occlude":
+        margin = feather if variant.margin == "sample.feather" else variant.margin
+        chosen = tuple(_widened(box, margin, plane_size) for box in chosen)
+        rects = tuple(_rect_around(box, parts[0], variant.margin_px) for box in chosen)
     for x0, y0, x1, y1 in [part.rect for part in parts] + list(rects):
         if x0 >= x1 or y0 >= y1:
             width, height = settings.size
@@ -242,8 +242,8 @@ def _stacked(boxes: Sequence[Box], settings: CropSettings) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _widened(box: Box, widen: float, plane_size: tuple[float, float]) -> Box:
-    dx, dy = widen * plane_size[0], widen * plane_size[1]
+def _widened(box: Box, margin: float, plane_size: tuple[float, float]) -> Box:
+    dx, dy = margin * plane_size[0], margin * plane_size[1]
     return (box[0] - dx, box[1] - dy, box[2] + dx, box[3] + dy)
 
 
@@ -576,7 +576,7 @@ def describe(plan: Plan, colour: Colour, faces: int) -> str:
         "faces": faces,
     }
     if plan.rects:
-        facts["filled_pixels" if plan.layout == "fill" else "kept_pixels"] = [list(r) for r in plan.rects]
+        facts["filled_pixels" if plan.layout == "occlude" else "kept_pixels"] = [list(r) for r in plan.rects]
     return json.dumps(facts, indent=2) + "\n"
 
 

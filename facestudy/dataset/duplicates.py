@@ -19,7 +19,7 @@ from PIL import Image
 from pydantic import Field
 
 from facestudy.core.settings import Section
-from facestudy.core.tables import DUPLICATES, frame
+from facestudy.core.tables import DUPLICATES, to_dataframe
 from facestudy.media.archive import read_bytes
 from facestudy.runtime.work_cache import key_of
 
@@ -65,7 +65,7 @@ def find(videos: pd.DataFrame, faces: pd.DataFrame, hashes: Bits, settings: Dupl
         alike = _alike(faces.loc[once, "video_id"], hashes[once], settings.max_distance)
         alike = alike[alike["matched"] >= settings.min_share * alike["faces"]]
         rows += [_row(about, pair.pop("first"), pair.pop("second"), "near", pair) for pair in alike.to_dict("records")]
-    return frame(rows, DUPLICATES)
+    return to_dataframe(rows, DUPLICATES)
 
 
 def _row(about: pd.DataFrame, first: str, second: str, kind: str, found: dict[Any, Any]) -> dict[str, object]:

@@ -22,7 +22,7 @@ from facestudy.evaluation.intervals import (
     repeated_differences,
     repeated_estimates,
 )
-from facestudy.evaluation.metrics import NAMES, Scores, by_video, groups_in, of_method, same_faces
+from facestudy.evaluation.metrics import NAMES, Scores, by_video, groups_in, same_faces, select_method
 
 COMPARED = ("accuracy", "auc")
 Splits = Sequence[Scores]
@@ -227,12 +227,12 @@ def method_estimates(
     found: dict[str, tuple[Splits, dict[str, Estimate]]] = {}
     names = ("balanced_accuracy", "auc")  # plain accuracy would say more of the reals than of a small method
     for method in fake_methods(cell):
-        part = [of_method(scores, method) for scores in cell if method in fake_methods([scores])]
-        of_method_found = _estimates(part, settings, test_share, names)
+        part = [select_method(scores, method) for scores in cell if method in fake_methods([scores])]
+        found_estimates = _estimates(part, settings, test_share, names)
         if len(part) < len(cell) and len(part) == 1:  # one split cannot tell how much another would differ
             nothing = dict.fromkeys(("low", "high", "groups_low", "groups_high"), math.nan)
-            of_method_found = {name: replace(estimate, **nothing) for name, estimate in of_method_found.items()}
-        found[method] = part, of_method_found
+            found_estimates = {name: replace(estimate, **nothing) for name, estimate in found_estimates.items()}
+        found[method] = part, found_estimates
     return found
 
 

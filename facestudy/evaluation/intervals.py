@@ -209,17 +209,17 @@ def estimates(scores: Scores, settings: EvaluateSettings, names: Sequence[str] =
     -------
     dict of str to Estimate
     """
-    values, left_out = group_metrics(scores, names), _leave_one_out(scores, names)
+    values, jackknife = group_metrics(scores, names), _leave_one_out(scores, names)
     found = {}
     for name in names:
         seeds = values[name][:, 0]
         value = float(seeds.mean())
         limits = RANGES[name]
-        of_groups = _group_part(scores, left_out[name].mean(axis=0))
+        of_groups = _group_part(scores, jackknife[name].mean(axis=0))
         groups = _spread([of_groups], scores, limits)
         ends, seed_sd = (math.nan, math.nan), 0.0
         if len(seeds) > 1:
-            parts = parts_of_mean(seeds, jackknife_covariance(left_out[name]), of_groups.freedom)
+            parts = parts_of_mean(seeds, jackknife_covariance(jackknife[name]), of_groups.freedom)
             ends = _interval((_spread(parts, scores, limits, of_groups), groups), value, settings.confidence)
             seed_sd = float(seeds.std(ddof=1))
         groups_ends = groups.interval(value, settings.confidence)
@@ -246,11 +246,11 @@ def differences(
     """
     sides = (first, second)
     values = [group_metrics(scores, names) for scores in sides]
-    left_out = [_leave_one_out(scores, names) for scores in sides]
+    jackknife = [_leave_one_out(scores, names) for scores in sides]
     found = {}
     for name in names:
         seeds = np.stack([side[name][:, 0] for side in values])
-        without = np.stack([side[name] for side in left_out])
+        without = np.stack([side[name] for side in jackknife])
         a, b = (float(mean) for mean in seeds.mean(axis=1))
         width = RANGES[name][1] - RANGES[name][0]
         limits = (-width, width)
@@ -361,12 +361,12 @@ def _spread(
     return Spread(tuple(parts), _fewest_groups(scores), limits, varies)
 
 
-def _group_part(scores: Scores, left_out: FloatArray) -> Part:
+def _group_part(scores: Scores, jackknife: FloatArray) -> Part:
     """Variance over groups of a statistic, from its values without one group; (groups,) or empty."""
     groups, fewest = scores.groups, _fewest_groups(scores)
     if fewest < 2:
         return Part(0.0, 1.0)
-    influence = left_out - left_out.mean()
+    influence = jackknife - jackknife.mean()
     square = float((influence**2).mean())
     most = min(groups - 1, 2 * (fewest - 1))
     kurtosis = float((influence**4).mean()) / square**2 if square > NO_VARIATION**2 else 1.0

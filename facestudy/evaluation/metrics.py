@@ -191,7 +191,7 @@ def by_video(faces: Scores) -> Scores:
     return Scores(faces.fake[first], p_fake, np.arange(faces.videos), faces.group[first], group_names=faces.group_names)
 
 
-def of_method(faces: Scores, method: str) -> Scores:
+def select_method(faces: Scores, method: str) -> Scores:
     """The real faces and the fakes of one manipulation method, with groups renumbered from 0."""
     rows = np.flatnonzero(~faces.fake | (np.array(faces.methods) == method))
     video = np.unique(faces.video[rows], return_inverse=True)[1]

@@ -77,12 +77,12 @@ def total(parts: Sequence[Part]) -> tuple[float, float]:
     return float(np.sqrt(variance)), float(variance**2 / spread) if spread > 0 else float("inf")
 
 
-def jackknife_covariance(left_out: FloatArray) -> FloatArray:
+def jackknife_covariance(jackknife: FloatArray) -> FloatArray:
     """Covariance of statistics over groups, by the jackknife.
 
     Parameters
     ----------
-    left_out : ndarray of shape (..., groups)
+    jackknife : ndarray of shape (..., groups)
         Each statistic, computed without one group.
 
     Returns
@@ -90,11 +90,11 @@ def jackknife_covariance(left_out: FloatArray) -> FloatArray:
     ndarray of shape (..., ...)
         Covariance of each statistic with each.
     """
-    groups = left_out.shape[-1]
-    flat = left_out.reshape(-1, groups)
+    groups = jackknife.shape[-1]
+    flat = jackknife.reshape(-1, groups)
     centred = flat - flat.mean(axis=1, keepdims=True)
     covariance = (groups - 1) / groups * centred @ centred.T
-    return np.asarray(covariance.reshape(*left_out.shape[:-1], *left_out.shape[:-1]))
+    return np.asarray(covariance.reshape(*jackknife.shape[:-1], *jackknife.shape[:-1]))
 
 
 def error_covariances(covariance: FloatArray) -> tuple[float, float, float, float]:

@@ -1,7 +1,7 @@
-"""How good the picture of a face is: five measures, thresholds on them, and what they drop of each class.
+"""How good the picture of a face is: five measures, thresholds on them, and what they exclude of each class.
 
 Thresholds hold for both classes alike. They can still take more of one class than of the other, and
-then what is left differs in more than the manipulation: `drops` counts and tests it.
+then what is left differs in more than the manipulation: `exclusions` counts and tests it.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def blockiness(grey: npt.NDArray[np.uint8], left: int, top: int) -> float:
 
 
 @dataclass(frozen=True)
-class Drop:
+class Exclusion:
     """How many of the looked-at (faces, or frames without one) a reason took from each class.
 
     p: two-sided, from a permutation of the classes over the videos, as frames of one video are alike;
@@ -125,19 +125,21 @@ class Drop:
 
     reason: str
     dropped: Mapping[str, int]
-    looked_at: Mapping[str, int]
+    examined: Mapping[str, int]
     p: float
 
 
-def drops(kept: Sequence[Mapping[str, object]], dropped: Sequence[Mapping[str, object]], seed: int = 1) -> list[Drop]:
-    """One Drop for each reason, the most frequent first.
+def exclusions(
+    kept: Sequence[Mapping[str, object]], dropped: Sequence[Mapping[str, object]], seed: int = 1
+) -> list[Exclusion]:
+    """One Exclusion for each reason, the most frequent first.
 
     kept, dropped: rows with video_id and label; dropped ones with a reason.
     """
     columns = ["video_id", "label", "reason"]
     rows = [{"reason": "", **{name: row[name] for name in columns if name in row}} for row in (*kept, *dropped)]
     data = pd.DataFrame(rows, columns=columns)
-    looked_at = {label: int((data["label"] == label).sum()) for label in LABELS}
+    examined = {label: int((data["label"] == label).sum()) for label in LABELS}
     reasons = data.loc[data["reason"] != "", "reason"].value_counts()
     found = []
     for reason in sorted(reasons.index, key=lambda name: (-reasons[name], name)):
@@ -145,7 +147,7 @@ def drops(kept: Sequence[Mapping[str, object]], dropped: Sequence[Mapping[str, o
         shares = hit.groupby([data["label"], data["video_id"]]).mean()
         real, fake = (shares.get(label, pd.Series(dtype=float)).to_numpy() for label in LABELS)
         counts = {label: int((hit & (data["label"] == label)).sum()) for label in LABELS}
-        found.append(Drop(reason, counts, looked_at, min(1.0, len(reasons) * _p_of_difference(real, fake, seed))))
+        found.append(Exclusion(reason, counts, examined, min(1.0, len(reasons) * _p_of_difference(real, fake, seed))))
     return found
 
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from facestudy.core.settings import shown
+from facestudy.core.settings import quoted
 from facestudy.evaluation.comparisons import ByMethod, Comparison, Counts, Results, ends
 from facestudy.evaluation.intervals import FEW_GROUPS, POWER, Difference, Estimate
 from facestudy.models.settings import ModelSettings
@@ -95,7 +95,7 @@ def _code(text: str) -> str:
     >>> print(_code("imagenet"), _code("a`<b>`"))
     `imagenet` `` a`<b>` ``
     """
-    text = text if text.isprintable() else shown(text)
+    text = text if text.isprintable() else quoted(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     edge = " " if "`" in text else ""
     return f"{fence}{edge}{text}{edge}{fence}"

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from facestudy.core.errors import StudyError
-from facestudy.core.settings import Section, key_name, shown
+from facestudy.core.settings import Section, key_name, quoted
 from facestudy.core.tables import ID, LABELS, SUBSETS
 from facestudy.media import decode, video
 from facestudy.media.video import Limits, MediaError
@@ -116,7 +116,7 @@ def list_items(settings: FolderSettings) -> list[Item]:
         other = files.setdefault(make_id(item.file, item.label), item.file)
         if other != item.file:
             raise StudyError(
-                f"{root}: the files {shown(other)} and {shown(item.file)} get the same id; rename one of the two."
+                f"{root}: the files {quoted(other)} and {quoted(item.file)} get the same id; rename one of the two."
             )
     return items
 
@@ -161,18 +161,18 @@ def _with_table(items: list[Item], path: Path, labels: bool) -> list[Item]:
     for where, cells in user_csv.rows(user_csv.decode(data, place), place, "file", columns):
         name = cells["file"]
         if name.startswith("/"):
-            raise StudyError(f"{where}: {shown(name)} is absolute; name the file as it is called from the folder on.")
+            raise StudyError(f"{where}: {quoted(name)} is absolute; name the file as it is called from the folder on.")
         if name not in known:
-            raise StudyError(f"{where}: there is no video or picture {shown(name)} in the folder.")
+            raise StudyError(f"{where}: there is no video or picture {quoted(name)} in the folder.")
         if name in seen:
-            raise StudyError(f"{where}: {shown(name)} repeats.")
+            raise StudyError(f"{where}: {quoted(name)} repeats.")
         seen.add(name)
         said = {column: cells[column].strip() for column in columns if cells[column].strip()}
         for column in allowed.keys() & said.keys():
             said[column] = said[column].lower()
             if said[column] not in allowed[column]:
                 raise StudyError(
-                    f"{where}: {column} = {shown(said[column])} is not one of {', '.join(allowed[column])}."
+                    f"{where}: {column} = {quoted(said[column])} is not one of {', '.join(allowed[column])}."
                 )
         known[name] = dataclasses.replace(known[name], **said)
     return list(known.values())

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from facestudy.core.errors import StudyError
-from facestudy.core.settings import key_name, shown
+from facestudy.core.settings import key_name, quoted
 from facestudy.core.tables import LABELS
 from facestudy.media import video
 from facestudy.sources import user_files
@@ -130,7 +130,7 @@ def _ff_subsets(root: Path) -> dict[str, str]:
             raise StudyError(f"{path} should be a list of pairs of video numbers; fetch it again.")
         for pair in pairs:
             if not (isinstance(pair, list) and all(isinstance(number, str) for number in pair)):
-                raise StudyError(f'{path}: {shown(pair)} is not a pair of video numbers as in ["071", "054"].')
+                raise StudyError(f'{path}: {quoted(pair)} is not a pair of video numbers as in ["071", "054"].')
             for number in pair:
                 if subsets.setdefault(number, SUBSET_NAMES[name]) != SUBSET_NAMES[name]:
                     raise StudyError(f"{path}: the video {key_name(number)} is in another official subset too.")
@@ -180,13 +180,13 @@ def _dfdc_item(place: str, name: str, entry: Any) -> Item:
     said = {key: value for key, value in entry.items() if isinstance(value, str)} if isinstance(entry, dict) else {}
     label = said.get("label", "").lower()
     if label not in LABELS:
-        raise StudyError(f"{place}: the entry {shown(name)} has no label REAL or FAKE; fetch the file again.")
+        raise StudyError(f"{place}: the entry {quoted(name)} has no label REAL or FAKE; fetch the file again.")
     fake = label == "fake"
     who = said.get("original", name) if fake else name
     for text in (name, who or name):
         if not _is_file_name(text):
             raise StudyError(
-                f"{place}: the entry {shown(name)} names {shown(text)}, which is not the name of a file beside it; "
+                f"{place}: the entry {quoted(name)} names {quoted(text)}, which is not the name of a file beside it; "
                 "fetch the file again."
             )
     subset = SUBSET_NAMES.get(said.get("split", "").lower(), "")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 from facestudy.core.errors import StudyError
-from facestudy.core.settings import shown
+from facestudy.core.settings import quoted
 from facestudy.core.tables import LABELS
 from facestudy.sources import user_csv
 from facestudy.sources.folder import as_id, make_id
@@ -133,7 +133,7 @@ def _study(text: str, name: str, label: str | None) -> Iterable[Link]:
         where = f"{name}, row {number}"
         found = STUDY_LINE.match(line)
         if found is None:
-            raise StudyError(f"{where}: {shown(line[:60])} is not of the form `URL, [FAKE|REAL] text`.")
+            raise StudyError(f"{where}: {quoted(line[:60])} is not of the form `URL, [FAKE|REAL] text`.")
         yield Link(found["url"], _label(found["label"] or "", label, where), where=where)
 
 
@@ -141,7 +141,7 @@ def _label(cell: str, label: str | None, where: str) -> str:
     """The label of a row, which its list may give for all rows."""
     own = cell.lower()
     if own and own not in LABELS:
-        raise StudyError(f"{where}: label = {shown(cell)} is neither real nor fake.")
+        raise StudyError(f"{where}: label = {quoted(cell)} is neither real nor fake.")
     if own and label and own != label:
         raise StudyError(f"{where}: the row says {own}, youtube.lists says {label}; set the list's label to null.")
     if not (own or label):
@@ -154,7 +154,7 @@ def _seconds(cell: str, where: str, column: str) -> float | None:
     if not cell:
         return None
     if not re.fullmatch(r"(?:\d{1,4}:){0,2}\d{1,6}(?:\.\d{1,6})?", cell):
-        raise StudyError(f"{where}: {column} = {shown(cell)} is not a time in seconds or h:m:s.")
+        raise StudyError(f"{where}: {column} = {quoted(cell)} is not a time in seconds or h:m:s.")
     total = 0.0
     for part in cell.split(":"):
         total = 60 * total + float(part)
@@ -173,13 +173,13 @@ def without_repeats(links: Iterable[Link]) -> tuple[list[Link], int]:
         other = labels.setdefault(link.key, link)
         if other.label != link.label:
             raise StudyError(
-                f"{link.where}: {shown(link.url)} is {link.label} here and {other.label} in {other.where}; "
+                f"{link.where}: {quoted(link.url)} is {link.label} here and {other.label} in {other.where}; "
                 "keep one of the two."
             )
         same = kept.setdefault(link.video_id, link)
         if (same.key, same.start_s, same.end_s) != (link.key, link.start_s, link.end_s):
             raise StudyError(
-                f"{link.where}: {shown(link.url)} gets the id of {shown(same.url)} in {same.where}; "
+                f"{link.where}: {quoted(link.url)} gets the id of {quoted(same.url)} in {same.where}; "
                 "keep one of the two."
             )
         repeats += same is not link

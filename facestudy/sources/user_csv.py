@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 
 from facestudy.core.errors import StudyError
-from facestudy.core.settings import shown
+from facestudy.core.settings import quoted
 
 MAX_COLUMNS = 12
 """So many of a wrong header's columns are put into a message."""
@@ -36,7 +36,7 @@ def rows(text: str, name: str, required: str, others: Sequence[str]) -> Iterator
         columns = [(column or "").strip().lower() for column in reader.fieldnames or []]
         if required not in columns or set(columns) - set(known) or len(set(columns)) < len(columns):
             raise StudyError(
-                f"{name}: the columns are {', '.join(map(shown, columns[:MAX_COLUMNS])) or 'missing'}"
+                f"{name}: the columns are {', '.join(map(quoted, columns[:MAX_COLUMNS])) or 'missing'}"
                 f"{', …' * (len(columns) > MAX_COLUMNS)}; "
                 f"they should be {required} and any of {', '.join(others)}, each once."
             )

@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from facestudy.core.settings import shown
+from facestudy.core.settings import quoted
 
 
 class Unreadable(Exception):
@@ -49,4 +49,4 @@ def called(path: object) -> str:
     ('part_0/metadata.json', "'a\\\\nb'")
     """
     text = str(path)
-    return text if text.isprintable() and len(text) <= 500 else shown(text)
+    return text if text.isprintable() and len(text) <= 500 else quoted(text)

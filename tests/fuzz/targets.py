@@ -363,7 +363,7 @@ def stage_tables(folder: Path) -> Target:
     originals = []
     for place, table in enumerate(kinds):
         rows = [{name: f"a{row}" if kind == "text" else row for name, kind in table.columns.items()} for row in (1, 2)]
-        tables.write(folder / f"{place}.csv", tables.frame(rows, table), table)
+        tables.write(folder / f"{place}.csv", tables.to_dataframe(rows, table), table)
         originals.append((folder / f"{place}.csv").read_bytes())
 
     def files(place: int) -> SearchStrategy[tuple[int, bytes]]:
