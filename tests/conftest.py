@@ -27,8 +27,6 @@ def outside_data() -> Path:
     """
     if "FACESTUDY_TEST_DATA" not in os.environ:
         pytest.skip("FACESTUDY_TEST_DATA is not set; see Reference data for the tests in CONTRIBUTING.md")
-            "FACESTUDY_TEST_DATA is not set; CONTRIBUTING.md says what the folder holds (Reference data for the tests)"
-        )
     folder = Path(os.environ["FACESTUDY_TEST_DATA"])
     assert folder.is_dir(), f"FACESTUDY_TEST_DATA = {folder} is not a folder"
     return folder
