@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take seconds
+    from facestudy.runtime.processes import begin
+
+    begin()
+
 from pathlib import Path
 
 from facestudy.core import tables

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import check, read_yaml
-from facestudy.runtime.processes import end_with_parent
 
 S = TypeVar("S")
 
@@ -81,7 +80,6 @@ def output_file(final: Path) -> Iterator[Path]:
 def run(name: str, main: Callable[[], str]) -> None:
     """Run a stage's main, print the summary line it returns, turn a StudyError into one sentence."""
     logging.basicConfig(level=logging.WARNING, format=f"{name}: %(message)s", stream=sys.stderr)
-    end_with_parent()
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on it is reported
     _sweep()

@@ -7,9 +7,13 @@ import signal
 import threading
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from facestudy.runtime import environment
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # how long an example takes depends on the machine
+hypothesis.settings.load_profile("any machine")
 
 # Before a test imports TensorFlow, alone or through mtcnn.
 environment.prepare()

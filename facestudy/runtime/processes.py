@@ -11,6 +11,13 @@ import threading
 import time
 
 
+def begin() -> None:
+    """Call this first in a program: it then ends with its parent, and at Ctrl-C without a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as in the background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_with_parent()
+
+
 def end_with_parent() -> None:
     """End this process when the thread that started it does: at once on Linux, elsewhere within a second."""
     if sys.platform == "linux":
