@@ -10,6 +10,7 @@ calibration continues where it stopped.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import copy
 import functools
@@ -26,7 +27,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from unittest import mock
 
 import pandas as pd
 import yaml
@@ -124,9 +124,10 @@ def run_stages(values: dict[str, Any], folder: Path) -> None:
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     for stage, *arguments in commands(pipeline, values):
         main = importlib.import_module(f"stages.{stage}").main
-        with mock.patch.object(sys, "argv", [stage, *arguments]), contextlib.chdir(folder):
+        options = dict(zip((name.removeprefix("--") for name in arguments[::2]), arguments[1::2], strict=True))
+        with contextlib.chdir(folder):
             try:
-                main()
+                main(**options)
             except StudyError as error:
                 raise StudyError(f"{stage} failed: {error}") from None
 
@@ -253,6 +254,8 @@ def sources(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
     params = read_params()
     settings = check(CalibrationSettings, params["calibrate"], "calibrate")
     items = [(name, seed) for name, case in settings.cases.items() for seed in case.seeds]

@@ -7,7 +7,6 @@ if __name__ == "__main__":  # before the imports that take seconds
 
     begin()
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +35,7 @@ CROPS = Path("data/crops")
 REPORTS = Path("reports")
 
 
-def main() -> str:
-    parser = argparse.ArgumentParser(prog="python -m stages.crops", description=__doc__)
-    parser.add_argument("--variant", required=True, help="a key of `crop_variants` in params.yaml")
-    name = parser.parse_args().variant
-
+def main(variant: str) -> str:
     params = read_params()
     settings = section(params, "crops", CropSettings)
     variants = section(params, "crop_variants", dict[str, Variant])
@@ -48,7 +43,7 @@ def main() -> str:
     compute = section(params, "compute", ComputeSettings)
     feather = check(float, section(params, "sample", dict[str, Any]).get("feather"), "sample.feather")
     storage = section(params, "storage", StorageSettings)
-    plan = resolve(name, variants, boxes, settings, feather)
+    plan = resolve(variant, variants, boxes, settings, feather)
 
     faces = faces_from_table(tables.read(FACES, tables.FACES))
     if not faces:
@@ -56,11 +51,11 @@ def main() -> str:
     check_disk_space(len(faces) * crop_bytes(settings.size))
     archived = storage.archived(len(faces), len({face.video_id for face in faces}))
     colour = mean_colour(faces, FACES.parent, boxes["face"], compute)
-    with output_folder(CROPS / name) as target:
+    with output_folder(CROPS / variant) as target:
         rows = write_crops(faces, FACES.parent, target, plan, colour, compute, archived)
         tables.write(target / "index.csv", tables.to_dataframe(rows, tables.CROPS), tables.CROPS)
         (target / "variant.json").write_text(describe(plan, colour, len(faces)), encoding="utf-8")
-    with output_file(REPORTS / f"crops_{name}.png") as path:
+    with output_file(REPORTS / f"crops_{variant}.png") as path:
         write_png(path, crop_sheet(faces, FACES.parent, plan, colour, settings.sheet_faces))
 
     real = sum(face.label == "real" for face in faces)
@@ -71,10 +66,10 @@ def main() -> str:
         else ""
     )
     return (
-        f"{name}: {len(faces)} faces in, {len(rows)} crops of {width}x{height} out "
+        f"{variant}: {len(faces)} faces in, {len(rows)} crops of {width}x{height} out "
         f"({real} real, {len(faces) - real} fake), mean colour {colour[0]} {colour[1]} {colour[2]}{placed}."
     )
 
 
 if __name__ == "__main__":
-    run("crops", main)
+    run("crops", main, variant="a key of `crop_variants` in params.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import logging
 import os
@@ -77,14 +78,21 @@ def output_file(final: Path) -> Iterator[Path]:
         private.unlink(missing_ok=True)
 
 
-def run(name: str, main: Callable[[], str]) -> None:
-    """Run a stage's main, print the summary line it returns, turn a StudyError into one sentence."""
+def run(name: str, main: Callable[..., str], **options: str) -> None:
+    """Run a stage's main with its options, print the summary line it returns, turn a StudyError into one sentence.
+
+    options: the names of main's arguments, each with a line for --help.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=main.__globals__["__doc__"])
+    for option, text in options.items():
+        parser.add_argument(f"--{option}", required=True, help=text)
+    arguments = vars(parser.parse_args())
     logging.basicConfig(level=logging.WARNING, format=f"{name}: %(message)s", stream=sys.stderr)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on it is reported
     _sweep()
     try:
-        summary = main()
+        summary = main(**arguments)
     except StudyError as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(1)

@@ -7,7 +7,6 @@ if __name__ == "__main__":  # before the imports that take seconds
 
     begin()
 
-import argparse
 import functools
 import re
 import tempfile
@@ -98,29 +97,24 @@ def train_one(
         raise StudyError(f"{cell}, seed {training.name}: {error}") from None
 
 
-def main() -> str:
-    parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
-    parser.add_argument("--model", required=True, help="a key of `models` in params.yaml")
-    parser.add_argument("--variant", required=True, help="a variant whose crops are made")
-    arguments = parser.parse_args()
-
+def main(model: str, variant: str) -> str:
     params = read_params()
     declared = section(params, "models", dict[str, Any])
-    if arguments.model not in declared:
-        raise StudyError(f"params.yaml: models has no {arguments.model} (it has: {', '.join(declared)}).")
-    for name in (arguments.model, arguments.variant):
+    if model not in declared:
+        raise StudyError(f"params.yaml: models has no {model} (it has: {', '.join(declared)}).")
+    for name in (model, variant):
         if not re.match(NAME_PATTERN, name):
             raise StudyError(f"{name!r} is not a valid name of a model or variant (letters a-z, digits, _ and -).")
-    settings = check(ModelSettings, declared[arguments.model], f"models.{arguments.model}")
+    settings = check(ModelSettings, declared[model], f"models.{model}")
     common = section(params, "train", TrainSettings)
     compute = section(params, "compute", ComputeSettings)
     seeds = section(params, "seeds", list[int])
     if not seeds:
         raise StudyError("params.yaml: seeds is empty; give at least one.")
-    place = f"{arguments.variant}/{arguments.model}"
-    cell = f"{arguments.model} on {arguments.variant}"
+    place = f"{variant}/{model}"
+    cell = f"{model} on {variant}"
 
-    crops = Path("data/crops") / arguments.variant
+    crops = Path("data/crops") / variant
     table = tables.read(SPLIT, tables.SPLIT).query("subset != 'unused'")
     splits = {int(number): part.reset_index(drop=True) for number, part in table.groupby("repeat")}
     for part in splits.values():
@@ -132,7 +126,7 @@ def main() -> str:
             raise StudyError(f"{crops / 'index.csv'} has no crop of the face {face_id} of {SPLIT}; run `dvc repro`.")
     index = index.loc[split["face_id"]]
 
-    trainings = plan(seeds, arguments.variant, splits, settings, [index["sha256"].tolist(), common.model_dump()])
+    trainings = plan(seeds, variant, splits, settings, [index["sha256"].tolist(), common.model_dump()])
     cache = WorkCache(CACHE)
     entries = {one.name: found for one in trainings if (found := cache.find(one.key)) is not None}
     missing = [one for one in trainings if one.name not in entries]
@@ -176,4 +170,4 @@ def main() -> str:
 
 
 if __name__ == "__main__":
-    run("train", main)
+    run("train", main, model="a key of `models` in params.yaml", variant="a variant whose crops are made")

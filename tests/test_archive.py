@@ -210,12 +210,11 @@ SAME = (
 )
 
 
-def run_here(folder: Path, name: str, *options: str) -> None:
+def run_here(folder: Path, name: str, **options: str) -> None:
     """A stage's main in this process: TensorFlow and the detector are loaded once for both ways."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(sys, "argv", [name, *options])
-        importlib.import_module(f"stages.{name}").main()
+        importlib.import_module(f"stages.{name}").main(**options)
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +231,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for folder in folders.values():
         for name in ("frames", "faces", "duplicates", "split"):
             run_here(folder, name)
-        run_here(folder, "crops", "--variant", "eyes_lower")
+        run_here(folder, "crops", variant="eyes_lower")
         # a process of its own, as its threads and determinism hold for all of it
         done = stage(folder, "train", "--model", "mesonet", "--variant", "eyes_lower")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -314,13 +313,13 @@ def test_a_stage_refuses_a_picture_that_is_another(ways: dict[str, Path], tmp_pa
         first, second = sorted(stored)[:2]
         first.write_bytes(second.read_bytes())  # as sound as it was
     refused = r"data/{}/\S+\.(png is not the picture that was stored|zip: its picture \S+ cannot be read)"
-    for command, source in (
-        (("faces",), "frames"),
-        (("duplicates",), "faces"),
-        (("crops", "--variant", "eyes_lower"), "faces"),
+    for name, options, source in (
+        ("faces", {}, "frames"),
+        ("duplicates", {}, "faces"),
+        ("crops", {"variant": "eyes_lower"}, "faces"),
     ):
         with pytest.raises(StudyError, match=refused.format(source)):
-            run_here(folder, *command)
+            run_here(folder, name, **options)
     crops = folder / "data/crops/eyes_lower"
     with pytest.raises(StudyError, match=refused.format("crops/eyes_lower")):
         store_pictures(crops, tables.read(crops / "index.csv", tables.CROPS), tmp_path / "pictures.npy")
@@ -344,13 +343,13 @@ def test_a_stage_names_the_archive_that_is_damaged(ways: dict[str, Path], tmp_pa
     for source in ("frames", "faces", "crops/eyes_lower"):
         (archive, *_) = sorted((folder / "data" / source).glob("*.zip"))
         archive.write_bytes(archive.read_bytes()[:-30])
-    for command, source in (
-        (("faces",), "frames"),
-        (("duplicates",), "faces"),
-        (("crops", "--variant", "eyes_lower"), "faces"),
+    for name, options, source in (
+        ("faces", {}, "frames"),
+        ("duplicates", {}, "faces"),
+        ("crops", {"variant": "eyes_lower"}, "faces"),
     ):
         with pytest.raises(StudyError, match=rf"data/{source}/{archive.name}: its picture \S+\.png cannot be read"):
-            run_here(folder, *command)
+            run_here(folder, name, **options)
     crops = folder / "data/crops/eyes_lower"
     with pytest.raises(StudyError, match=rf"eyes_lower/{archive.name}: its picture \S+\.png cannot be read"):
         store_pictures(crops, tables.read(crops / "index.csv", tables.CROPS), tmp_path / "pictures.npy")

@@ -437,11 +437,6 @@ def test_the_mean_colour_is_that_of_the_faces_and_does_not_depend_on_order_or_wo
     np.testing.assert_allclose(mean, np.mean(shown, axis=(0, 1, 2)), atol=0.5)
 
 
-def run_stage(monkeypatch: pytest.MonkeyPatch, variant: str) -> str:
-    monkeypatch.setattr("sys.argv", ["crops", "--variant", variant])
-    return stage.main()
-
-
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_faces(tmp_path)
@@ -452,8 +447,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
-def test_the_stage_writes_every_variant(project: Path, monkeypatch: pytest.MonkeyPatch, variant: str) -> None:
-    summary = run_stage(monkeypatch, variant)
+def test_the_stage_writes_every_variant(project: Path, variant: str) -> None:
+    summary = stage.main(variant)
     assert summary.startswith(f"{variant}: 6 faces in, 6 crops of 128x128 out (3 real, 3 fake), mean colour ")
     assert ("overlaps" in summary) == (VARIANTS[variant].placement == "random")
     folder = project / "data/crops" / variant
@@ -470,28 +465,28 @@ def test_the_stage_writes_every_variant(project: Path, monkeypatch: pytest.Monke
     assert sheet.shape[0] > 4 * TILE and sheet.shape[1] > 3 * TILE
 
 
-def test_the_stage_writes_the_same_bytes_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stage_writes_the_same_bytes_again(project: Path) -> None:
     def run() -> dict[str, bytes]:
-        run_stage(monkeypatch, "random_area")
+        stage.main("random_area")
         files = [*(project / "data/crops").rglob("*.*"), *(project / "reports").iterdir()]
         return {str(path): path.read_bytes() for path in files}
 
     assert run() == run()
 
 
-def test_the_stage_ends_in_a_sentence_on_bad_input(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stage_ends_in_a_sentence_on_bad_input(project: Path) -> None:
     with pytest.raises(StudyError, match="does not hold 'whole'"):
-        run_stage(monkeypatch, "whole")
+        stage.main("whole")
     (project / "data/faces/real-1.png").write_bytes((project / "data/faces/real-2.png").read_bytes())
     with pytest.raises(StudyError, match=r"real-1\.png is not the picture that was stored"):
-        run_stage(monkeypatch, "full")
+        stage.main("full")
     (project / "data/faces/real-1.png").unlink()
     with pytest.raises(StudyError, match=r"real-1\.png, the cut-out of face real-1, cannot be read"):
-        run_stage(monkeypatch, "full")
+        stage.main("full")
     assert not (project / "data/crops/full").exists()
     tables.write(project / "data/faces/index.csv", tables.to_dataframe([], tables.FACES), tables.FACES)
     with pytest.raises(StudyError, match="lists no face"):
-        run_stage(monkeypatch, "full")
+        stage.main("full")
 
 
 # --- the contact sheet -------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 
 from commands.study import Params
 from tests.pipeline_files import ROOT, import_closure
-from tests.project import params
+from tests.project import params, stage
 
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 NO_RESULT = {"compute"}  # where work is done changes no result, so a change must not run a stage again
@@ -65,6 +66,14 @@ def test_params_are_the_sections_read(name: str) -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_runs_its_own_script(name: str) -> None:
     assert STAGES[name]["cmd"].startswith(f"python -m stages.{name}")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_help_runs_nothing(name: str, tmp_path: Path) -> None:
+    done = stage(tmp_path, name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: python -m stages.{name} ")
+    assert not list(tmp_path.iterdir())
 
 
 def test_params_hold_the_known_sections() -> None:

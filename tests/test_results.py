@@ -84,8 +84,7 @@ class Study:
         self.save()
 
     def evaluate(self, model: str, variant: str) -> str:
-        self.monkeypatch.setattr(sys, "argv", ["evaluate", "--model", model, "--variant", variant])
-        return evaluate.main()
+        return evaluate.main(model, variant)
 
     def compare(self) -> tuple[pd.DataFrame, str]:
         compare.main()

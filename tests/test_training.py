@@ -293,7 +293,6 @@ class Trainer:
         self.trained: list[int] = []
         self.diverges: set[int] = set()
         monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, "argv", ["train", *CELL])
         monkeypatch.setattr(loop, "train_seed", self)
 
     def __call__(self, folder: Path, split: pd.DataFrame, seed: int, settings: ModelSettings, **_: Any) -> None:
@@ -308,7 +307,7 @@ class Trainer:
     def run(self) -> list[int]:
         """The seeds that a run of the stage trains."""
         self.trained.clear()
-        train.main()
+        train.main("tiny", "full")
         return sorted(self.trained)
 
 
@@ -455,26 +454,24 @@ def test_the_disk_for_weights_is_about_what_they_take(network: str, tmp_path: Pa
     assert size / 2 < weights_bytes(network, width) < 3 * size
 
 
-def call_stage(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str) -> str:
-    cell = {"--model": "tiny", "--variant": "full"} | dict(zip(options[::2], options[1::2], strict=True))
+def refusal_of(monkeypatch: pytest.MonkeyPatch, folder: Path, model: str = "tiny", variant: str = "full") -> str:
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["train", *(word for pair in cell.items() for word in pair)])
     with pytest.raises(StudyError) as refusal:
-        train.main()
+        train.main(model, variant)
     return str(refusal.value)
 
 
 def test_the_stage_refuses_what_it_cannot_train_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     split = study(tmp_path)
-    assert "models has no big (it has: tiny)" in call_stage(monkeypatch, tmp_path, "--model", "big")
-    assert "data/crops/eyes/index.csv is missing" in call_stage(monkeypatch, tmp_path, "--variant", "eyes")
-    assert "'../x' is not a valid name" in call_stage(monkeypatch, tmp_path, "--variant", "../x")
+    assert "models has no big (it has: tiny)" in refusal_of(monkeypatch, tmp_path, model="big")
+    assert "data/crops/eyes/index.csv is missing" in refusal_of(monkeypatch, tmp_path, variant="eyes")
+    assert "'../x' is not a valid name" in refusal_of(monkeypatch, tmp_path, variant="../x")
     index = tmp_path / "data" / "crops" / "full" / "index.csv"
     tables.write(index, tables.read(index, tables.CROPS).query("face_id != 'f05'"), tables.CROPS)
-    assert "data/crops/full/index.csv has no crop of the face f05" in call_stage(monkeypatch, tmp_path)
+    assert "data/crops/full/index.csv has no crop of the face f05" in refusal_of(monkeypatch, tmp_path)
     split.loc[(split["subset"] == "validation"), "label"] = "real"
     tables.write(tmp_path / "data" / "split.csv", split, tables.SPLIT)
-    assert "the subset validation has 4 real and 0 fake faces" in call_stage(monkeypatch, tmp_path)
+    assert "the subset validation has 4 real and 0 fake faces" in refusal_of(monkeypatch, tmp_path)
 
 
 def test_both_classes_are_needed_for_training() -> None:
