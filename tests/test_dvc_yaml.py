@@ -11,7 +11,8 @@ import yaml
 
 from commands.study import Params
 from tests.pipeline_files import ROOT, import_closure
-from tests.project import params, stage
+from tests.project import params
+from tests.project import stage as run_stage
 
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 NO_RESULT = {"compute"}  # where work is done changes no result, so a change must not run a stage again
@@ -70,7 +71,7 @@ def test_runs_its_own_script(name: str) -> None:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_help_runs_nothing(name: str, tmp_path: Path) -> None:
-    done = stage(tmp_path, name, "--help")
+    done = run_stage(tmp_path, name, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"usage: python -m stages.{name} ")
     assert not list(tmp_path.iterdir())
