@@ -282,7 +282,7 @@ def test_the_work_cache_holds_no_second_copy(ways: dict[str, Path], name: str) -
     assert not list((ways["archives"] / ".cache" / name).rglob("*.png"))
 
 
-def test_a_run_that_grows_past_the_threshold_is_packed_not_made_again(
+def test_growing_run_is_packed_without_rework(
     ways: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def again(*anything: object) -> None:
@@ -325,9 +325,7 @@ def test_a_stage_refuses_a_picture_that_is_another(ways: dict[str, Path], tmp_pa
         store_pictures(crops, tables.read(crops / "index.csv", tables.CROPS), tmp_path / "pictures.npy")
 
 
-def test_a_video_that_changed_after_it_was_listed_leaves_nothing_in_the_work_cache(
-    ways: dict[str, Path], tmp_path: Path
-) -> None:
+def test_video_changed_after_listing_is_not_cached(ways: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "study"
     shutil.copytree(ways["files"], folder, ignore=shutil.ignore_patterns(".cache"))
     first, second = sorted((folder / "data/videos").glob("*.mp4"))[:2]

@@ -144,7 +144,7 @@ def test_a_reduced_cut_out_gives_the_same_crop(scale: float) -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.floats(-120, 320), st.floats(-120, 280), st.floats(30, 200))
 @example(-60.0, -60.0, 120.0)
-def test_faces_at_and_over_the_frame_edge_give_crops_of_the_right_size(x: float, y: float, side: float) -> None:
+def test_faces_over_the_frame_edge_give_full_size_crops(x: float, y: float, side: float) -> None:
     matrix = pose(side, 0.1, x, y)
     cut_out, face = cut(render(matrix, 200, 160), matrix, detector_box(matrix))
     for name, (width, height) in product(("full", "complement", "eyes_lower_paper"), ((64, 64), (96, 40))):
@@ -331,7 +331,7 @@ def test_an_unknown_region_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("chosen", ["full", "focus"])
-def test_a_variant_called_focus_is_refused_even_when_another_is_cut(chosen: str) -> None:
+def test_variant_called_focus_is_always_refused(chosen: str) -> None:
     with pytest.raises(StudyError, match="called 'focus'"):
         cutting.resolve("focus", VARIANTS, BOXES, SIZE)
     with pytest.raises(StudyError, match=r"called 'focus'.*metrics/focus"):
@@ -427,7 +427,7 @@ def make_faces(folder: Path, count: int = 3) -> list[Face]:
     return cutting.faces_from_table(tables.read(path, tables.FACES))
 
 
-def test_the_mean_colour_is_that_of_the_faces_and_does_not_depend_on_order_or_workers(tmp_path: Path) -> None:
+def test_mean_colour_ignores_order_and_workers(tmp_path: Path) -> None:
     faces = make_faces(tmp_path) * 12
     folder = tmp_path / "data/faces"
     mean = cutting.mean_colour(faces, folder, BOXES["face"], ONE)

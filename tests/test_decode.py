@@ -137,7 +137,7 @@ def test_a_picture_that_needs_too_much_memory(tmp_path: Path) -> None:
     assert decode.probe(tmp_path / "bomb.png", LIMITS).width == 9_000
 
 
-def test_the_stage_gives_what_was_stopped_a_row_and_tries_it_again(
+def test_stopped_download_gets_a_row_and_another_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -28,7 +28,7 @@ def about(ids: list[str], **columns: list[str]) -> pd.DataFrame:
     return data
 
 
-def test_reencoded_and_resized_faces_are_found_and_other_people_are_not(tmp_path: Path) -> None:
+def test_duplicates_survive_reencoding_and_resizing(tmp_path: Path) -> None:
     regions: dict[str, Box] = REGIONS
     wanted = sample_settings(people=12, seconds=0.1, width=320, height=240)
     pictures = [next(draw(clip, wanted, regions)).picture for clip in list_clips(wanted) if clip.label == "real"]

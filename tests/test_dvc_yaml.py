@@ -81,7 +81,7 @@ def test_params_hold_the_known_sections() -> None:
     assert set(params()) == set(Params.model_fields)
 
 
-def test_no_stage_depends_on_a_folder_of_cached_outputs_of_others() -> None:
+def test_no_stage_depends_on_a_folder_of_others_outputs() -> None:
     """In a clone such a folder exists and is empty, and DVC would run the stage on nothing."""
     cached = [out for stage in STAGES.values() for out in stage.get("outs", []) if isinstance(out, str)]
     for name, stage in STAGES.items():

@@ -74,7 +74,7 @@ def test_largest_sure_face_is_chosen() -> None:
 
 
 @given(st.lists(st.lists(st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(5, 40)] * 2), max_size=4), max_size=6))
-def test_tracks_have_one_face_a_frame_and_overlap_from_frame_to_frame(frames: list[list[tuple[int, ...]]]) -> None:
+def test_tracks_have_one_face_per_frame_and_overlap(frames: list[list[tuple[int, ...]]]) -> None:
     boxes = [[(float(x), float(y), float(w), float(h)) for x, y, w, h in frame] for frame in frames]
     numbers = tracks(boxes, 0.3)
     assert [len(frame) for frame in numbers] == [len(frame) for frame in boxes]
@@ -91,7 +91,7 @@ def test_tracks_have_one_face_a_frame_and_overlap_from_frame_to_frame(frames: li
     assert sorted(last) == list(range(len(last)))
 
 
-def test_two_people_keep_their_tracks_when_the_other_becomes_larger() -> None:
+def test_tracks_survive_a_change_of_the_larger_face() -> None:
     left, right = (10.0, 10.0, 40.0, 40.0), (200.0, 10.0, 38.0, 38.0)
     grown = (196.0, 8.0, 46.0, 46.0)
     assert tracks([[left, right], [grown, left], [], [grown]], 0.3) == [[0, 1], [1, 0], [], [1]]
@@ -110,7 +110,7 @@ def test_a_frame_without_a_face_has_a_reason(candidates: list[Face], shape: tupl
     assert select(candidates, shape, SETTINGS) == ([], reason)
 
 
-def test_a_face_upside_down_is_still_a_face_but_a_mirrored_order_is_not() -> None:
+def test_upside_down_face_counts_but_mirrored_does_not() -> None:
     upright = face(0, 0, 50, 50)
     turned = Face(0, 0, 50, 50, 1, -upright.landmarks)
     swapped = Face(0, 0, 50, 50, 1, upright.landmarks[[1, 0, 2, 4, 3]])
@@ -156,9 +156,7 @@ ASSETS = Path(mtcnn.__file__).parent / "assets/weights"
 
 
 @pytest.mark.parametrize("name", detection.WEIGHTS)
-def test_altered_weights_of_mtcnn_are_refused_before_they_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_altered_mtcnn_weights_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     shutil.copytree(ASSETS, tmp_path / "assets/weights")
     monkeypatch.setattr(mtcnn, "__file__", str(tmp_path / "__init__.py"))
     monkeypatch.setattr("joblib.load", lambda path: pytest.fail(f"{path} was read"))

@@ -28,7 +28,7 @@ def found(x: float, size: float, brightness: float = 100) -> dict[str, Any]:
     return {"x": x, "y": 10.0, "w": size, "h": size, **measures, "path": f"{x}.png"}
 
 
-def test_everyone_is_kept_on_a_track_and_poor_faces_are_dropped_one_by_one() -> None:
+def test_all_faces_keep_tracks_and_poor_ones_are_dropped() -> None:
     answers: list[Answer] = [
         {"faces": [found(200, 60), found(10, 50)], "reason": ""},
         {"faces": [], "reason": "no_face"},

@@ -54,3 +54,13 @@ def test_imports_go_one_way(path: Path) -> None:
 def test_stages_and_commands_stay_apart() -> None:
     for path in (ROOT / "stages").glob("*.py"):
         assert not any(module.startswith("commands") for module in imported(path)), path.name
+
+
+def test_test_names_fit_a_line() -> None:
+    names = [
+        node.name
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert not [name for name in names if len(name) > 60]

@@ -143,7 +143,7 @@ def entries(folder: Path, stage: str) -> set[str]:
 
 
 @pytest.mark.timeout(650)
-def test_one_more_clip_costs_one_clip_and_one_less_leaves_nothing(project: Path, folder_study: Path) -> None:
+def test_adding_or_removing_a_clip_costs_one_clip(project: Path, folder_study: Path) -> None:
     before = {stage: entries(folder_study, stage) for stage in ("frames", "faces")}
     assert {stage: len(found) for stage, found in before.items()} == {"frames": 10, "faces": 10}
     new = folder_study.parent / "input/real/new.mp4"

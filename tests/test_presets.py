@@ -102,9 +102,7 @@ def test_a_preset_changes_only_the_lines_that_it_sets(inside: Path) -> None:
     study.back()
 
 
-def test_the_disk_for_the_earlier_study_is_said_and_the_preset_keeps_it_small(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_estimate_of_the_youtube_preset(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """390 links: every 200th frame of 1080p as PNG would be 90 GB."""
     monkeypatch.chdir(project)
     monkeypatch.setattr(study, "wanted", lambda *_: ([None] * 390, 0))

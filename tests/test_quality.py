@@ -71,7 +71,7 @@ def test_every_box_can_be_measured(x: float, y: float, w: float, h: float, width
     assert found["brightness"] == 77 and found["sharpness"] == 0 and found["blockiness"] == 1
 
 
-def test_a_profile_is_further_from_the_canonical_face_than_a_turned_head() -> None:
+def test_profile_is_further_from_canonical_than_turned() -> None:
     turn = np.array([[0.8, -0.6], [0.6, 0.8]])
     assert landmark_error(POINTS @ turn.T * 3 + 7) < 1e-9
     profile = POINTS * [0.4, 1]
@@ -108,7 +108,7 @@ def parted(data: list[dict[str, object]]) -> tuple[list[dict[str, object]], list
     return [row for row in data if not row["reason"]], [row for row in data if row["reason"]]
 
 
-def test_a_difference_beyond_chance_is_reported_and_chance_is_not() -> None:
+def test_only_differences_beyond_chance_are_reported() -> None:
     (found,) = exclusions(*parted(rows("real", 20, 0) + rows("fake", 14, 1)))
     assert (found.reason, found.dropped, found.examined) == (
         "size_below_40",

@@ -27,7 +27,7 @@ def test_quoted_results_are_the_committed_ones(file: str, name: str, quote: Call
     assert found[2].strip() == quote(committed).strip()
 
 
-def test_every_model_beats_chance_on_the_whole_faces_of_the_sample() -> None:
+def test_every_model_beats_chance_on_whole_faces() -> None:
     models = yaml.safe_load(committed("params.yaml"))["models"]
     found = {name: json.loads(committed(f"metrics/full/{name}.json")) for name in models}
     assert all(figures["auc_low"] > 0.5 and figures["test_groups"] >= 20 for figures in found.values()), found

@@ -299,7 +299,7 @@ def test_a_path_of_weights_is_no_html_on_the_results_page(study: Study) -> None:
         assert f"starting from the weights {said}, 1 epochs" in study.compare()[1]
 
 
-def test_results_by_method_are_those_of_its_fakes_against_all_reals(study: Study) -> None:
+def test_results_by_method_use_its_fakes_and_all_reals(study: Study) -> None:
     study.evaluate("vgg", "nose")
     _, page = study.compare()
     assert "by method" not in page  # one method: nothing to tell apart

@@ -72,7 +72,7 @@ def test_learning_rates(step: int, warmup: int, schedule: str, rate: float) -> N
     assert learning_rate_at(step, 100, warmup, settings(schedule=schedule)) == pytest.approx(rate)
 
 
-def test_batches_show_every_face_in_an_order_of_the_seed_and_epoch() -> None:
+def test_batches_show_every_face_in_a_seeded_order() -> None:
     pictures = np.arange(11, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     rows = np.arange(1, 11)
     faces = Faces(pictures, rows, (rows % 2).astype(np.float32))
@@ -90,7 +90,7 @@ def test_batches_show_every_face_in_an_order_of_the_seed_and_epoch() -> None:
     assert first != order(1, 1) and first != order(2, 0)
 
 
-def test_flips_mirror_about_half_and_leave_the_stored_pictures_alone() -> None:
+def test_flips_mirror_half_and_keep_stored_pictures() -> None:
     picture = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
     faces = Faces(np.repeat(picture[None], 200, axis=0), np.arange(200), np.zeros(200, np.float32))
     ((batch, _),) = batches(faces, 200, True, 1, 0)

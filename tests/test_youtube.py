@@ -73,9 +73,7 @@ def fetch_all(links: list[Link], cache: Path, **changes: Any) -> dict[str, Outco
     return {outcome.link.url.split("/")[3]: outcome for outcome in outcomes}
 
 
-def test_every_misbehaviour_has_its_reason_and_nothing_that_works_is_lost(
-    server: MediaServer, clips: Path, tmp_path: Path
-) -> None:
+def test_each_server_fault_has_its_reason(server: MediaServer, clips: Path, tmp_path: Path) -> None:
     links = [Link(f"{server.address}/{behaviour}/0.mp4", "real") for behaviour in BEHAVIOURS]
     found = fetch_all(links, tmp_path)
     assert {behaviour: outcome.reason for behaviour, outcome in found.items()} == BEHAVIOURS
@@ -113,9 +111,7 @@ def test_a_part_of_another_file_is_not_believed(server: MediaServer, clips: Path
     assert entry is not None and file_sha256(entry / "video.mp4") == file_sha256(clips / "2.mp4")
 
 
-def test_a_file_that_was_complete_when_the_run_was_killed_is_taken_up(
-    server: MediaServer, clips: Path, tmp_path: Path
-) -> None:
+def test_complete_file_of_a_killed_run_is_used(server: MediaServer, clips: Path, tmp_path: Path) -> None:
     downloads = Downloads(settings())
     link = Link(f"{server.address}/ok/3.mp4", "real")
     first = downloads.fetch(link, tmp_path, LIMITS)  # and nobody took the file away
@@ -125,9 +121,7 @@ def test_a_file_that_was_complete_when_the_run_was_killed_is_taken_up(
     assert sum(server.sent.values()) - sent <= sent / 2, "it was downloaded again"
 
 
-def test_limits_hold_for_what_is_already_there_and_loosening_them_fetches_nothing(
-    server: MediaServer, tmp_path: Path
-) -> None:
+def test_limits_apply_to_existing_downloads(server: MediaServer, tmp_path: Path) -> None:
     link = [Link(f"{server.address}/ok/0.mp4", "real")]
     assert fetch_all(link, tmp_path)["ok"].reason == ""
     requests = sum(server.requests.values())
@@ -139,7 +133,7 @@ def test_limits_hold_for_what_is_already_there_and_loosening_them_fetches_nothin
     assert fetch_all(link, tmp_path / "other", max_filesize_mb=0.001)["ok"].reason == "too_large"
 
 
-def test_the_folders_longest_duration_is_too_long_and_not_corrupt(server: MediaServer, tmp_path: Path) -> None:
+def test_too_long_video_is_not_called_corrupt(server: MediaServer, tmp_path: Path) -> None:
     link, short = Link(f"{server.address}/ok/0.mp4", "real"), replace(LIMITS, max_duration_s=1.0)
 
     def reason(cache: str, limits: Limits) -> str:
