@@ -341,7 +341,7 @@ def test_trained_weights_do_not_need_initial_ones(tmp_path: Path, monkeypatch: p
 def test_no_code_loads_what_can_run_code() -> None:
     """A pickle, a whole saved model and a Lambda layer run what their writer put into them."""
     ways = ("pickle", "load_model(", "Lambda", "unsafe_deserialization", "joblib.load", "torch.load", "yaml.load(")
-    for file in [*ROOT.glob("*.py"), *ROOT.glob("facestudy/**/*.py"), *ROOT.glob("stages/*.py")]:
+    for file in [*ROOT.glob("commands/*.py"), *ROOT.glob("facestudy/**/*.py"), *ROOT.glob("stages/*.py")]:
         text = file.read_text()
         assert not [way for way in ways if way in text], file
 
