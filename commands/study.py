@@ -22,9 +22,10 @@ from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatchcase
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
@@ -74,7 +75,7 @@ class Params(Section):
     crop_variants: dict[Name, Variant]
     crops: CropSettings
     models: dict[Name, ModelSettings]
-    seeds: list[int]
+    seeds: list[Annotated[int, Field(lt=2**32)]]
     train: TrainSettings
     evaluate: EvaluateSettings
     focus: str
@@ -135,6 +136,8 @@ def apply_preset(name: str, settings: list[str]) -> Params:
     """Write presets/NAME.yaml and KEY=VALUE settings over params.yaml, keeping its comments."""
     path = Path("presets") / f"{name}.yaml"
     known = sorted(preset.stem for preset in Path("presets").glob("*.yaml"))
+    if not name:
+        raise StudyError(f"give a preset, as in `make study PRESET=videos`; presets/ has {', '.join(known)}.")
     if name not in known:
         raise StudyError(f"there is no preset {name!r}; presets/ has {', '.join(known)}.")
     try:

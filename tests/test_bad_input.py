@@ -236,5 +236,7 @@ def test_a_bad_preset_changes_nothing(
 
 def test_an_unknown_preset_names_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    with pytest.raises(StudyError, match=r"give a preset, as in `make study PRESET=videos`; presets/ has .*paper"):
+        study.apply_preset("", [])
     with pytest.raises(StudyError, match=r"there is no preset 'papers'; presets/ has .*paper"):
         study.apply_preset("papers", [])

@@ -108,6 +108,8 @@ def test_rejections_name_their_reason(folder: Path) -> None:
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"~ is not expanded; write the whole path"):
+        list_items(settings(Path("~/videos")))
     with pytest.raises(StudyError, match="is not a folder; set it to"):
         list_items(settings(tmp_path / "nowhere"))
     with pytest.raises(StudyError, match="real holds no video or picture"):

@@ -7,6 +7,7 @@ out of range are refused with the key's full name and what is allowed.
 from __future__ import annotations
 
 import itertools
+import re
 import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
@@ -58,8 +59,22 @@ def _sentence(error: ValidationError, name: str, file: str, kind: Any) -> str:
             parts.append(f"{key} is missing")
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            parts.append(f"{key} = {quoted(problem['input'])}: {message[0].lower()}{message[1:500]}")
+            hint = _yaml_hint(problem["input"])
+            parts.append(f"{key} = {quoted(problem['input'])}: {message[0].lower()}{message[1:500]}{hint}")
     return f"{file}: " + "; ".join(parts) + "."
+
+
+def _yaml_hint(value: object) -> str:
+    """How to write a number that YAML takes for text.
+
+    >>> _yaml_hint("2e-3")
+    ' (YAML reads 2e-3 as text; write 2.0e-3)'
+    """
+    found = re.fullmatch(r"([+-]?\d{1,20})e([+-]?)(\d{1,4})", value, re.IGNORECASE) if isinstance(value, str) else None
+    if found is None:
+        return ""
+    mantissa, sign, exponent = found.groups()
+    return f" (YAML reads {value} as text; write {mantissa}.0e{sign or '+'}{exponent})"
 
 
 _brief = reprlib.Repr()
@@ -105,6 +120,7 @@ def read_yaml(data: bytes, file: str) -> Any:
         loader = yaml.SafeLoader(data.decode("utf-8"))
         node = loader.get_single_node()
         size = _size(node, {})  # before values are made of it: merging (<<) writes aliases out
+        _refuse_repeated_keys(node, file, set())
         values = loader.construct_document(node) if node is not None and size <= MAX_YAML_VALUES else None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a day 32, a number of 5000 digits
         said = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:300]
@@ -122,6 +138,22 @@ def _size(node: Any, known: dict[int, int]) -> int:
         parts = itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
         known[id(node)] = 1 + sum(_size(part, known) for part in parts)
     return known[id(node)]
+
+
+def _refuse_repeated_keys(node: Any, file: str, known: set[int]) -> None:
+    """Raise StudyError for a key that a mapping has twice: which one counts would depend on the reader."""
+    if not isinstance(node, yaml.CollectionNode) or id(node) in known:
+        return
+    known.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen and key.value != "<<":
+                where = f"{file}, line {key.start_mark.line + 1}"
+                raise StudyError(f"{where}: {key_name(key.value)} is there twice; remove one of the two.")
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+    for part in itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value:
+        _refuse_repeated_keys(part, file, known)
 
 
 def _keys_at(kind: Any, location: tuple[int | str, ...]) -> list[str]:

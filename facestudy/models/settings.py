@@ -21,13 +21,13 @@ class ModelSettings(Section):
 
     network: Network
     input_size: Annotated[int, Field(ge=32, le=1024)]
-    width: Annotated[float, Field(gt=0, le=1)] = 1.0
+    width: Annotated[float, Field(ge=1 / 64, le=1)] = 1.0
     batch_norm: bool = True
     batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weights: Annotated[str, Field(min_length=1)] | None = None
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)] = 16
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
@@ -52,8 +52,6 @@ class ModelSettings(Section):
             )
         if self.weights_sha256 is not None and self.weights in (None, "imagenet"):
             raise ValueError("weights_sha256 goes with weights that are the path of a file")
-        if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
-            raise ValueError(f"warmup_epochs {self.warmup_epochs:g} must be fewer than the {self.epochs} epochs")
         return self
 
 

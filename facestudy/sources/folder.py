@@ -101,6 +101,8 @@ def list_items(settings: FolderSettings) -> list[Item]:
         there = root.is_dir()
     except OSError:  # a name that is too long
         there = False
+    if settings.path.startswith("~"):
+        raise StudyError(f"folder.path: {root}: ~ is not expanded; write the whole path, such as /home/me/videos.")
     if not there:
         raise StudyError(f"folder.path: {root} is not a folder; set it to the folder that holds real/ and fake/.")
     found = list(LAYOUTS[settings.layout](root))

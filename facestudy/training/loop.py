@@ -185,7 +185,7 @@ def fit(
     for variable in logits.optimizer.variables:  # of an earlier training; each step sets the learning rate
         variable.assign(keras.ops.zeros_like(variable))
     per_epoch = math.ceil(len(training.rows) / settings.batch_size)
-    warmup_steps = round(settings.warmup_epochs * per_epoch)
+    warmup_steps = round(min(settings.warmup_epochs, settings.epochs / 2) * per_epoch)
     history: list[Epoch] = []
     best, best_rank, best_weights = -1, (math.inf, math.inf), model.get_weights()
     progress = tqdm(range(settings.epochs), desc=model.name, unit="epoch", mininterval=1.0, disable=quiet)
