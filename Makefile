@@ -79,7 +79,7 @@ pull: env       ## them from the remote; only the models: make pull WHAT=train
 calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv
 	python -m commands.calibrate
 
-bench: env      ## the measured figures that the documents quote (about 10 minutes, 15 GB of disk)
+bench: env      ## the measured figures that the documents quote (about an hour, 15 GB of disk)
 	@for name in $(notdir $(basename $(wildcard benchmarks/[a-z]*.py))); do \
 	  echo "== $$name"; python -m benchmarks.$$name || exit 1; done
 

@@ -119,7 +119,11 @@ def fresh_model(settings: ModelSettings, seed: int) -> keras.Model:
 @functools.lru_cache(maxsize=1)
 def with_optimizer(model: keras.Model) -> keras.Model:
     """The same layers up to `logit`, ready to be trained."""
-    logits = keras.Model(model.input, model.get_layer("logit").output)
+    return compiled(keras.Model(model.input, model.get_layer("logit").output))
+
+
+def compiled(logits: keras.Model) -> keras.Model:
+    """A model that gives logits, with its loss and optimizer."""
     logits.compile(
         Adam(),
         keras.losses.BinaryCrossentropy(from_logits=True),
