@@ -51,36 +51,37 @@ python:         ## which Python makes the environment: make python PYTHON=/path/
 	@echo "Python $(call version,$(PYTHON)) ($(PYTHON))"
 
 run: env        ## the whole study as params.yaml describes it, then the results table
-	@python study.py check
+	@python -m commands.study check
 	dvc repro
-	@python study.py results
+	@python -m commands.study results
 
 test: env       ## all tests, each skipped one listed with its reason
 	python -m pytest --numprocesses 2 --dist loadfile
 
 study: env      ## a preset as a DVC experiment: make study PRESET=paper SET="folder.path=/my/videos"
-	@python study.py run
+	@python -m commands.study run
 
 retry: env      ## look again for the videos that a passing fault kept away (source: youtube)
 	dvc repro --force --single-item videos
 
 back: env       ## undo what `make study` wrote: parameters, data and results
-	@python study.py back
+	@python -m commands.study back
 
 remote: env     ## where to share data: make remote URL=s3://bucket/study SET="endpointurl=https://…" NAME=team
-	@python remote.py set
+	@python -m commands.remote set
 
 push: env       ## this clone's videos, frames, faces, crops and models to the remote
-	@python remote.py push
+	@python -m commands.remote push
 
 pull: env       ## them from the remote; only the models: make pull WHAT=train
-	@python remote.py pull
+	@python -m commands.remote pull
 
 calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv
-	python calibrate.py
+	python -m commands.calibrate
 
-bench: env      ## the measured figures that the documents quote (about 10 minutes, 15 GB of disk)
-	@for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
+bench: env      ## the measured figures that the documents quote (about an hour, 15 GB of disk)
+	@for name in $(notdir $(basename $(wildcard benchmarks/[a-z]*.py))); do \
+	  echo "== $$name"; python -m benchmarks.$$name || exit 1; done
 
 fuzz: env       ## hostile input in bulk, about 5 minutes: make fuzz N=20000 SEED=1
 	python -m tests.fuzz --inputs $(or $(N),20000) --seed $(or $(SEED),1)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from facestudy.archive import SUFFIX, pack, read_bytes
+from facestudy.media.archive import SUFFIX, pack, read_bytes
 
 COPIES = 6
 """Work tree, cache and remote; cache and work tree of the clone; and the plain copy before or the margin after."""

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import yaml
 
-from facestudy import decode, frames, sample, video
-from facestudy.folder import FolderSettings
-from facestudy.frames import FrameSettings
-from facestudy.regions import Box
-from facestudy.sample import SampleSettings
-from facestudy.settings import check
+from facestudy.core.regions import Box
+from facestudy.core.settings import check
+from facestudy.media import decode, frames, video
+from facestudy.media.frames import FrameSettings
+from facestudy.sample.clips import SampleSettings, list_clips, render
+from facestudy.sources.folder import FolderSettings
 
 ROUNDS = 5
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,8 +60,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         people = check(SampleSettings, {**values["sample"], "people": 10}, "sample")
         boxes = check(dict[str, Box], values["regions"], "regions")
-        for clip in sample.clips(people):
-            sample.render(clip, people, boxes, Path(folder))
+        for clip in list_clips(people):
+            render(clip, people, boxes, Path(folder))
         compare("the sample's clips", sorted(Path(folder).glob("*.mp4")), settings, limits)
     outside = os.environ.get("FACESTUDY_TEST_DATA")
     if outside:

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from facestudy import tables
-from facestudy.duplicates import BITS, DuplicateSettings, find, hash_of
+from facestudy.core import tables
+from facestudy.dataset.duplicates import BITS, DuplicateSettings, find, hash_of
 from stages.stage import read_params, section
 
 FACES = Path("data/faces")

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calibrate import ROOT, run_stages
-from facestudy.metrics import point_metrics
+from commands.calibrate import ROOT, run_stages
+from facestudy.evaluation.metrics import point_metrics
 from stages.stage import read_params
 
 FACTORS = (1, 2)

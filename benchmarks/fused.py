@@ -12,12 +12,12 @@ import time
 
 import numpy as np
 
-from facestudy.backend import keras, make_deterministic
-from facestudy.fused import BatchNormalization
-from facestudy.model_settings import ModelSettings
-from facestudy.models import build
-from facestudy.settings import check
-from facestudy.training import with_optimizer
+from facestudy.core.settings import check
+from facestudy.models.fused import BatchNormalization
+from facestudy.models.networks import build
+from facestudy.models.settings import ModelSettings
+from facestudy.runtime.backend import keras, make_deterministic
+from facestudy.training.loop import with_optimizer
 from stages.stage import read_params
 
 ROUNDS = 9

@@ -29,9 +29,9 @@ from scipy.optimize import brentq
 from scipy.special import expit, stdtrit
 from scipy.stats import norm
 
-from facestudy.intervals import EvaluateSettings, Spread, differences, estimates
-from facestudy.metrics import NAMES, FloatArray, Scores, group_metrics, point_metrics
-from facestudy.obuchowski_rockette import jackknife_covariance, parts_of_difference, parts_of_mean, total
+from facestudy.evaluation.intervals import EvaluateSettings, Spread, differences, estimates
+from facestudy.evaluation.metrics import NAMES, FloatArray, Scores, group_metrics, point_metrics
+from facestudy.evaluation.obuchowski_rockette import jackknife_covariance, parts_of_difference, parts_of_mean, total
 
 LEVEL = 0.95
 CORRELATION = 0.6
@@ -93,8 +93,8 @@ def group_variance(design: str, groups: int, area: float) -> float:
     found = []
     for _ in range(60):
         scores = simulate(rng, study)[0]
-        left_out = group_metrics(scores, ["auc"], 1 - np.eye(groups, dtype=np.int8))["auc"]
-        found.append(jackknife_covariance(left_out)[0, 1])
+        jackknife = group_metrics(scores, ["auc"], 1 - np.eye(groups, dtype=np.int8))["auc"]
+        found.append(jackknife_covariance(jackknife)[0, 1])
     return float(np.mean(found))
 
 
@@ -173,12 +173,12 @@ CANDIDATES = ("groups only", "hillis", "hillis, logit", "in use")
 def candidate_intervals(scores: Scores) -> dict[tuple[str, str], tuple[float, float]]:
     """(metric, candidate) -> 95 % interval, for accuracy and AUC."""
     values = group_metrics(scores, COMPARED)
-    left_out = group_metrics(scores, COMPARED, 1 - np.eye(scores.groups, dtype=np.int8))
+    jackknife = group_metrics(scores, COMPARED, 1 - np.eye(scores.groups, dtype=np.int8))
     in_use = estimates(scores, SETTINGS, COMPARED)
     found = {}
     for name in COMPARED:
         seeds = values[name][:, 0]
-        parts = parts_of_mean(seeds, jackknife_covariance(left_out[name]))
+        parts = parts_of_mean(seeds, jackknife_covariance(jackknife[name]))
         error, freedom = total(parts)
         step = -stdtrit(freedom, (1 - LEVEL) / 2) * error
         now = in_use[name]
@@ -235,9 +235,9 @@ def _crossed(first: Scores, second: Scores, spreads: Sequence[Spread], name: str
     sides = (first, second)
     without = 1 - np.eye(first.groups, dtype=np.int8)
     values = np.stack([group_metrics(scores, [name])[name][:, 0] for scores in sides])
-    left_out = np.stack([group_metrics(scores, [name], without)[name] for scores in sides])
+    jackknife = np.stack([group_metrics(scores, [name], without)[name] for scores in sides])
     freedom = spreads[0].parts[-1].freedom
-    parts = parts_of_difference(values, jackknife_covariance(left_out), freedom, "crossed")
+    parts = parts_of_difference(values, jackknife_covariance(jackknife), freedom, "crossed")
     crossed = (replace(spreads[0], parts=tuple(parts)), *spreads[1:])
     return max(spread.p_of_zero(float(values[1].mean() - values[0].mean())) for spread in crossed)
 

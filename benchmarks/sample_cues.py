@@ -16,20 +16,21 @@ from pathlib import Path
 
 import numpy as np
 
-from facestudy import cues, faces, sample
-from facestudy.frames import FrameSettings, choose
-from facestudy.parallel import ComputeSettings, map_items
-from facestudy.regions import LANDMARKS, Box
-from facestudy.sample import Clip, SampleSettings
-from facestudy.settings import check
-from facestudy.video import OWN_FILES, read_video
+from facestudy.core.regions import LANDMARKS, Box
+from facestudy.core.settings import check
+from facestudy.dataset import cues
+from facestudy.faces import detection
+from facestudy.media.frames import FrameSettings, choose
+from facestudy.media.video import OWN_FILES, read_video
+from facestudy.runtime.parallel import ComputeSettings, map_items
+from facestudy.sample.clips import Clip, SampleSettings, draw, list_clips, render
 from stages.stage import read_params, section
 
 
 def timed_render(clip: Clip, settings: SampleSettings, regions: dict[str, Box], folder: Path) -> float:
     """CPU seconds that rendering a clip took."""
     start = time.process_time()
-    sample.render(clip, settings, regions, folder)
+    render(clip, settings, regions, folder)
     return time.process_time() - start
 
 
@@ -38,7 +39,7 @@ def background_error(clip: Clip, settings: SampleSettings, regions: dict[str, Bo
 
     "Away" is where neither twin's mask reaches, 16 pixels wide (a macroblock) around it left out.
     """
-    fake = next(c for c in sample.clips(settings) if c.identity == clip.identity and c.label == "fake")
+    fake = next(c for c in list_clips(settings) if c.identity == clip.identity and c.label == "fake")
     with np.load(folder / f"{fake.video_id}.npz") as truth:
         altered = truth["mask"].any(axis=0)
     rows, columns = np.flatnonzero(altered.any(axis=1)), np.flatnonzero(altered.any(axis=0))
@@ -48,7 +49,7 @@ def background_error(clip: Clip, settings: SampleSettings, regions: dict[str, Bo
     decoded = read_video(folder / f"{clip.video_id}.mp4", range(settings.frames), OWN_FILES)
     squares = [
         np.mean((frame.picture[away].astype(float) - source.picture[away]) ** 2)
-        for frame, source in zip(decoded, sample.draw(clip, settings, regions), strict=True)
+        for frame, source in zip(decoded, draw(clip, settings, regions), strict=True)
     ]
     return float(np.sqrt(np.mean(squares)))
 
@@ -64,7 +65,7 @@ def main() -> None:
     values = {**params["sample"], **{key: value for key, value in changes.items() if value is not None}}
     settings = check(SampleSettings, values, "sample")
     regions = section(params, "regions", dict[str, Box])
-    face_settings = section(params, "faces", faces.FaceSettings)
+    face_settings = section(params, "faces", detection.FaceSettings)
     with tempfile.TemporaryDirectory() as name:
         numbers = choose(settings.frames, section(params, "frames", FrameSettings))
         report(settings, regions, face_settings, section(params, "compute", ComputeSettings), Path(name), numbers)
@@ -73,12 +74,12 @@ def main() -> None:
 def report(
     settings: SampleSettings,
     regions: dict[str, Box],
-    face_settings: faces.FaceSettings,
+    face_settings: detection.FaceSettings,
     compute: ComputeSettings,
     folder: Path,
     numbers: list[int],
 ) -> None:
-    clips = sample.clips(settings)
+    clips = list_clips(settings)
     work = functools.partial(timed_render, settings=settings, regions=regions, folder=folder)
     seconds = sum(map_items(work, clips, compute, "render"))
     size = sum((folder / f"{clip.video_id}.mp4").stat().st_size for clip in clips)
@@ -95,8 +96,8 @@ def report(
         path = folder / f"{clip.video_id}.mp4"
         pictures = [frame.picture for frame in read_video(path, numbers, OWN_FILES)]
         chosen = [
-            next(iter(faces.select(seen, picture.shape, face_settings)[0]), None)
-            for seen, picture in zip(faces.detect(pictures, face_settings), pictures, strict=True)
+            next(iter(detection.select(seen, picture.shape, face_settings)[0]), None)
+            for seen, picture in zip(detection.detect(pictures, face_settings), pictures, strict=True)
         ]
         table.append(cues.clip_cues(path.stat().st_size, pictures, chosen))
         with np.load(folder / f"{clip.video_id}.npz") as truth:

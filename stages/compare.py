@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take seconds
+    from facestudy.runtime.processes import begin
+
+    begin()
+
 from pathlib import Path
 
-from facestudy.errors import StudyError
-from facestudy.intervals import EvaluateSettings
-from facestudy.metrics import read_splits
-from facestudy.model_settings import ModelSettings
-from facestudy.results import (
-    by_method,
-    check_cells,
-    compare_variants,
-    comparison_table,
-    count,
-    methods_table,
-    results_markdown,
-)
-from facestudy.split import SplitSettings
+from facestudy.core.errors import StudyError
+from facestudy.dataset.split import SplitSettings
+from facestudy.evaluation.comparisons import comparison_table, methods_table, study_results
+from facestudy.evaluation.intervals import EvaluateSettings
+from facestudy.evaluation.metrics import read_splits
+from facestudy.models.settings import ModelSettings
+from facestudy.report.markdown import results_markdown
 from stages.stage import output_file, read_params, run, section
 
 
@@ -38,16 +36,14 @@ def main() -> str:
         }
         for model in models
     }
-    test = count(check_cells(cells))
-    rows = compare_variants(cells, settings, split.test_share())
-    methods = by_method(cells, settings, split.test_share())
-    text = results_markdown(cells, rows, models, seeds, settings, split.test_share(), sample, methods)
+    results = study_results(cells, settings, split.test_share())
+    test, rows = results.test, results.comparisons
     with output_file(Path("metrics/comparison.csv")) as path:
         comparison_table(rows, test).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("metrics/methods.csv")) as path:
-        methods_table(methods).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+        methods_table(results.methods).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("metrics/results.md")) as path:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(results_markdown(results, models, seeds, sample), encoding="utf-8")
     if all(row.verdict == "not_tested" for row in rows):
         return f"{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups"
     different = sum(row.p_holm < 1 - settings.confidence for row in rows)

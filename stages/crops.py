@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
+if __name__ == "__main__":  # before the imports that take seconds
+    from facestudy.runtime.processes import begin
+
+    begin()
+
 from pathlib import Path
 from typing import Any
 
-from facestudy import tables
-from facestudy.archive import StorageSettings
-from facestudy.contact_sheet import crop_sheet
-from facestudy.crops import (
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.core.regions import Box
+from facestudy.core.settings import check
+from facestudy.crops.contact_sheet import crop_sheet
+from facestudy.crops.cutting import (
     CropSettings,
     Variant,
     describe,
@@ -19,23 +25,17 @@ from facestudy.crops import (
     write_crops,
     write_png,
 )
-from facestudy.disk import crop_bytes
-from facestudy.errors import StudyError
-from facestudy.parallel import ComputeSettings
-from facestudy.regions import Box
-from facestudy.settings import check
-from stages.stage import needs, output_file, output_folder, read_params, run, section
+from facestudy.media.archive import StorageSettings
+from facestudy.runtime.disk import crop_bytes
+from facestudy.runtime.parallel import ComputeSettings
+from stages.stage import check_disk_space, output_file, output_folder, read_params, run, section
 
 FACES = Path("data/faces/index.csv")
 CROPS = Path("data/crops")
 REPORTS = Path("reports")
 
 
-def main() -> str:
-    parser = argparse.ArgumentParser(prog="python -m stages.crops", description=__doc__)
-    parser.add_argument("--variant", required=True, help="a key of `crop_variants` in params.yaml")
-    name = parser.parse_args().variant
-
+def main(variant: str) -> str:
     params = read_params()
     settings = section(params, "crops", CropSettings)
     variants = section(params, "crop_variants", dict[str, Variant])
@@ -43,19 +43,19 @@ def main() -> str:
     compute = section(params, "compute", ComputeSettings)
     feather = check(float, section(params, "sample", dict[str, Any]).get("feather"), "sample.feather")
     storage = section(params, "storage", StorageSettings)
-    plan = resolve(name, variants, boxes, settings, feather)
+    plan = resolve(variant, variants, boxes, settings, feather)
 
     faces = faces_from_table(tables.read(FACES, tables.FACES))
     if not faces:
         raise StudyError(f"{FACES} lists no face, so there is nothing to crop; data/faces/dropped.csv says why.")
-    needs(len(faces) * crop_bytes(settings.size))
+    check_disk_space(len(faces) * crop_bytes(settings.size))
     archived = storage.archived(len(faces), len({face.video_id for face in faces}))
     colour = mean_colour(faces, FACES.parent, boxes["face"], compute)
-    with output_folder(CROPS / name) as target:
+    with output_folder(CROPS / variant) as target:
         rows = write_crops(faces, FACES.parent, target, plan, colour, compute, archived)
-        tables.write(target / "index.csv", tables.frame(rows, tables.CROPS), tables.CROPS)
+        tables.write(target / "index.csv", tables.to_dataframe(rows, tables.CROPS), tables.CROPS)
         (target / "variant.json").write_text(describe(plan, colour, len(faces)), encoding="utf-8")
-    with output_file(REPORTS / f"crops_{name}.png") as path:
+    with output_file(REPORTS / f"crops_{variant}.png") as path:
         write_png(path, crop_sheet(faces, FACES.parent, plan, colour, settings.sheet_faces))
 
     real = sum(face.label == "real" for face in faces)
@@ -66,10 +66,10 @@ def main() -> str:
         else ""
     )
     return (
-        f"{name}: {len(faces)} faces in, {len(rows)} crops of {width}x{height} out "
+        f"{variant}: {len(faces)} faces in, {len(rows)} crops of {width}x{height} out "
         f"({real} real, {len(faces) - real} fake), mean colour {colour[0]} {colour[1]} {colour[2]}{placed}."
     )
 
 
 if __name__ == "__main__":
-    run("crops", main)
+    run("crops", main, variant="a key of `crop_variants` in params.yaml")

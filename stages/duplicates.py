@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take seconds
+    from facestudy.runtime.processes import begin
+
+    begin()
+
 from pathlib import Path
 
 import numpy as np
 
-from facestudy import tables
-from facestudy.duplicates import BITS, Bits, DuplicateSettings, find, hash_of, summary
-from facestudy.parallel import ComputeSettings, map_items
+from facestudy.core import tables
+from facestudy.dataset.duplicates import BITS, Bits, DuplicateSettings, find, hash_of, summary
+from facestudy.runtime.parallel import ComputeSettings, map_items
 from stages.stage import output_file, read_params, run, section
 
 FACES = Path("data/faces")

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import argparse
+if __name__ == "__main__":  # before the imports that take seconds
+    from facestudy.runtime.processes import begin
+
+    begin()
+
 import json
 from pathlib import Path
 from typing import Any
 
-from facestudy.errors import StudyError
-from facestudy.intervals import FEW_GROUPS, EvaluateSettings
-from facestudy.metrics import read_splits
-from facestudy.results import cell_metrics, count
-from facestudy.split import SplitSettings
+from facestudy.core.errors import StudyError
+from facestudy.dataset.split import SplitSettings
+from facestudy.evaluation.comparisons import cell_metrics, count
+from facestudy.evaluation.intervals import FEW_GROUPS, EvaluateSettings
+from facestudy.evaluation.metrics import read_splits
 from stages.stage import output_file, read_params, run, section
 
 
-def main() -> str:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="a name in params.yaml, models")
-    parser.add_argument("--variant", required=True, help="a name in params.yaml, variants")
-    cell = parser.parse_args()
+def main(model: str, variant: str) -> str:
     params = read_params()
     models = section(params, "models", dict[str, Any])
     variants = section(params, "variants", list[str])
-    for kind, name, known in (("models", cell.model, models), ("variants", cell.variant, variants)):
+    for kind, name, known in (("models", model, models), ("variants", variant, variants)):
         if name not in known:
             raise StudyError(f"params.yaml: {kind} has no {name!r} (it has {', '.join(known)}).")
     seeds = section(params, "seeds", list[int])
     if not seeds:
         raise StudyError("params.yaml: seeds is empty; give at least one.")
-    folder = Path("predictions") / cell.variant / cell.model
+    folder = Path("predictions") / variant / model
     split = section(params, "split", SplitSettings)
     faces = read_splits(folder, seeds, split.repeats)
     metrics = cell_metrics(faces, section(params, "evaluate", EvaluateSettings), split.test_share())
-    with output_file(Path("metrics") / cell.variant / f"{cell.model}.json") as path:
+    with output_file(Path("metrics") / variant / f"{model}.json") as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     test = count(faces)
     few = f"; fewer than {FEW_GROUPS} groups: read the intervals with care" if test.groups < FEW_GROUPS else ""
@@ -43,11 +43,11 @@ def main() -> str:
         for name in ("accuracy", "auc")
     )
     return (
-        f"{cell.model} on {cell.variant}: accuracy {accuracy}, AUC {auc}; {test.faces} test faces of "
+        f"{model} on {variant}: accuracy {accuracy}, AUC {auc}; {test.faces} test faces of "
         f"{test.videos} videos in {test.groups} groups, {test.seeds} seed{'s' if test.seeds > 1 else ''}"
         f"{f', {test.splits} splits' if test.splits > 1 else ''}{few}"
     )
 
 
 if __name__ == "__main__":
-    run("evaluate", main)
+    run("evaluate", main, model="a key of `models` in params.yaml", variant="one of `variants`")

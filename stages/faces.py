@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take seconds
+    from facestudy.runtime.processes import begin
+
+    begin()
+
 import functools
 import json
 from pathlib import Path
@@ -9,16 +14,19 @@ from typing import Any
 
 import pandas as pd
 
-from facestudy import archive, environment, faces, quality, tables
-from facestudy.archive import StorageSettings
-from facestudy.disk import cut_out_bytes
-from facestudy.errors import StudyError
-from facestudy.extraction import faces_of_video
-from facestudy.faces import FaceSettings
-from facestudy.parallel import ComputeSettings, map_items
-from facestudy.quality import Drop
-from facestudy.work_cache import code_below, link_or_copy
-from stages.stage import WORK_CACHE, needs, output_file, output_folder, read_params, run, section
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.faces import detection, quality
+from facestudy.faces.detection import FaceSettings
+from facestudy.faces.extraction import faces_of_video
+from facestudy.faces.quality import Exclusion
+from facestudy.media import archive
+from facestudy.media.archive import StorageSettings
+from facestudy.runtime import environment
+from facestudy.runtime.disk import cut_out_bytes
+from facestudy.runtime.parallel import ComputeSettings, map_items
+from facestudy.runtime.work_cache import code_below, link_or_copy
+from stages.stage import WORK_CACHE, check_disk_space, output_file, output_folder, read_params, run, section
 
 FRAMES = Path("data/frames")
 CACHE = WORK_CACHE / "faces"
@@ -31,7 +39,7 @@ def rows_of(
     """The rows of one video for the faces table and for the dropped ones; `path` is still the work cache's."""
     boxes = [[(face["x"], face["y"], face["w"], face["h"]) for face in answer["faces"]] for answer in answers]
     # One face a frame is taken for one person: the largest face of a clip.
-    numbers = faces.tracks(boxes, settings.track_overlap) if settings.all else [[0] * len(frame) for frame in boxes]
+    numbers = detection.tracks(boxes, settings.track_overlap) if settings.all else [[0] * len(frame) for frame in boxes]
     kept: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
     for frame_id, answer, on in zip(frame_ids, answers, numbers, strict=True):
@@ -52,12 +60,12 @@ def main() -> str:
     labels = tables.read(Path("data/videos/index.csv"), tables.VIDEOS).set_index("video_id")["label"]
     per_video = {str(video_id): rows for video_id, rows in index.groupby("video_id")}
     archived = section(params, "storage", StorageSettings).archived(len(index), len(per_video))
-    code = [environment.decisive(), code_below("facestudy.extraction")]
+    code = [environment.decisive(), code_below("facestudy.faces.extraction")]
     work = functools.partial(
         faces_of_video, folder=FRAMES, settings=settings, archived=archived, cache=CACHE, code=code
     )
     items = [list(zip(rows["path"], rows["sha256"], strict=True)) for rows in per_video.values()]
-    needs(sum(cut_out_bytes(height) for height in index["height"]))
+    check_disk_space(sum(cut_out_bytes(height) for height in index["height"]))
     found: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
     with output_folder(Path("data/faces")) as out, output_file(Path("metrics/faces.csv")) as report:
@@ -73,49 +81,53 @@ def main() -> str:
                 if not archived:
                     link_or_copy(entry / row["path"], out / name)
                 found.append({**row, "path": name})
-        drops = quality.drops(found, dropped)
+        exclusions = quality.exclusions(found, dropped)
         if not found:
-            reasons = ", ".join(f"{sum(drop.dropped.values())} {drop.reason}" for drop in drops)
+            reasons = ", ".join(f"{sum(one.dropped.values())} {one.reason}" for one in exclusions)
             raise StudyError(
                 f"no face is left of {len(index)} frames ({reasons}); lower faces.min_confidence "
                 f"({settings.min_confidence}) or the thresholds of faces.quality, or add videos that show faces."
             )
-        tables.write(out / "index.csv", tables.frame(found, tables.FACES), tables.FACES)
-        tables.write(out / "dropped.csv", tables.frame(dropped, tables.DROPPED), tables.DROPPED)
-        drop_table(drops).to_csv(report, index=False, encoding="utf-8", lineterminator="\n")
-    return summary(len(index), found, drops)
+        tables.write(out / "index.csv", tables.to_dataframe(found, tables.FACES), tables.FACES)
+        tables.write(out / "dropped.csv", tables.to_dataframe(dropped, tables.DROPPED), tables.DROPPED)
+        exclusion_table(exclusions).to_csv(report, index=False, encoding="utf-8", lineterminator="\n")
+    return summary(len(index), found, exclusions)
 
 
-def drop_table(drops: list[Drop]) -> pd.DataFrame:
+def exclusion_table(exclusions: list[Exclusion]) -> pd.DataFrame:
     """metrics/faces.csv: for each reason how many of each class it took, of how many, and p of the difference."""
-    columns = ["reason", *(f"{label}_{what}" for label in tables.LABELS for what in ("dropped", "looked_at")), "p"]
+    columns = ["reason", *(f"{label}_{what}" for label in tables.LABELS for what in ("dropped", "examined")), "p"]
     rows = [
-        [drop.reason, *(n for label in tables.LABELS for n in (drop.dropped[label], drop.looked_at[label])), drop.p]
-        for drop in drops
+        [
+            one.reason,
+            *(n for label in tables.LABELS for n in (one.dropped[label], one.examined[label])),
+            one.p,
+        ]
+        for one in exclusions
     ]
     table = pd.DataFrame(rows, columns=columns)
     table["p"] = [f"{p:.4f}" for p in table["p"]]
     return table
 
 
-def summary(frame_count: int, found: list[dict[str, Any]], drops: list[Drop]) -> str:
+def summary(frame_count: int, found: list[dict[str, Any]], exclusions: list[Exclusion]) -> str:
     """Faces of each class, why others were left out, and a warning where a reason took more of one class."""
-    rates = "; ".join(rate(label, sum(row["label"] == label for row in found), drops) for label in tables.LABELS)
+    rates = "; ".join(rate(label, sum(row["label"] == label for row in found), exclusions) for label in tables.LABELS)
     lines = [f"{frame_count} frames in, {len(found)} faces out; {rates}"]
-    for drop in drops:
-        if drop.p < BEYOND_CHANCE:
-            taken = " and ".join(f"{drop.dropped[label]} of {drop.looked_at[label]} {label}" for label in tables.LABELS)
+    for one in exclusions:
+        if one.p < BEYOND_CHANCE:
+            taken = " and ".join(f"{one.dropped[label]} of {one.examined[label]} {label}" for label in tables.LABELS)
             lines.append(
-                f"  warning: {drop.reason} excluded {taken} frames (p = {drop.p:.3f}); a model may learn that imbalance"
+                f"  warning: {one.reason} excluded {taken} frames (p = {one.p:.3f}); a model may learn that imbalance"
             )
     return "\n".join(lines)
 
 
-def rate(label: str, kept: int, drops: list[Drop]) -> str:
+def rate(label: str, kept: int, exclusions: list[Exclusion]) -> str:
     """The share of a class's frames that gave a face, and why the others did not."""
-    total = kept + sum(drop.dropped[label] for drop in drops)
+    total = kept + sum(one.dropped[label] for one in exclusions)
     share = f"{kept / total:.1%}" if total else "none"
-    listed = ", ".join(f"{drop.dropped[label]} {drop.reason}" for drop in drops if drop.dropped[label])
+    listed = ", ".join(f"{one.dropped[label]} {one.reason}" for one in exclusions if one.dropped[label])
     return f"{label} {kept} of {total} ({share})" + (f", without: {listed}" if listed else "")
 
 

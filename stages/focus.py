@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take seconds
+    from facestudy.runtime.processes import begin
+
+    begin()
+
 import json
 from pathlib import Path
 from typing import Any
 
-from facestudy.errors import StudyError
+from facestudy.core.errors import StudyError
 from stages.stage import output_folder, read_params, run, section
 
 NAMES = ("accuracy", "auc")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take seconds
+    from facestudy.runtime.processes import begin
+
+    begin()
+
 import functools
 import json
 from pathlib import Path
@@ -9,17 +14,18 @@ from typing import Any
 
 import pandas as pd
 
-from facestudy import archive, decode, frames, tables
-from facestudy.archive import StorageSettings
-from facestudy.decode import DecodingStopped
-from facestudy.disk import frame_bytes
-from facestudy.errors import StudyError
-from facestudy.folder import FolderSettings
-from facestudy.frames import FrameSettings
-from facestudy.parallel import ComputeSettings, map_items
-from facestudy.video import Limits
-from facestudy.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
-from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.media import archive, decode, frames
+from facestudy.media.archive import StorageSettings
+from facestudy.media.decode import DecodingStopped
+from facestudy.media.frames import FrameSettings
+from facestudy.media.video import Limits
+from facestudy.runtime.disk import frame_bytes
+from facestudy.runtime.parallel import ComputeSettings, map_items
+from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
+from facestudy.sources.folder import FolderSettings
+from stages.stage import WORK_CACHE, check_disk_space, output_folder, read_params, run, section
 
 Wanted = tuple[str, str, float | None, float | None]
 """Of a video: path, sha256, and the start and end in seconds of the part that is wanted."""
@@ -73,12 +79,12 @@ def main() -> str:
     params = read_params()
     settings = section(params, "frames", FrameSettings)
     folder = section(params, "folder", FolderSettings)
-    root = Path(folder.path) if params["source"] == "folder" else Path("data/videos")
+    root = Path(folder.path) if section(params, "source", str) == "folder" else Path("data/videos")
     videos = tables.read(Path("data/videos/index.csv"), tables.VIDEOS)
     usable = videos[videos["status"] == "ok"]
     expected = [(expected_frames(row, settings), expected_bytes(row, settings)) for row in usable.to_dict("records")]
     archived = section(params, "storage", StorageSettings).archived(sum(count for count, _ in expected), len(usable))
-    code = code_below("facestudy.decode", "facestudy.archive")
+    code = code_below("facestudy.media.decode", "facestudy.media.archive")
     work = functools.partial(
         one_video, root=root, settings=settings, limits=folder.limits, archived=archived, code=code
     )
@@ -87,7 +93,7 @@ def main() -> str:
         (path, sha256, None if pd.isna(start) else start, None if pd.isna(end) else end)
         for path, sha256, start, end in zip(*(usable[column] for column in columns), strict=True)
     ]
-    needs(sum(size for _, size in expected))
+    check_disk_space(sum(size for _, size in expected))
     rows, dropped = [], []
     with output_folder(Path("data/frames")) as out:
         entries = map_items(work, items, section(params, "compute", ComputeSettings), "frames")
@@ -112,8 +118,8 @@ def main() -> str:
         if not rows:
             reasons = "; ".join(sorted({row["reason"] for row in dropped})[:3])
             raise StudyError(f"no frame could be decoded from {len(usable)} videos ({reasons}); add videos.")
-        tables.write(out / "index.csv", tables.frame(rows, tables.FRAMES), tables.FRAMES)
-        tables.write(out / "dropped.csv", tables.frame(dropped, tables.UNDECODED), tables.UNDECODED)
+        tables.write(out / "index.csv", tables.to_dataframe(rows, tables.FRAMES), tables.FRAMES)
+        tables.write(out / "dropped.csv", tables.to_dataframe(dropped, tables.UNDECODED), tables.UNDECODED)
     return (
         f"{len(usable)} videos in, {len(rows)} frames out; {len(dropped)} videos with frames that could not "
         f"be decoded (data/frames/dropped.csv)"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take seconds
+    from facestudy.runtime.processes import begin
+
+    begin()
+
 from pathlib import Path
 
-from facestudy import tables
-from facestudy.split import SplitSettings, make_split, summary
-from stages.stage import needs, output_file, read_params, run, section
+from facestudy.core import tables
+from facestudy.dataset.split import SplitSettings, make_split, summary
+from stages.stage import check_disk_space, output_file, read_params, run, section
 
 ROW_BYTES = 150
 """About what a face takes in the table."""
@@ -17,7 +22,7 @@ def main() -> str:
     faces = tables.read(Path("data/faces/index.csv"), tables.FACES)
     videos = tables.read(Path("data/videos/index.csv"), tables.VIDEOS)
     duplicates = tables.read(Path("data/duplicates.csv"), tables.DUPLICATES)
-    needs(len(faces) * ROW_BYTES)
+    check_disk_space(len(faces) * ROW_BYTES)
     split = make_split(faces, videos, settings, duplicates)
     with output_file(Path("data/split.csv")) as path:
         tables.write(path, split, tables.SPLIT)

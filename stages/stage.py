@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import logging
 import os
@@ -15,61 +16,34 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from facestudy.errors import StudyError
-from facestudy.orphans import end_with_parent
-from facestudy.settings import check, key_name, read_yaml
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import check, read_yaml
 
 S = TypeVar("S")
 
 PARAMS = Path("params.yaml")
 WORK_CACHE = Path(".cache")
 LEFTOVER_S = 86_400
-TOP_LEVEL = (
-    "source",
-    "folder",
-    "youtube",
-    "sample",
-    "frames",
-    "faces",
-    "duplicates",
-    "split",
-    "regions",
-    "variants",
-    "crop_variants",
-    "crops",
-    "models",
-    "seeds",
-    "train",
-    "evaluate",
-    "focus",
-    "storage",
-    "compute",
-    "calibrate",
-)
 
 
 def read_params(path: Path = PARAMS) -> dict[str, Any]:
-    """params.yaml as plain values; refuses unknown top-level keys.
+    """params.yaml as plain values.
 
-    Raises StudyError naming the file and the key.
+    Raises StudyError naming the file.
     """
     try:
         values = read_yaml(path.read_bytes(), str(path))
     except OSError as error:
         raise StudyError(f"{path} cannot be read ({error.strerror}); run from the project's folder.") from None
     if not isinstance(values, dict):
-        raise StudyError(f"{path} should hold the sections {', '.join(TOP_LEVEL)}.")
-    for key in values:
-        if key not in TOP_LEVEL:
-            raise StudyError(f"{path}: {key_name(key)} is not a known section (known: {', '.join(TOP_LEVEL)}).")
-    for key in TOP_LEVEL:
-        if key not in values:
-            raise StudyError(f"{path}: the section {key} is missing.")
+        raise StudyError(f"{path} should hold sections such as `sample` and `models`; see `git show HEAD:{path}`.")
     return values
 
 
 def section(params: dict[str, Any], name: str, kind: type[S]) -> S:
     """One section of the settings, checked."""
+    if name not in params:
+        raise StudyError(f"{PARAMS}: the section {name} is missing.")
     return check(kind, params[name], name, str(PARAMS))
 
 
@@ -104,15 +78,21 @@ def output_file(final: Path) -> Iterator[Path]:
         private.unlink(missing_ok=True)
 
 
-def run(name: str, main: Callable[[], str]) -> None:
-    """Run a stage's main, print the summary line it returns, turn a StudyError into one sentence."""
+def run(name: str, main: Callable[..., str], **options: str) -> None:
+    """Run a stage's main with its options, print the summary line it returns, turn a StudyError into one sentence.
+
+    options: the names of main's arguments, each with a line for --help.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=main.__globals__["__doc__"])
+    for option, text in options.items():
+        parser.add_argument(f"--{option}", required=True, help=text)
+    arguments = vars(parser.parse_args())
     logging.basicConfig(level=logging.WARNING, format=f"{name}: %(message)s", stream=sys.stderr)
-    end_with_parent()
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on it is reported
     _sweep()
     try:
-        summary = main()
+        summary = main(**arguments)
     except StudyError as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(1)
@@ -139,10 +119,13 @@ def _sweep() -> None:
 _need_mb = 1.0
 
 
-def needs(size: float) -> None:
-    """Remember how many bytes the stage will write, for what is said when the disk is full."""
+def check_disk_space(size: float) -> None:
+    """Warn when the disk has less room than the stage will write, in bytes; the error on a full disk says it too."""
     global _need_mb
     _need_mb = max(1.0, size / 1e6)
+    free = shutil.disk_usage(Path.cwd()).free / 1e6
+    if free < _need_mb:
+        logging.warning("the stage writes about %.0f MB and the disk has %.0f MB free; make room", _need_mb, free)
 
 
 def _fault(error: Exception) -> str | None:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
+if __name__ == "__main__":  # before the imports that take seconds
+    from facestudy.runtime.processes import begin
+
+    begin()
+
 import functools
 import re
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from facestudy import environment, tables
-from facestudy.disk import weights_bytes
-from facestudy.errors import StudyError
-from facestudy.labelled import check_classes, store_pictures
-from facestudy.model_settings import ModelSettings, TrainSettings, training_seed
-from facestudy.parallel import ComputeSettings, has_gpu, map_items
-from facestudy.settings import NAME_PATTERN, check
-from facestudy.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
-from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import NAME_PATTERN, check
+from facestudy.models.settings import ModelSettings, TrainSettings, training_seed
+from facestudy.runtime import environment
+from facestudy.runtime.disk import weights_bytes
+from facestudy.runtime.parallel import ComputeSettings, has_gpu, map_items
+from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
+from facestudy.training.data import check_classes, store_pictures
+from stages.stage import WORK_CACHE, check_disk_space, output_folder, read_params, run, section
 
 SPLIT = Path("data/split.csv")
 CACHE = WORK_CACHE / "train"
@@ -53,7 +58,7 @@ def plan(
         file_sha256(weights) if weights.is_file() else None,
         [library, version(library), version("keras"), has_gpu()],
         variables,
-        code_below("facestudy.training"),
+        code_below("facestudy.training.loop"),
     ]
     found = []
     for repeat, split in splits.items():
@@ -75,7 +80,7 @@ def train_one(
     quiet: bool,
 ) -> Path:
     """Run a training into its work-cache entry. cell: how errors name the model and the variant."""
-    from facestudy.training import train_seed  # imports TensorFlow, which takes seconds: only where it is used
+    from facestudy.training.loop import train_seed  # imports TensorFlow, which takes seconds: only where it is used
 
     build = functools.partial(
         train_seed,
@@ -92,28 +97,24 @@ def train_one(
         raise StudyError(f"{cell}, seed {training.name}: {error}") from None
 
 
-def main() -> str:
-    parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
-    parser.add_argument("--model", required=True, help="a key of `models` in params.yaml")
-    parser.add_argument("--variant", required=True, help="a variant whose crops are made")
-    arguments = parser.parse_args()
-
+def main(model: str, variant: str) -> str:
     params = read_params()
-    if arguments.model not in params["models"]:
-        raise StudyError(f"params.yaml: models has no {arguments.model} (it has: {', '.join(params['models'])}).")
-    for name in (arguments.model, arguments.variant):
+    declared = section(params, "models", dict[str, Any])
+    if model not in declared:
+        raise StudyError(f"params.yaml: models has no {model} (it has: {', '.join(declared)}).")
+    for name in (model, variant):
         if not re.match(NAME_PATTERN, name):
             raise StudyError(f"{name!r} is not a valid name of a model or variant (letters a-z, digits, _ and -).")
-    settings = check(ModelSettings, params["models"][arguments.model], f"models.{arguments.model}")
+    settings = check(ModelSettings, declared[model], f"models.{model}")
     common = section(params, "train", TrainSettings)
     compute = section(params, "compute", ComputeSettings)
     seeds = section(params, "seeds", list[int])
     if not seeds:
         raise StudyError("params.yaml: seeds is empty; give at least one.")
-    place = f"{arguments.variant}/{arguments.model}"
-    cell = f"{arguments.model} on {arguments.variant}"
+    place = f"{variant}/{model}"
+    cell = f"{model} on {variant}"
 
-    crops = Path("data/crops") / arguments.variant
+    crops = Path("data/crops") / variant
     table = tables.read(SPLIT, tables.SPLIT).query("subset != 'unused'")
     splits = {int(number): part.reset_index(drop=True) for number, part in table.groupby("repeat")}
     for part in splits.values():
@@ -125,11 +126,11 @@ def main() -> str:
             raise StudyError(f"{crops / 'index.csv'} has no crop of the face {face_id} of {SPLIT}; run `dvc repro`.")
     index = index.loc[split["face_id"]]
 
-    trainings = plan(seeds, arguments.variant, splits, settings, [index["sha256"].tolist(), common.model_dump()])
+    trainings = plan(seeds, variant, splits, settings, [index["sha256"].tolist(), common.model_dump()])
     cache = WorkCache(CACHE)
     entries = {one.name: found for one in trainings if (found := cache.find(one.key)) is not None}
     missing = [one for one in trainings if one.name not in entries]
-    needs(len(trainings) * weights_bytes(settings.network, settings.width))
+    check_disk_space(len(trainings) * weights_bytes(settings.network, settings.width))
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as scratch:
         pictures = Path(scratch) / "pictures.npy"
@@ -169,4 +170,4 @@ def main() -> str:
 
 
 if __name__ == "__main__":
-    run("train", main)
+    run("train", main, model="a key of `models` in params.yaml", variant="a variant whose crops are made")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take seconds
+    from facestudy.runtime.processes import begin
+
+    begin()
+
 import functools
 from collections import Counter
 from pathlib import Path
@@ -9,17 +14,18 @@ from typing import Any
 
 import pandas as pd
 
-from facestudy import sample, tables, youtube
-from facestudy.disk import CLIP_BYTES
-from facestudy.errors import StudyError
-from facestudy.folder import FolderSettings, examine, list_items
-from facestudy.parallel import ComputeSettings, map_items
-from facestudy.regions import Box
-from facestudy.sample import Clip, SampleSettings
-from facestudy.video import OWN_FILES, probe
-from facestudy.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
-from facestudy.youtube import YoutubeSettings
-from stages.stage import WORK_CACHE, needs, output_folder, read_params, run, section
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.core.regions import Box
+from facestudy.media.video import OWN_FILES, probe
+from facestudy.runtime.disk import CLIP_BYTES
+from facestudy.runtime.parallel import ComputeSettings, map_items
+from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
+from facestudy.sample.clips import Clip, SampleSettings, list_clips, render
+from facestudy.sources import youtube
+from facestudy.sources.folder import FolderSettings, examine, list_items
+from facestudy.sources.youtube import YoutubeSettings
+from stages.stage import WORK_CACHE, check_disk_space, output_folder, read_params, run, section
 
 OUT = Path("data/videos")
 
@@ -27,16 +33,16 @@ OUT = Path("data/videos")
 def one_clip(clip: Clip, settings: SampleSettings, boxes: dict[str, Box], code: dict[str, str]) -> Path:
     """The work-cache entry with a rendered clip and its truth; `code` is a part of its key."""
     key = key_of(clip.video_id, settings.model_dump(exclude={"people"}), boxes, code)
-    return WorkCache(WORK_CACHE / "videos").entry(key, lambda folder: sample.render(clip, settings, boxes, folder))
+    return WorkCache(WORK_CACHE / "videos").entry(key, lambda folder: render(clip, settings, boxes, folder))
 
 
 def from_sample(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
     """Render every clip of the sample into out; their rows."""
     settings = section(params, "sample", SampleSettings)
     boxes = section(params, "regions", dict[str, Box])
-    clips = sample.clips(settings)
-    needs(len(clips) * settings.frames * settings.width * settings.height * CLIP_BYTES)
-    work = functools.partial(one_clip, settings=settings, boxes=boxes, code=code_below("facestudy.sample"))
+    clips = list_clips(settings)
+    check_disk_space(len(clips) * settings.frames * settings.width * settings.height * CLIP_BYTES)
+    work = functools.partial(one_clip, settings=settings, boxes=boxes, code=code_below("facestudy.sample.clips"))
     rows: list[dict[str, object]] = []
     for clip, entry in zip(
         clips, map_items(work, clips, section(params, "compute", ComputeSettings), "videos"), strict=True
@@ -76,7 +82,7 @@ def from_youtube(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
     cache = WorkCache(WORK_CACHE / "videos")
     links, repeats = youtube.wanted(settings, cache)
     print(youtube.announcement(links, repeats, settings), flush=True)
-    needs(1e9 * youtube.expected_video_gb(len(links), settings))
+    check_disk_space(1e9 * youtube.expected_video_gb(len(links), settings))
     rows, requests = [], []
     for outcome in youtube.obtain(links, settings, limits, cache):
         row = youtube.row(outcome)
@@ -84,7 +90,7 @@ def from_youtube(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
         requests.append(youtube.request_row(outcome, row))
         if outcome.entry is not None:
             link_or_copy(outcome.entry / youtube.probe_of(outcome.entry)["file"], out / str(row["path"]))
-    tables.write(out / "requests.csv", tables.frame(requests, youtube.REQUESTS), youtube.REQUESTS)
+    tables.write(out / "requests.csv", tables.to_dataframe(requests, youtube.REQUESTS), youtube.REQUESTS)
     print(youtube.report(rows), flush=True)
     youtube.check_enough(rows, settings)
     return rows
@@ -100,7 +106,7 @@ def main() -> str:
         raise StudyError(f"params.yaml: source = {source!r} is not one of {', '.join(SOURCES)}.")
     with output_folder(OUT) as out:
         rows = SOURCES[source](params, out)
-        index = tables.frame(rows, tables.VIDEOS)
+        index = tables.to_dataframe(rows, tables.VIDEOS)
         tables.write(out / "index.csv", index, tables.VIDEOS)
         return summary(index)  # refuses when a class has no usable video; nothing is left then
 

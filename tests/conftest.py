@@ -7,9 +7,13 @@ import signal
 import threading
 from pathlib import Path
 
+import hypothesis
 import pytest
 
-from facestudy import environment
+from facestudy.runtime import environment
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # how long an example takes depends on the machine
+hypothesis.settings.load_profile("any machine")
 
 # Before a test imports TensorFlow, alone or through mtcnn.
 environment.prepare()
@@ -26,7 +30,7 @@ def outside_data() -> Path:
     Other people's data cannot be committed here, so who has none skips these tests; `.ci/run` demands the data.
     """
     if "FACESTUDY_TEST_DATA" not in os.environ:
-        pytest.skip("FACESTUDY_TEST_DATA is not set; the README says what the folder holds (section Known answers)")
+        pytest.skip("FACESTUDY_TEST_DATA is not set; see Reference data for the tests in CONTRIBUTING.md")
     folder = Path(os.environ["FACESTUDY_TEST_DATA"])
     assert folder.is_dir(), f"FACESTUDY_TEST_DATA = {folder} is not a folder"
     return folder

@@ -24,9 +24,9 @@ import numpy as np
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__  # type: ignore[import-not-found]
 from threadpoolctl import threadpool_info
 
-from facestudy import environment
-from facestudy.regions import Box
-from facestudy.sample import Clip, SampleSettings, clips, draw, render
+from facestudy.core.regions import Box
+from facestudy.runtime import environment
+from facestudy.sample.clips import Clip, SampleSettings, draw, list_clips, render
 from tests.pipeline_files import ROOT
 
 AVX2 = platform.machine() == "x86_64" and bool(__cpu_features__.get("AVX2"))
@@ -108,8 +108,8 @@ def print_clips() -> None:
         "ipp": cv2.ipp.useIPP(),
         "libm": libm_digest(),
         "openblas": [pool["architecture"] for pool in threadpool_info() if pool["internal_api"] == "openblas"],
-        "pixels": _md5(b"".join(pixels(clip) for clip in clips(SETTINGS))),
-        "encoded": _md5(b"".join(encoded(clip) for clip in clips(SETTINGS))),
+        "pixels": _md5(b"".join(pixels(clip) for clip in list_clips(SETTINGS))),
+        "encoded": _md5(b"".join(encoded(clip) for clip in list_clips(SETTINGS))),
     }
     print(json.dumps(found))
 
@@ -122,8 +122,9 @@ def libm_digest() -> str:
 
 def print_network() -> None:
     """The sha256 of a small network's weights and outputs before and after a training step on one thread."""
-    from facestudy import backend, fused
-    from facestudy.backend import keras
+    from facestudy.models import fused
+    from facestudy.runtime import backend
+    from facestudy.runtime.backend import keras
 
     backend.make_deterministic(5)
     model = keras.Sequential(
@@ -150,8 +151,8 @@ def print_network() -> None:
 
 def print_detection() -> None:
     """How many faces MTCNN finds in an empty picture."""
-    from facestudy.faces import FaceSettings, detect
-    from facestudy.quality import QualitySettings
+    from facestudy.faces.detection import FaceSettings, detect
+    from facestudy.faces.quality import QualitySettings
 
     settings = FaceSettings.model_validate(
         {"min_confidence": 0.9, "detect_side": 64, "batch": 1, "all": False, "track_overlap": 0.3}

@@ -1,4 +1,4 @@
-"""`dvc …` and `remote.py …` in processes that are forked with DVC loaded: each takes a second less than a fresh one."""
+"""`dvc …` and `commands/remote.py …` in processes forked with DVC loaded, which saves a second each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONTEXT.set_forkserver_preload(list(_LOADED))
 def run(
     folder: Path, environment: Mapping[str, str], command: tuple[str, ...], timeout: float
 ) -> subprocess.CompletedProcess[str]:
-    """Run `dvc …` or `remote.py …` in a folder; stdout has both streams. Never raises for what the command does."""
+    """Run a command in a folder; stdout has both streams. Never raises for what the command does."""
     with tempfile.NamedTemporaryFile() as said:
         process = _CONTEXT.Process(target=_become, args=(str(folder), dict(environment), command, said.name))
         process.start()

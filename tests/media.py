@@ -9,7 +9,7 @@ import av
 import cv2
 import numpy as np
 
-from facestudy.video import Limits, Picture
+from facestudy.media.video import Limits, Picture
 
 BITS = 8
 LIMITS = Limits(

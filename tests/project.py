@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from facestudy.errors import StudyError
-from facestudy.settings import check
-from study import Params
+from commands.study import Params
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import check
 from tests.committed import RESULTS, committed, git
 from tests.pipeline_files import ROOT
 

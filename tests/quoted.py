@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pandas as pd
 
-import calibrate
+from commands import calibrate
 
 Reader = Callable[[str], str]
 
 
 def results(read: Reader) -> str:
-    """The results page from its first table up to the notes on reading it, one heading level lower."""
+    """The tables and verdicts of the results page, one heading level lower."""
     page = read("metrics/results.md")
-    tables = page[page.index("## Accuracy") : page.index("## How to read")]
+    tables = page[page.index("## Accuracy") : page.index("## What a cell is")]
     return re.sub(r"^## ", "### ", tables, flags=re.MULTILINE)
 
 

@@ -20,12 +20,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facestudy import tables
-from facestudy.archive import NAME, PICTURES, StorageSettings, pack, read_bytes, read_picture
-from facestudy.errors import StudyError
-from facestudy.labelled import store_pictures
-from facestudy.tables import Table
-from facestudy.work_cache import SHARED_BYTES, WorkCache, share
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.core.tables import Table
+from facestudy.media.archive import NAME, PICTURES, StorageSettings, pack, read_bytes, read_picture
+from facestudy.runtime.work_cache import SHARED_BYTES, WorkCache, share
+from facestudy.training.data import store_pictures
 from stages.frames import expected_frames
 from tests.faults.harness import tiny_params
 from tests.fuzz.targets import mutated
@@ -118,7 +118,7 @@ def test_no_pictures_no_archive(tmp_path: Path) -> None:
 PACK = """
 import os, sys
 from pathlib import Path
-from facestudy.archive import pack
+from facestudy.media.archive import pack
 os.umask(0o077)
 pack(sorted(Path("loose").iterdir(), reverse=True), Path("v.zip"))
 """
@@ -210,12 +210,11 @@ SAME = (
 )
 
 
-def run_here(folder: Path, name: str, *options: str) -> None:
+def run_here(folder: Path, name: str, **options: str) -> None:
     """A stage's main in this process: TensorFlow and the detector are loaded once for both ways."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(sys, "argv", [name, *options])
-        importlib.import_module(f"stages.{name}").main()
+        importlib.import_module(f"stages.{name}").main(**options)
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +231,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for folder in folders.values():
         for name in ("frames", "faces", "duplicates", "split"):
             run_here(folder, name)
-        run_here(folder, "crops", "--variant", "eyes_lower")
+        run_here(folder, "crops", variant="eyes_lower")
         # a process of its own, as its threads and determinism hold for all of it
         done = stage(folder, "train", "--model", "mesonet", "--variant", "eyes_lower")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -283,7 +282,7 @@ def test_the_work_cache_holds_no_second_copy(ways: dict[str, Path], name: str) -
     assert not list((ways["archives"] / ".cache" / name).rglob("*.png"))
 
 
-def test_a_run_that_grows_past_the_threshold_is_packed_not_made_again(
+def test_growing_run_is_packed_without_rework(
     ways: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def again(*anything: object) -> None:
@@ -292,8 +291,8 @@ def test_a_run_that_grows_past_the_threshold_is_packed_not_made_again(
     folder = tmp_path / "study"
     shutil.copytree(ways["files"], folder)
     shutil.copyfile(ways["archives"] / "params.yaml", folder / "params.yaml")
-    monkeypatch.setattr("facestudy.decode.extract", again)
-    monkeypatch.setattr("facestudy.faces.detect", again)
+    monkeypatch.setattr("facestudy.media.decode.extract", again)
+    monkeypatch.setattr("facestudy.faces.detection.detect", again)
     for name in ("frames", "faces"):
         before = {path: path.read_bytes() for path in (folder / ".cache" / name).rglob("*") if path.is_file()}
         run_here(folder, name)
@@ -314,21 +313,19 @@ def test_a_stage_refuses_a_picture_that_is_another(ways: dict[str, Path], tmp_pa
         first, second = sorted(stored)[:2]
         first.write_bytes(second.read_bytes())  # as sound as it was
     refused = r"data/{}/\S+\.(png is not the picture that was stored|zip: its picture \S+ cannot be read)"
-    for command, source in (
-        (("faces",), "frames"),
-        (("duplicates",), "faces"),
-        (("crops", "--variant", "eyes_lower"), "faces"),
+    for name, options, source in (
+        ("faces", {}, "frames"),
+        ("duplicates", {}, "faces"),
+        ("crops", {"variant": "eyes_lower"}, "faces"),
     ):
         with pytest.raises(StudyError, match=refused.format(source)):
-            run_here(folder, *command)
+            run_here(folder, name, **options)
     crops = folder / "data/crops/eyes_lower"
     with pytest.raises(StudyError, match=refused.format("crops/eyes_lower")):
         store_pictures(crops, tables.read(crops / "index.csv", tables.CROPS), tmp_path / "pictures.npy")
 
 
-def test_a_video_that_changed_after_it_was_listed_leaves_nothing_in_the_work_cache(
-    ways: dict[str, Path], tmp_path: Path
-) -> None:
+def test_video_changed_after_listing_is_not_cached(ways: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "study"
     shutil.copytree(ways["files"], folder, ignore=shutil.ignore_patterns(".cache"))
     first, second = sorted((folder / "data/videos").glob("*.mp4"))[:2]
@@ -344,13 +341,13 @@ def test_a_stage_names_the_archive_that_is_damaged(ways: dict[str, Path], tmp_pa
     for source in ("frames", "faces", "crops/eyes_lower"):
         (archive, *_) = sorted((folder / "data" / source).glob("*.zip"))
         archive.write_bytes(archive.read_bytes()[:-30])
-    for command, source in (
-        (("faces",), "frames"),
-        (("duplicates",), "faces"),
-        (("crops", "--variant", "eyes_lower"), "faces"),
+    for name, options, source in (
+        ("faces", {}, "frames"),
+        ("duplicates", {}, "faces"),
+        ("crops", {"variant": "eyes_lower"}, "faces"),
     ):
         with pytest.raises(StudyError, match=rf"data/{source}/{archive.name}: its picture \S+\.png cannot be read"):
-            run_here(folder, *command)
+            run_here(folder, name, **options)
     crops = folder / "data/crops/eyes_lower"
     with pytest.raises(StudyError, match=rf"eyes_lower/{archive.name}: its picture \S+\.png cannot be read"):
         store_pictures(crops, tables.read(crops / "index.csv", tables.CROPS), tmp_path / "pictures.npy")

@@ -15,11 +15,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-import study
-from facestudy import sample
-from facestudy.errors import StudyError
-from facestudy.sample import SampleSettings
-from facestudy.settings import check
+from commands import study
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import check
+from facestudy.sample.clips import SampleSettings, list_clips, render
 from tests.media import write_clip, write_picture
 from tests.pipeline_files import ROOT
 from tests.project import call, deep_update, params, params_text, stage, write_params
@@ -125,14 +124,14 @@ def test_bad_files_get_a_row_and_the_rest_goes_on(project: Path) -> None:
 def test_a_name_that_no_disk_takes_is_refused(project: Path, entry: dict[str, Any]) -> None:
     (project / "input/fake/metadata.json").write_text(json.dumps(entry))
     write_params(project, deep_update(params(), {"source": "folder", "folder": {"path": "input", "layout": "dfdc"}}))
-    for command in (stage(project, "videos"), call(project, sys.executable, str(ROOT / "study.py"), "check")):
+    for command in (stage(project, "videos"), call(project, sys.executable, "-m", "commands.study", "check")):
         assert "which is not the name of a file beside it; fetch the file again." in refused(command)
 
 
 def test_a_fault_of_the_disk_is_a_sentence_of_study_too(project: Path) -> None:
     write_params(project, params())
     (project / "dvc.lock").mkdir()
-    assert refused(call(project, sys.executable, str(ROOT / "study.py"), "check")) == (
+    assert refused(call(project, sys.executable, "-m", "commands.study", "check")) == (
         "study: dvc.lock: Is a directory; fix this and run again."
     )
 
@@ -150,8 +149,8 @@ def test_a_clip_without_any_face_costs_itself_alone(project: Path) -> None:
     """Clips of two drawn persons beside two that show bars: frames listed with their reason, the rest goes on."""
     values = params()
     drawn = check(SampleSettings, {**values["sample"], "people": 2, "seconds": 0.4}, "sample")
-    for clip in sample.clips(drawn):
-        sample.render(clip, drawn, values["regions"], project / "input" / clip.label)
+    for clip in list_clips(drawn):
+        render(clip, drawn, values["regions"], project / "input" / clip.label)
     for name in ("videos", "frames", "faces"):
         done = stage(project, name)
         assert done.returncode == 0, done.stderr
@@ -237,5 +236,7 @@ def test_a_bad_preset_changes_nothing(
 
 def test_an_unknown_preset_names_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    with pytest.raises(StudyError, match=r"give a preset, as in `make study PRESET=videos`; presets/ has .*paper"):
+        study.apply_preset("", [])
     with pytest.raises(StudyError, match=r"there is no preset 'papers'; presets/ has .*paper"):
         study.apply_preset("papers", [])

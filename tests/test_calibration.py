@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
-import calibrate
-from calibrate import CalibrationSettings, Case, case_params, run_study
+from commands import calibrate
+from commands.calibrate import CalibrationSettings, Case, case_params, run_study
 from tests.committed import committed
 from tests.pipeline_files import ROOT
 from tests.project import deep_update, params

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from facestudy import environment, people, sample, scenes
-from facestudy.errors import StudyError
-from facestudy.sample import clips
+from facestudy.core.errors import StudyError
+from facestudy.runtime import environment
+from facestudy.sample import clips, people, scenes
 from tests.cpu_features import AVX2, NOT_AVX2, ROOT, SETTINGS, encoded, pixels
 
 GOLDEN_CLIP = "p0001_fake"
@@ -86,7 +86,7 @@ def other_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 def all_pixels() -> list[str]:
-    return [hashlib.sha256(pixels(clip)).hexdigest() for clip in clips(SETTINGS)]
+    return [hashlib.sha256(pixels(clip)).hexdigest() for clip in clips.list_clips(SETTINGS)]
 
 
 AS_IT_IS = all_pixels()
@@ -108,12 +108,12 @@ def test_float32_functions_would_change_bytes(monkeypatch: pytest.MonkeyPatch) -
     def narrow(function: Callable[..., Any], *arguments: npt.ArrayLike) -> Array:
         return moved(rounded(function, *arguments), rng)
 
-    for module in (people, scenes, sample):
+    for module in (people, scenes, clips):
         monkeypatch.setattr(module, "rounded", narrow)
     assert all_pixels() != AS_IT_IS
 
 
-@pytest.mark.parametrize("module", [people, scenes, sample])
+@pytest.mark.parametrize("module", [people, scenes, clips])
 def test_powers_in_the_renderer_are_squares(module: ModuleType) -> None:
     """`**` cannot be replaced as a function can, and only squares are products."""
     tree = ast.parse(Path(str(module.__file__)).read_text())
@@ -125,7 +125,7 @@ def test_powers_in_the_renderer_are_squares(module: ModuleType) -> None:
         assert of_integers or ast.unparse(power.right) == "2", ast.unparse(power)
 
 
-@pytest.mark.parametrize("module", [people, scenes, sample])
+@pytest.mark.parametrize("module", [people, scenes, clips])
 def test_the_renderer_does_not_use_math(module: ModuleType) -> None:
     """The module math has the C library's functions."""
     assert not hasattr(module, "math")
@@ -134,7 +134,7 @@ def test_the_renderer_does_not_use_math(module: ModuleType) -> None:
 @pytest.mark.skipif(not AVX2, reason=NOT_AVX2)
 def test_a_clip_has_its_golden_bytes() -> None:
     """With the pinned versions, on every CPU. Another hash means that other samples have other bytes too."""
-    clip = next(clip for clip in clips(SETTINGS) if clip.video_id == GOLDEN_CLIP)
+    clip = next(clip for clip in clips.list_clips(SETTINGS) if clip.video_id == GOLDEN_CLIP)
     assert hashlib.sha256(pixels(clip)).hexdigest() == GOLDEN_PIXELS
     assert hashlib.sha256(encoded(clip)).hexdigest() == GOLDEN_FILE
 
@@ -163,10 +163,10 @@ def test_tensorflow_imported_too_early_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_tensorflow_started_with_several_threads_is_refused() -> None:
     code = (
         "from facestudy import environment; environment.prepare(); import tensorflow; tensorflow.zeros(1); "
-        "import facestudy.backend"
+        "import facestudy.runtime.backend"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode and "import facestudy.backend before TensorFlow computes anything" in done.stderr
+    assert done.returncode and "import facestudy.runtime.backend before TensorFlow computes anything" in done.stderr
 
 
 def test_importing_the_environment_is_cheap() -> None:

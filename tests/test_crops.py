@@ -16,13 +16,14 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from facestudy import crops, regions, tables
-from facestudy.contact_sheet import TILE, crop_sheet, mark_boxes
-from facestudy.crops import CropSettings, Face, Image, Plan, Variant
-from facestudy.errors import StudyError
-from facestudy.parallel import ComputeSettings
-from facestudy.regions import Box, FloatArray
-from facestudy.settings import check
+from facestudy.core import regions, tables
+from facestudy.core.errors import StudyError
+from facestudy.core.regions import Box, FloatArray
+from facestudy.core.settings import check
+from facestudy.crops import cutting
+from facestudy.crops.contact_sheet import TILE, crop_sheet, mark_boxes
+from facestudy.crops.cutting import CropSettings, Face, Image, Plan, Variant
+from facestudy.runtime.parallel import ComputeSettings
 from stages import crops as stage
 from tests.pipeline_files import ROOT
 from tests.project import params
@@ -40,7 +41,7 @@ ONE = ComputeSettings(workers=1)
 
 
 def plan_of(name: str, size: CropSettings = SIZE) -> Plan:
-    return crops.resolve(name, VARIANTS, BOXES, size, FEATHER)
+    return cutting.resolve(name, VARIANTS, BOXES, size, FEATHER)
 
 
 # --- a face whose every point is known ---------------------------------------------------------
@@ -115,7 +116,7 @@ def test_a_face_turned_shifted_and_scaled_gives_the_same_crop(side: float, angle
     cut_out, face = cut(render(matrix, span, span), matrix, detector_box(matrix))
     for name in ("full", "eyes_lower"):
         plan = plan_of(name)
-        difference = np.abs(crops.crop(cut_out, face, plan, GREY) - truth(plan))
+        difference = np.abs(cutting.crop(cut_out, face, plan, GREY) - truth(plan))
         assert difference.max() <= 3, f"{name}: {difference.max():.1f} grey levels"
 
 
@@ -125,7 +126,7 @@ def test_the_oracle_notices_half_a_pixel() -> None:
     cut_out, face = cut(render(matrix, 360, 360), matrix, detector_box(matrix))
     shifted = replace(face, cut_x=face.cut_x + 0.5)
     plan = plan_of("full")
-    assert np.abs(crops.crop(cut_out, shifted, plan, GREY) - truth(plan)).max() > 3
+    assert np.abs(cutting.crop(cut_out, shifted, plan, GREY) - truth(plan)).max() > 3
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.25])
@@ -136,19 +137,19 @@ def test_a_reduced_cut_out_gives_the_same_crop(scale: float) -> None:
     cut_out = np.ascontiguousarray(cut_out[: round(side / scale), : round(side / scale)])
     small = cv2.resize(cut_out, (side, side), interpolation=cv2.INTER_AREA)
     plan = plan_of("full")
-    found = crops.crop(np.asarray(small, np.uint8), replace(face, cut_scale=scale), plan, GREY)
+    found = cutting.crop(np.asarray(small, np.uint8), replace(face, cut_scale=scale), plan, GREY)
     assert np.abs(found - truth(plan)).max() <= 3
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(-120, 320), st.floats(-120, 280), st.floats(30, 200))
 @example(-60.0, -60.0, 120.0)
-def test_faces_at_and_over_the_frame_edge_give_crops_of_the_right_size(x: float, y: float, side: float) -> None:
+def test_faces_over_the_frame_edge_give_full_size_crops(x: float, y: float, side: float) -> None:
     matrix = pose(side, 0.1, x, y)
     cut_out, face = cut(render(matrix, 200, 160), matrix, detector_box(matrix))
     for name, (width, height) in product(("full", "complement", "eyes_lower_paper"), ((64, 64), (96, 40))):
         plan = plan_of(name, CropSettings(size=(width, height)))
-        picture = crops.crop(cut_out, face, plan, GREY)
+        picture = cutting.crop(cut_out, face, plan, GREY)
         assert picture.shape == (height, width, 3) and picture.dtype == np.uint8
 
 
@@ -157,12 +158,12 @@ def test_what_lies_inside_the_frame_is_unharmed_by_the_edge() -> None:
     frame = render(matrix, 200, 160)
     cut_out, face = cut(frame, matrix, detector_box(matrix))
     plan = plan_of("full")
-    to_frame = crops.plane_to_cut(face, plan) + np.array([[0, 0, face.cut_x], [0, 0, face.cut_y]])
+    to_frame = cutting.plane_to_cut(face, plan) + np.array([[0, 0, face.cut_x], [0, 0, face.cut_y]])
     x, y = np.meshgrid(*(np.linspace(a, b, 129)[:-1] + (b - a) / 256 for a, b in ((0.08, 0.92), (0.06, 0.98))))
     where = regions.apply(to_frame, np.column_stack([x.ravel(), y.ravel()]))
     inside = ((where >= 3) & (where <= [196, 156])).all(axis=1).reshape(128, 128)
     assert 0.5 < inside.mean() < 1
-    assert np.abs(crops.crop(cut_out, face, plan, GREY) - truth(plan))[inside].max() <= 3
+    assert np.abs(cutting.crop(cut_out, face, plan, GREY) - truth(plan))[inside].max() <= 3
 
 
 @pytest.mark.parametrize("side", [500, 911, 1300])
@@ -173,7 +174,7 @@ def test_shrinking_does_not_alias(side: int) -> None:
     frame = np.repeat(board[:, :, None], 3, axis=2)
     matrix = pose(side, 0.13, span / 2, span / 2)
     cut_out, face = cut(frame, matrix, detector_box(matrix))
-    picture = crops.crop(cut_out, face, plan_of("full"), GREY).astype(float)
+    picture = cutting.crop(cut_out, face, plan_of("full"), GREY).astype(float)
     assert abs(picture.mean() - 127.5) < 2 and picture.std() < 16
 
 
@@ -191,7 +192,7 @@ def test_the_studys_boxes_equal_slices_of_the_resized_box(k: int, j: int, x: int
     plan = plan_of("eyes_lower_paper", CropSettings(size=(150, 49 + 70)))
     assert [part.rect for part in plan.parts] == [(0, 0, 150, 49), (0, 49, 150, 119)]
     # Linear against cubic interpolation of a smooth picture, in pixels up to eight times enlarged.
-    difference = np.abs(crops.crop(cut_out, face, plan, GREY).astype(int) - expected)
+    difference = np.abs(cutting.crop(cut_out, face, plan, GREY).astype(int) - expected)
     assert difference.max() <= 12 and difference.mean() < 1.5
 
 
@@ -204,15 +205,15 @@ def shown_boxes(name: str) -> tuple[Plan, np.ndarray]:
     matrix = pose(160, 0.1, 200, 200)
     white = np.full((400, 400, 3), 255, np.uint8)
     cut_out, face = cut(white, matrix, detector_box(matrix))
-    return plan, crops.crop(cut_out, face, plan, (0, 0, 0)).max(axis=2) > 0
+    return plan, cutting.crop(cut_out, face, plan, (0, 0, 0)).max(axis=2) > 0
 
 
 def test_complement_and_mask_never_show_the_same_pixel() -> None:
     _, complement = shown_boxes("complement")
     plan, mask = shown_boxes("eyes_lower_mask")
     assert complement.any() and mask.any() and not (complement & mask).any()
-    bare = Variant(regions=["eyes", "lower_face"], layout="fill")
-    unwidened = crops.resolve("c", {"c": bare}, BOXES, SIZE)
+    bare = Variant(regions=["eyes", "lower_face"], layout="occlude")
+    unwidened = cutting.resolve("c", {"c": bare}, BOXES, SIZE)
     filled = np.zeros_like(mask)
     for x0, y0, x1, y1 in unwidened.rects:
         filled[y0:y1, x0:x1] = True
@@ -237,24 +238,24 @@ def test_complement_holds_nothing_of_the_altered_area(side: float, angle: float,
         altered |= inside.all(axis=2)
     frame = np.where(altered[:, :, None], [255, 0, 255], [128, 128, 128]).astype(np.uint8)
     cut_out, face = cut(frame, matrix, detector_box(matrix))
-    assert (crops.crop(cut_out, face, plan_of("complement"), GREY) == 128).all()
-    assert (crops.crop(cut_out, face, plan_of("eyes_lower"), GREY) == [255, 0, 255]).all()
+    assert (cutting.crop(cut_out, face, plan_of("complement"), GREY) == 128).all()
+    assert (cutting.crop(cut_out, face, plan_of("eyes_lower"), GREY) == [255, 0, 255]).all()
 
 
 def test_fill_and_mask_use_the_given_colour_and_leave_the_rest() -> None:
     matrix = pose(160, 0.1, 200, 200)
     cut_out, face = cut(render(matrix, 400, 400), matrix, detector_box(matrix))
-    full = crops.crop(cut_out, face, plan_of("full"), GREY)
+    full = cutting.crop(cut_out, face, plan_of("full"), GREY)
     for name in ("complement", "eyes_lower_mask", "nose_mask"):
         plan, shown = shown_boxes(name)
-        picture = crops.crop(cut_out, face, plan, (1, 2, 3))
+        picture = cutting.crop(cut_out, face, plan, (1, 2, 3))
         assert (picture[shown] == full[shown]).all()
         assert (picture[~shown] == (1, 2, 3)).all()
 
 
 def test_stack_keeps_one_scale_centres_the_narrower_box_and_pads() -> None:
     variant = Variant(regions=["eyes", "nose"], layout="stack")
-    plan = crops.resolve("both", {"both": variant}, BOXES, CropSettings(size=(132, 200), fit="pad"))
+    plan = cutting.resolve("both", {"both": variant}, BOXES, CropSettings(size=(132, 200), fit="pad"))
     eyes, nose = (part.rect for part in plan.parts)
     assert (eyes[0], eyes[2]) == (0, 132)  # 0.66 wide: 200 pixels a unit
     assert eyes[3] - eyes[1] == 42 and nose[3] - nose[1] == 34  # 0.21 and 0.17 high
@@ -262,15 +263,15 @@ def test_stack_keeps_one_scale_centres_the_narrower_box_and_pads() -> None:
     assert eyes[1] == 200 - nose[3] == 62
     matrix = pose(160, 0.1, 200, 200)
     cut_out, face = cut(np.full((400, 400, 3), 255, np.uint8), matrix, detector_box(matrix))
-    picture = crops.crop(cut_out, face, plan, (9, 8, 7))
+    picture = cutting.crop(cut_out, face, plan, (9, 8, 7))
     expected = np.zeros((200, 132), bool)
     expected[62:104, :] = expected[104:138, 34:98] = True
     assert (picture[expected] == 255).all() and (picture[~expected] == (9, 8, 7)).all()
 
 
-def test_widen_takes_a_number_as_well() -> None:
-    variant = Variant(regions=["eyes"], layout="fill", widen=0.1)
-    plan = crops.resolve("v", {"v": variant}, BOXES, SIZE, feather=0.3)
+def test_margin_takes_a_number_as_well() -> None:
+    variant = Variant(regions=["eyes"], layout="occlude", margin=0.1)
+    plan = cutting.resolve("v", {"v": variant}, BOXES, SIZE, feather=0.3)
     np.testing.assert_allclose(plan.boxes[0], np.add(BOXES["eyes"], [-0.1, -0.1, 0.1, 0.1]))
 
 
@@ -286,8 +287,8 @@ def overlap(a: Box, b: Box) -> float:
 def test_boxes_that_fit_are_placed_without_overlap(seed: int) -> None:
     boxes: list[Box] = [(0.4, 0.2, 0.6, 0.3), (0.35, 0.7, 0.65, 0.85), (0.45, 0.45, 0.55, 0.55)]
     whole: Box = (0.1, 0.1, 0.9, 0.9)
-    placed, share = crops.place_elsewhere(boxes, whole, seed)
-    assert share == 0 and (placed, share) == crops.place_elsewhere(boxes, whole, seed)
+    placed, share = cutting.place_elsewhere(boxes, whole, seed)
+    assert share == 0 and (placed, share) == cutting.place_elsewhere(boxes, whole, seed)
     for i, (box, original) in enumerate(zip(placed, boxes, strict=True)):
         np.testing.assert_allclose(
             [box[2] - box[0], box[3] - box[1]], [original[2] - original[0], original[3] - original[1]], atol=1e-5
@@ -297,7 +298,7 @@ def test_boxes_that_fit_are_placed_without_overlap(seed: int) -> None:
 
 
 def test_seeds_differ_where_there_is_room() -> None:
-    found = {crops.place_elsewhere([(0.4, 0.4, 0.6, 0.6)], (0, 0, 1, 1), seed)[0] for seed in range(10)}
+    found = {cutting.place_elsewhere([(0.4, 0.4, 0.6, 0.6)], (0, 0, 1, 1), seed)[0] for seed in range(10)}
     assert len(found) > 5
 
 
@@ -306,8 +307,8 @@ def test_random_area_overlaps_as_little_as_any_placement() -> None:
     plan = plan_of("random_area")
     assert plan.boxes == plan_of("random_area_mask").boxes
     originals = [BOXES["eyes"], BOXES["lower_face"]]
-    places = [crops._grid(box, BOXES["face"])[::2] for box in originals]
-    fixed = [crops._overlaps(place, originals) for place in places]
+    places = [cutting._grid(box, BOXES["face"])[::2] for box in originals]
+    fixed = [cutting._overlaps(place, originals) for place in places]
     first, second = places[0][:, None, :], places[1][None, :, :]
     size = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     total = fixed[0][:, None] + fixed[1][None, :] + np.clip(size, 0, None).prod(axis=2)
@@ -326,24 +327,24 @@ def test_random_area_overlaps_as_little_as_any_placement() -> None:
 def test_an_unknown_region_is_refused_by_name() -> None:
     variants = {"mine": Variant(regions=["eyes", "ears"], layout="stack")}
     with pytest.raises(StudyError, match=r"crop_variants\.mine\.regions.*'ears'.*known: face, eyes, nose, lower_face"):
-        crops.resolve("mine", variants, BOXES, SIZE)
+        cutting.resolve("mine", variants, BOXES, SIZE)
 
 
 @pytest.mark.parametrize("chosen", ["full", "focus"])
-def test_a_variant_called_focus_is_refused_even_when_another_is_cut(chosen: str) -> None:
+def test_variant_called_focus_is_always_refused(chosen: str) -> None:
     with pytest.raises(StudyError, match="called 'focus'"):
-        crops.resolve("focus", VARIANTS, BOXES, SIZE)
+        cutting.resolve("focus", VARIANTS, BOXES, SIZE)
     with pytest.raises(StudyError, match=r"called 'focus'.*metrics/focus"):
-        crops.resolve(chosen, {**VARIANTS, "focus": VARIANTS["full"]}, BOXES, SIZE)
+        cutting.resolve(chosen, {**VARIANTS, "focus": VARIANTS["full"]}, BOXES, SIZE)
 
 
 def test_an_unknown_variant_and_a_bad_name_are_refused() -> None:
     with pytest.raises(StudyError, match=r"does not hold 'whole' \(known: full, eyes_lower"):
-        crops.resolve("whole", VARIANTS, BOXES, SIZE)
+        cutting.resolve("whole", VARIANTS, BOXES, SIZE)
     with pytest.raises(StudyError, match=r"'\.\./x' should be named"):
-        crops.check_variants({"../x": VARIANTS["full"]}, BOXES)
+        cutting.check_variants({"../x": VARIANTS["full"]}, BOXES)
     with pytest.raises(StudyError, match=r"regions\.face is missing"):
-        crops.check_variants(VARIANTS, {"eyes": BOXES["eyes"]})
+        cutting.check_variants(VARIANTS, {"eyes": BOXES["eyes"]})
 
 
 @pytest.mark.parametrize(
@@ -351,12 +352,12 @@ def test_an_unknown_variant_and_a_bad_name_are_refused() -> None:
     [
         (
             {"regions": ["eyes"], "layout": "collage"},
-            r"crop_variants\.v\.layout = 'collage'.*'stack', 'mask' or 'fill'",
+            r"crop_variants\.v\.layout = 'collage'.*'stack', 'mask' or 'occlude'",
         ),
         ({"regions": ["eyes"], "layout": "stack", "zoom": 2}, r"crop_variants\.v\.zoom is not a known setting"),
         ({"regions": "eyes", "layout": "stack"}, r"crop_variants\.v\.regions = 'eyes'"),
         ({"layout": "stack"}, "takes `regions`"),
-        ({"regions": ["eyes"], "layout": "mask", "widen_px": 2}, "`layout: fill` only"),
+        ({"regions": ["eyes"], "layout": "mask", "margin_px": 2}, "`layout: occlude` only"),
         ({"face": "box", "regions": ["eyes"], "layout": "stack"}, "takes `boxes`"),
         (
             {"face": "box", "box_size": [196, 235], "boxes": [[30, 72, 197, 121]], "layout": "stack"},
@@ -372,7 +373,7 @@ def test_a_variant_that_cannot_be_is_refused(values: dict[str, Any], message: st
 def test_a_region_without_a_pixel_is_refused() -> None:
     thin: dict[str, Box] = {**BOXES, "line": (0.2, 0.5, 0.8, 0.501)}
     with pytest.raises(StudyError, match=r"crop_variants\.v: a region gets no pixel in a crop of 16x16"):
-        crops.resolve("v", {"v": Variant(regions=["line"], layout="mask")}, thin, CropSettings(size=(16, 16)))
+        cutting.resolve("v", {"v": Variant(regions=["line"], layout="mask")}, thin, CropSettings(size=(16, 16)))
 
 
 # A mirrored and squeezed face: the best similarity is to shrink it to a point.
@@ -392,7 +393,7 @@ NO_FIT = tuple((float(x), float(y)) for x, y in SQUEEZED)
 def test_landmarks_of_no_face_name_the_face(landmarks: tuple[tuple[float, float], ...]) -> None:
     face = Face("f7", "v1", "real", "f7.png", "", landmarks, (0, 0, 10, 10), 0, 0, 1.0)
     with pytest.raises(StudyError, match="Face f7: its landmarks"):
-        crops.plane_to_cut(face, plan_of("full"))
+        cutting.plane_to_cut(face, plan_of("full"))
 
 
 # --- many faces, files, the stage --------------------------------------------------------------
@@ -410,7 +411,7 @@ def make_faces(folder: Path, count: int = 3) -> list[Face]:
             frame //= 2
         cut_out, face = cut(frame, matrix, detector_box(matrix))
         name = f"{label}-{i}"
-        sha256 = crops.write_png(folder / "data/faces" / f"{name}.png", cut_out)
+        sha256 = cutting.write_png(folder / "data/faces" / f"{name}.png", cut_out)
         x, y, w, h = face.box
         flat = dict(zip(tables.LANDMARK_COLUMNS, np.ravel(face.landmarks), strict=True))
         rows.append(
@@ -422,23 +423,18 @@ def make_faces(folder: Path, count: int = 3) -> list[Face]:
             }
         )  # fmt: skip
     path = folder / "data/faces/index.csv"
-    tables.write(path, tables.frame(rows, tables.FACES), tables.FACES)
-    return crops.faces_from_table(tables.read(path, tables.FACES))
+    tables.write(path, tables.to_dataframe(rows, tables.FACES), tables.FACES)
+    return cutting.faces_from_table(tables.read(path, tables.FACES))
 
 
-def test_the_mean_colour_is_that_of_the_faces_and_does_not_depend_on_order_or_workers(tmp_path: Path) -> None:
+def test_mean_colour_ignores_order_and_workers(tmp_path: Path) -> None:
     faces = make_faces(tmp_path) * 12
     folder = tmp_path / "data/faces"
-    mean = crops.mean_colour(faces, folder, BOXES["face"], ONE)
-    assert mean == crops.mean_colour(faces[::-1], folder, BOXES["face"], ComputeSettings(workers=2))
+    mean = cutting.mean_colour(faces, folder, BOXES["face"], ONE)
+    assert mean == cutting.mean_colour(faces[::-1], folder, BOXES["face"], ComputeSettings(workers=2))
     plan = plan_of("full", CropSettings(size=(64, 64)))
-    shown = [crops.crop(crops.read_cut_out(folder, face), face, plan, GREY) for face in faces]
+    shown = [cutting.crop(cutting.read_cut_out(folder, face), face, plan, GREY) for face in faces]
     np.testing.assert_allclose(mean, np.mean(shown, axis=(0, 1, 2)), atol=0.5)
-
-
-def run_stage(monkeypatch: pytest.MonkeyPatch, variant: str) -> str:
-    monkeypatch.setattr("sys.argv", ["crops", "--variant", variant])
-    return stage.main()
 
 
 @pytest.fixture
@@ -451,8 +447,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
-def test_the_stage_writes_every_variant(project: Path, monkeypatch: pytest.MonkeyPatch, variant: str) -> None:
-    summary = run_stage(monkeypatch, variant)
+def test_the_stage_writes_every_variant(project: Path, variant: str) -> None:
+    summary = stage.main(variant)
     assert summary.startswith(f"{variant}: 6 faces in, 6 crops of 128x128 out (3 real, 3 fake), mean colour ")
     assert ("overlaps" in summary) == (VARIANTS[variant].placement == "random")
     folder = project / "data/crops" / variant
@@ -469,28 +465,28 @@ def test_the_stage_writes_every_variant(project: Path, monkeypatch: pytest.Monke
     assert sheet.shape[0] > 4 * TILE and sheet.shape[1] > 3 * TILE
 
 
-def test_the_stage_writes_the_same_bytes_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stage_writes_the_same_bytes_again(project: Path) -> None:
     def run() -> dict[str, bytes]:
-        run_stage(monkeypatch, "random_area")
+        stage.main("random_area")
         files = [*(project / "data/crops").rglob("*.*"), *(project / "reports").iterdir()]
         return {str(path): path.read_bytes() for path in files}
 
     assert run() == run()
 
 
-def test_the_stage_ends_in_a_sentence_on_bad_input(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stage_ends_in_a_sentence_on_bad_input(project: Path) -> None:
     with pytest.raises(StudyError, match="does not hold 'whole'"):
-        run_stage(monkeypatch, "whole")
+        stage.main("whole")
     (project / "data/faces/real-1.png").write_bytes((project / "data/faces/real-2.png").read_bytes())
     with pytest.raises(StudyError, match=r"real-1\.png is not the picture that was stored"):
-        run_stage(monkeypatch, "full")
+        stage.main("full")
     (project / "data/faces/real-1.png").unlink()
     with pytest.raises(StudyError, match=r"real-1\.png, the cut-out of face real-1, cannot be read"):
-        run_stage(monkeypatch, "full")
+        stage.main("full")
     assert not (project / "data/crops/full").exists()
-    tables.write(project / "data/faces/index.csv", tables.frame([], tables.FACES), tables.FACES)
+    tables.write(project / "data/faces/index.csv", tables.to_dataframe([], tables.FACES), tables.FACES)
     with pytest.raises(StudyError, match="lists no face"):
-        run_stage(monkeypatch, "full")
+        stage.main("full")
 
 
 # --- the contact sheet -------------------------------------------------------------------------
@@ -501,17 +497,17 @@ def test_the_sheet_shows_twins_of_different_videos(tmp_path: Path) -> None:
         Face(f"{label}-{i:02d}-{k}", f"{label}-{i:02d}", label, "", "", (), (0, 0, 1, 1), 0, 0, 1.0)
         for label, i, k in product(("fake", "real"), range(20), range(3))
     ]
-    chosen = dict(crops.sheet_choice(faces, 4))
+    chosen = dict(cutting.sheet_choice(faces, 4))
     assert list(chosen) == ["real", "fake"]
     assert [face.face_id for face in chosen["real"]] == ["real-00-0", "real-05-0", "real-10-0", "real-15-0"]
     assert [face.video_id[-2:] for face in chosen["fake"]] == ["00", "05", "10", "15"]
-    assert [len(row) for _, row in crops.sheet_choice(faces[:6], 4)] == [0, 2]
+    assert [len(row) for _, row in cutting.sheet_choice(faces[:6], 4)] == [0, 2]
     # Where a video of a pair gave no face, the columns still show pairs.
     without = [face for face in faces if face.video_id not in ("fake-00", "fake-07", "real-12")]
-    shown = {label: [face.video_id[-2:] for face in row] for label, row in crops.sheet_choice(without, 5)}
+    shown = {label: [face.video_id[-2:] for face in row] for label, row in cutting.sheet_choice(without, 5)}
     assert shown["real"] == shown["fake"] and len(set(shown["real"])) == 5
     alone = [face for face in faces if face.label == "real" or face.video_id == "fake-03"]
-    assert [len(row) for _, row in crops.sheet_choice(alone, 4)] == [4, 1]
+    assert [len(row) for _, row in cutting.sheet_choice(alone, 4)] == [4, 1]
 
 
 def test_the_sheets_boxes_lie_where_the_crop_is_taken(tmp_path: Path) -> None:
@@ -519,7 +515,7 @@ def test_the_sheets_boxes_lie_where_the_crop_is_taken(tmp_path: Path) -> None:
     matrix = pose(150, 0.35, 190, 200)
     cut_out, face = cut(np.zeros((400, 400, 3), np.uint8), matrix, detector_box(matrix))
     variant = Variant(regions=["eyes"], layout="stack")
-    plan = crops.resolve("v", {"v": variant}, BOXES, SIZE)
+    plan = cutting.resolve("v", {"v": variant}, BOXES, SIZE)
     tile = mark_boxes(cut_out, face, plan).astype(int)
     y, x = np.nonzero((tile[..., 1] > 150) & (tile[..., 0] < 80))
     assert len(x) > 50

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from facestudy import decode, frames, video
-from facestudy.decode import DecodingStopped
-from facestudy.frames import FrameSettings
-from facestudy.settings import check
-from facestudy.video import MediaError
-from facestudy.work_cache import file_sha256
+from facestudy.core.settings import check
+from facestudy.media import decode, frames, video
+from facestudy.media.decode import DecodingStopped
+from facestudy.media.frames import FrameSettings
+from facestudy.media.video import MediaError
+from facestudy.runtime.work_cache import file_sha256
 from stages import frames as frames_stage
 from tests.media import LIMITS, write_clip, write_picture
 from tests.project import ENVIRONMENT, params
@@ -29,7 +29,7 @@ from tests.project import ENVIRONMENT, params
 BROKEN = """
 import os, signal, time
 from pathlib import Path
-from facestudy import decode, video
+from facestudy.media import decode, video
 seen = []
 def probe(path, limits):
     seen.append(path.stem)
@@ -137,7 +137,7 @@ def test_a_picture_that_needs_too_much_memory(tmp_path: Path) -> None:
     assert decode.probe(tmp_path / "bomb.png", LIMITS).width == 9_000
 
 
-def test_the_stage_gives_what_was_stopped_a_row_and_tries_it_again(
+def test_stopped_download_gets_a_row_and_another_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -160,7 +160,7 @@ def test_the_process_ends_with_who_asked(tmp_path: Path) -> None:
     script = f"""
 import sys
 from pathlib import Path
-from facestudy import decode
+from facestudy.media import decode
 from tests.media import LIMITS
 decode.COMMAND = (sys.executable, "-c", {BROKEN!r})
 child = decode._own.child = decode._Child()

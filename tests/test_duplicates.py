@@ -10,9 +10,9 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facestudy.duplicates import BITS, DuplicateSettings, find, hash_of, summary
-from facestudy.regions import Box
-from facestudy.sample import clips, draw
+from facestudy.core.regions import Box
+from facestudy.dataset.duplicates import BITS, DuplicateSettings, find, hash_of, summary
+from facestudy.sample.clips import draw, list_clips
 from tests.project import params
 from tests.test_sample import REGIONS
 from tests.test_sample import settings as sample_settings
@@ -28,10 +28,10 @@ def about(ids: list[str], **columns: list[str]) -> pd.DataFrame:
     return data
 
 
-def test_reencoded_and_resized_faces_are_found_and_other_people_are_not(tmp_path: Path) -> None:
+def test_duplicates_survive_reencoding_and_resizing(tmp_path: Path) -> None:
     regions: dict[str, Box] = REGIONS
     wanted = sample_settings(people=12, seconds=0.1, width=320, height=240)
-    pictures = [next(draw(clip, wanted, regions)).picture for clip in clips(wanted) if clip.label == "real"]
+    pictures = [next(draw(clip, wanted, regions)).picture for clip in list_clips(wanted) if clip.label == "real"]
     hashes, videos, faces = [], [], []
     for number, picture in enumerate(pictures):
         small = cv2.resize(picture, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from stages.stage import TOP_LEVEL
+from commands.study import Params
 from tests.pipeline_files import ROOT, import_closure
 from tests.project import params
+from tests.project import stage as run_stage
 
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 NO_RESULT = {"compute"}  # where work is done changes no result, so a change must not run a stage again
@@ -37,9 +39,19 @@ def test_one_stage_one_script() -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_deps_are_the_import_closure(name: str) -> None:
-    listed = {dep for dep in STAGES[name]["deps"] if dep.endswith(".py")}
-    assert listed == import_closure(f"stages.{name}")
+def test_deps_cover_the_import_closure_and_nothing_else(name: str) -> None:
+    listed = {dep for dep in STAGES[name]["deps"] if dep.startswith(("stages/", "facestudy/"))}
+    assert all((ROOT / dep).exists() for dep in listed)
+    loaded = import_closure(f"stages.{name}")
+    covered = {dep: {file for file in loaded if file == dep or file.startswith(f"{dep}/")} for dep in listed}
+    assert set().union(*covered.values()) == loaded
+    assert all(covered.values()), f"spare: {[dep for dep, files in covered.items() if not files]}"
+
+
+def test_no_stage_depends_on_a_command() -> None:
+    for name, stage in STAGES.items():
+        assert not any(dep.startswith(("commands", "tests", "benchmarks")) for dep in stage["deps"]), name
+        assert not any(file.startswith("commands/") for file in import_closure(f"stages.{name}")), name
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -57,11 +69,19 @@ def test_runs_its_own_script(name: str) -> None:
     assert STAGES[name]["cmd"].startswith(f"python -m stages.{name}")
 
 
+@pytest.mark.parametrize("name", STAGES)
+def test_help_runs_nothing(name: str, tmp_path: Path) -> None:
+    done = run_stage(tmp_path, name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: python -m stages.{name} ")
+    assert not list(tmp_path.iterdir())
+
+
 def test_params_hold_the_known_sections() -> None:
-    assert list(params()) == list(TOP_LEVEL)
+    assert set(params()) == set(Params.model_fields)
 
 
-def test_no_stage_depends_on_a_folder_of_cached_outputs_of_others() -> None:
+def test_no_stage_depends_on_a_folder_of_others_outputs() -> None:
     """In a clone such a folder exists and is empty, and DVC would run the stage on nothing."""
     cached = [out for stage in STAGES.values() for out in stage.get("outs", []) if isinstance(out, str)]
     for name, stage in STAGES.items():

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facestudy import faces
-from facestudy.errors import StudyError
-from facestudy.faces import (
+from facestudy.core.errors import StudyError
+from facestudy.faces import detection
+from facestudy.faces.detection import (
     Face,
     FaceSettings,
     cut_out,
@@ -74,7 +74,7 @@ def test_largest_sure_face_is_chosen() -> None:
 
 
 @given(st.lists(st.lists(st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(5, 40)] * 2), max_size=4), max_size=6))
-def test_tracks_have_one_face_a_frame_and_overlap_from_frame_to_frame(frames: list[list[tuple[int, ...]]]) -> None:
+def test_tracks_have_one_face_per_frame_and_overlap(frames: list[list[tuple[int, ...]]]) -> None:
     boxes = [[(float(x), float(y), float(w), float(h)) for x, y, w, h in frame] for frame in frames]
     numbers = tracks(boxes, 0.3)
     assert [len(frame) for frame in numbers] == [len(frame) for frame in boxes]
@@ -91,7 +91,7 @@ def test_tracks_have_one_face_a_frame_and_overlap_from_frame_to_frame(frames: li
     assert sorted(last) == list(range(len(last)))
 
 
-def test_two_people_keep_their_tracks_when_the_other_becomes_larger() -> None:
+def test_tracks_survive_a_change_of_the_larger_face() -> None:
     left, right = (10.0, 10.0, 40.0, 40.0), (200.0, 10.0, 38.0, 38.0)
     grown = (196.0, 8.0, 46.0, 46.0)
     assert tracks([[left, right], [grown, left], [], [grown]], 0.3) == [[0, 1], [1, 0], [], [1]]
@@ -110,7 +110,7 @@ def test_a_frame_without_a_face_has_a_reason(candidates: list[Face], shape: tupl
     assert select(candidates, shape, SETTINGS) == ([], reason)
 
 
-def test_a_face_upside_down_is_still_a_face_but_a_mirrored_order_is_not() -> None:
+def test_upside_down_face_counts_but_mirrored_does_not() -> None:
     upright = face(0, 0, 50, 50)
     turned = Face(0, 0, 50, 50, 1, -upright.landmarks)
     swapped = Face(0, 0, 50, 50, 1, upright.landmarks[[1, 0, 2, 4, 3]])
@@ -128,7 +128,7 @@ def test_a_batch_that_comes_back_empty_is_asked_again_singly(monkeypatch: pytest
         def detect_faces(self, pictures: list[np.ndarray], fit_to_image: bool) -> list[list[dict[str, object]]]:
             return [[]] if len(pictures) > 1 else [[{**answer, "keypoints": keypoints}]]
 
-    monkeypatch.setattr(faces, "_detector", Fragile)
+    monkeypatch.setattr(detection, "_detector", Fragile)
     found = detect([np.zeros((100, 100, 3), np.uint8)] * 3, SETTINGS)
     assert [len(one) for one in found] == [1, 1, 1]
 
@@ -145,7 +145,7 @@ def test_found_on_a_reduced_copy_and_mapped_back(monkeypatch: pytest.MonkeyPatch
             seen.extend(picture.shape for picture in pictures)
             return [[{"box": [9.5, 19.5, 30, 40], "confidence": 0.95, "keypoints": keypoints}]] * len(pictures)
 
-    monkeypatch.setattr(faces, "_detector", Fixed)
+    monkeypatch.setattr(detection, "_detector", Fixed)
     ((found,),) = detect([np.zeros((720, 1280, 3), np.uint8)], SETTINGS)
     assert seen == [(384, 640, 3)]
     assert (found.x, found.y, found.w, found.h) == (19.5, 39.5, 60, 80)
@@ -155,10 +155,8 @@ def test_found_on_a_reduced_copy_and_mapped_back(monkeypatch: pytest.MonkeyPatch
 ASSETS = Path(mtcnn.__file__).parent / "assets/weights"
 
 
-@pytest.mark.parametrize("name", faces.WEIGHTS)
-def test_altered_weights_of_mtcnn_are_refused_before_they_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+@pytest.mark.parametrize("name", detection.WEIGHTS)
+def test_altered_mtcnn_weights_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     shutil.copytree(ASSETS, tmp_path / "assets/weights")
     monkeypatch.setattr(mtcnn, "__file__", str(tmp_path / "__init__.py"))
     monkeypatch.setattr("joblib.load", lambda path: pytest.fail(f"{path} was read"))
@@ -168,7 +166,7 @@ def test_altered_weights_of_mtcnn_are_refused_before_they_are_read(
     path.write_bytes(data)
     for _ in ("altered", "missing"):
         with pytest.raises(StudyError) as refusal:
-            faces._detector.__wrapped__()
+            detection._detector.__wrapped__()
         assert str(refusal.value).startswith(f"{path} is not the file") and "make env" in str(refusal.value)
         path.unlink(missing_ok=True)
 
@@ -185,5 +183,5 @@ def test_weights_of_mtcnn_come_from_the_package_alone(tmp_path: Path, monkeypatc
     monkeypatch.setattr(mtcnn.stages.stage_pnet, "load_weights", load_weights)
     (tmp_path / "pnet.lz4").write_bytes(b"runs code")
     with pytest.raises(EOFError):
-        faces._detector.__wrapped__()
+        detection._detector.__wrapped__()
     assert read == [str(ASSETS / "pnet.lz4")]

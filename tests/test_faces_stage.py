@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from facestudy.faces import FaceSettings
-from facestudy.frames import write_picture
-from facestudy.sample import clips, draw
-from stages.faces import drop_table, rows_of
+from facestudy.faces.detection import FaceSettings
+from facestudy.media.frames import write_picture
+from facestudy.sample.clips import draw, list_clips
+from stages.faces import exclusion_table, rows_of
 from tests.project import deep_update, params, stage, write_params
 from tests.test_sample import REGIONS
 from tests.test_sample import settings as sample_settings
@@ -28,7 +28,7 @@ def found(x: float, size: float, brightness: float = 100) -> dict[str, Any]:
     return {"x": x, "y": 10.0, "w": size, "h": size, **measures, "path": f"{x}.png"}
 
 
-def test_everyone_is_kept_on_a_track_and_poor_faces_are_dropped_one_by_one() -> None:
+def test_all_faces_keep_tracks_and_poor_ones_are_dropped() -> None:
     answers: list[Answer] = [
         {"faces": [found(200, 60), found(10, 50)], "reason": ""},
         {"faces": [], "reason": "no_face"},
@@ -55,7 +55,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures of two people side by side, the right one smaller; real ones and fake ones."""
     folder = tmp_path_factory.mktemp("pairs")
     wanted = sample_settings(people=6, seconds=0.1, width=320, height=240)
-    drawn = {label: [clip for clip in clips(wanted) if clip.label == label] for label in ("real", "fake")}
+    drawn = {label: [clip for clip in list_clips(wanted) if clip.label == label] for label in ("real", "fake")}
     for label, own in drawn.items():
         (folder / label).mkdir()
         for number in range(3):
@@ -88,7 +88,7 @@ def test_the_stage_finds_both_and_says_what_a_threshold_took(tmp_path: Path, pai
     assert (dropped["reason"] == "size_below_80").sum() == small
     table = pd.read_csv(tmp_path / "metrics/faces.csv").set_index("reason")
     assert table.loc["size_below_80", ["real_dropped", "fake_dropped"]].sum() == small
-    assert list(drop_table([]).columns) == list(table.reset_index().columns)
+    assert list(exclusion_table([]).columns) == list(table.reset_index().columns)
 
     write_params(tmp_path, deep_update(values, {"faces": {"quality": {"min_size": 500}}}))
     done = stage(tmp_path, "faces")

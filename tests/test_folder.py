@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from facestudy.errors import StudyError
-from facestudy.folder import FolderSettings, as_id, examine, list_items, make_id
-from facestudy.layouts import Item
-from facestudy.settings import check
-from facestudy.tables import ID
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import check
+from facestudy.core.tables import ID
+from facestudy.sources.folder import FolderSettings, as_id, examine, list_items, make_id
+from facestudy.sources.layouts import Item
 from tests.media import write_clip, write_picture
 from tests.project import params
 
@@ -108,6 +108,8 @@ def test_rejections_name_their_reason(folder: Path) -> None:
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"~ is not expanded; write the whole path"):
+        list_items(settings(Path("~/videos")))
     with pytest.raises(StudyError, match="is not a folder; set it to"):
         list_items(settings(tmp_path / "nowhere"))
     with pytest.raises(StudyError, match="real holds no video or picture"):
@@ -184,7 +186,7 @@ def test_names_that_look_alike_stay_apart(folder: Path) -> None:
 
 
 def test_two_files_with_one_id_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facestudy.folder.make_id", lambda text, *prefix: "same")
+    monkeypatch.setattr("facestudy.sources.folder.make_id", lambda text, *prefix: "same")
     with pytest.raises(StudyError, match=r"'fake/three.mkv' and 'real/deep/two.jpg' get the same id; rename one"):
         list_items(settings(folder))
 

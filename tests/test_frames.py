@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facestudy import video
-from facestudy.errors import StudyError
-from facestudy.frames import FrameSettings, choose, extract, reduce
-from facestudy.settings import check
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import check
+from facestudy.media import video
+from facestudy.media.frames import FrameSettings, choose, extract, reduce
 from tests.media import LIMITS, number_of, write_clip, write_picture
 
 PLAIN = {"per_video": 4, "every": None, "max_per_video": 100, "format": "png", "jpg_quality": 95, "max_side": None}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facestudy import fused
-from facestudy.backend import keras
+from facestudy.models import fused
+from facestudy.runtime.backend import keras
 
 VALUES = 4 * 6 * 5
 """Of a channel in a batch."""

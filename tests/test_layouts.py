@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from facestudy.errors import StudyError
-from facestudy.folder import FolderSettings, examine, list_items
-from facestudy.layouts import Item
-from facestudy.settings import check
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import check
+from facestudy.sources.folder import FolderSettings, examine, list_items
+from facestudy.sources.layouts import Item
 from tests.media import write_clip
 from tests.project import deep_update, params, stage, write_params
 
@@ -223,8 +223,8 @@ def test_a_list_is_looked_at_before_it_is_read(
         refused("a link that leads out of the folder")
     path.unlink(missing_ok=True)
     path.write_text(text)
-    monkeypatch.setattr("facestudy.layouts.MAX_LIST_BYTES", 1)
-    monkeypatch.setattr("facestudy.folder.MAX_TABLE_BYTES", 1)
+    monkeypatch.setattr("facestudy.sources.layouts.MAX_LIST_BYTES", 1)
+    monkeypatch.setattr("facestudy.sources.folder.MAX_TABLE_BYTES", 1)
     refused("more than 1e-06 MB")
 
 

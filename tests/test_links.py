@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facestudy.errors import StudyError
-from facestudy.links import Link, is_address, parse, without_repeats, youtube_id
-from facestudy.tables import ID
+from facestudy.core.errors import StudyError
+from facestudy.core.tables import ID
+from facestudy.sources.links import Link, is_address, parse, without_repeats, youtube_id
 
 STUDY = (
     b"\xef\xbb\xbfhttps://www.youtube.com/watch?v=_iiOEQOtBlQ, [REAL] Office Space\r\n"
@@ -155,6 +155,6 @@ def test_any_text_as_address_gives_an_id(url: str) -> None:
 
 
 def test_two_links_with_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facestudy.links.make_id", lambda text, *prefix: "same")
+    monkeypatch.setattr("facestudy.sources.links.make_id", lambda text, *prefix: "same")
     with pytest.raises(StudyError, match=r"row 3: 'https://a.org/2.mp4' gets the id of 'https://a.org/1.mp4' in"):
         without_repeats(parse(b"url,label\nhttps://a.org/1.mp4,real\nhttps://a.org/2.mp4,real\n", "l.csv", None))

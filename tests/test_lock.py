@@ -8,8 +8,8 @@ import pytest
 import yaml
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 
-import study
-from facestudy.errors import StudyError
+from commands import study
+from facestudy.core.errors import StudyError
 from tests.committed import committed
 from tests.project import call
 
@@ -35,9 +35,7 @@ def test_a_cut_lock_is_the_last_commits_again(project: Path, capsys: pytest.Capt
     assert found == (whole if "incomplete" in capsys.readouterr().out else whole[:kept])
 
 
-def test_a_sound_lock_is_left_alone_and_a_new_one_that_was_cut_is_removed(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sound_lock_stays_and_truncated_new_one_goes(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changed = (project / "dvc.lock").read_bytes().replace(b"schema: '2.0'", b"schema: '2.0'\n# mine")
     (project / "dvc.lock").write_bytes(changed)
     study.restore_lock()

@@ -12,19 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from facestudy import tables
-from facestudy.errors import StudyError
-from facestudy.metrics import (
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.evaluation.metrics import (
     CLIP,
     NAMES,
     RANGES,
     Scores,
     by_video,
     group_metrics,
-    of_method,
     point_metrics,
     read_scores,
     same_faces,
+    select_method,
     weighted_metrics,
 )
 
@@ -104,7 +104,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = Scores(np.arange(24) % 2 == 0, rng.random((2, 24)).round(2), group, group)
     multiplicities = rng.multinomial(6, np.full(6, 1 / 6), size=11)
     whole = group_metrics(scores, NAMES, multiplicities)
-    monkeypatch.setattr("facestudy.metrics.CHUNK", 50)
+    monkeypatch.setattr("facestudy.evaluation.metrics.CHUNK", 50)
     for name, values in group_metrics(scores, NAMES, multiplicities).items():
         np.testing.assert_allclose(values, whole[name], rtol=1e-13)
 
@@ -131,7 +131,7 @@ def test_fake_is_the_positive_class() -> None:
 
 
 def predictions(rows: int = 8) -> pd.DataFrame:
-    return tables.frame(
+    return tables.to_dataframe(
         [
             {
                 "face_id": f"face-{i:02}",
@@ -203,7 +203,7 @@ def test_the_fakes_of_one_method_against_all_reals() -> None:
         tuple("abcde"),
         ("none", "swap", "puppet", "none", "swap"),
     )
-    part = of_method(scores, "swap")
+    part = select_method(scores, "swap")
     assert part.ids == ("a", "b", "d", "e") and part.fake.tolist() == [False, True, False, True]
     assert part.video.tolist() == [0, 1, 2, 3] and part.group.tolist() == [0, 0, 1, 1]
     assert part.p_fake.tolist() == [[0.1, 0.2, 0.4, 0.5]]

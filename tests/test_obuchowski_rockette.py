@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from facestudy.metrics import Scores, group_metrics
-from facestudy.obuchowski_rockette import (
+from facestudy.evaluation.metrics import Scores, group_metrics
+from facestudy.evaluation.obuchowski_rockette import (
     Part,
     error_covariances,
     jackknife_covariance,
@@ -43,8 +43,8 @@ class Analysis:
         sides = van_dyke(path)
         without = 1 - np.eye(sides[0].groups, dtype=np.int8)
         self.values = np.stack([group_metrics(side, ["auc"])["auc"][:, 0] for side in sides])
-        self.left_out = np.stack([group_metrics(side, ["auc"], without)["auc"] for side in sides])
-        self.covariance = jackknife_covariance(self.left_out)
+        self.jackknife = np.stack([group_metrics(side, ["auc"], without)["auc"] for side in sides])
+        self.covariance = jackknife_covariance(self.jackknife)
         self.difference = float(self.values[0].mean() - self.values[1].mean())
 
 
@@ -108,7 +108,7 @@ def test_van_dyke_single_modalities(analysis: Analysis) -> None:
 
 def test_van_dyke_fixed_readers_random_cases(analysis: Analysis) -> None:
     """The interval for these trained models on new groups rests on this variance."""
-    influence = analysis.left_out.mean(axis=1)
+    influence = analysis.jackknife.mean(axis=1)
     variance = float(jackknife_covariance((influence[0] - influence[1])[None])[0, 0])
     parts = [Part(variance, np.inf)]
     assert analysis.difference**2 / variance == pytest.approx(5.47595, abs=5e-6)
@@ -125,8 +125,8 @@ def test_van_dyke_random_readers_fixed_cases(analysis: Analysis) -> None:
 
 def test_jackknife_of_a_mean_is_its_sampling_variance() -> None:
     values = np.random.default_rng(1).normal(size=(2, 30))
-    left_out = (values.sum(axis=1, keepdims=True) - values) / 29
-    np.testing.assert_allclose(jackknife_covariance(left_out), np.cov(values) / 30)
+    jackknife = (values.sum(axis=1, keepdims=True) - values) / 29
+    np.testing.assert_allclose(jackknife_covariance(jackknife), np.cov(values) / 30)
 
 
 @pytest.mark.parametrize("design", ["nested", "crossed"])
@@ -141,8 +141,8 @@ def test_variance_of_the_difference_is_unbiased(design: str) -> None:
         error = rng.normal(size=(2, seeds, groups)) * 0.7
         data = of_seeds + shared + own + error
         values = data.mean(axis=2)
-        left_out = (data.sum(axis=2, keepdims=True) - data) / (groups - 1)
-        parts = parts_of_difference(values, jackknife_covariance(left_out), design=design)  # type: ignore[arg-type]
+        jackknife = (data.sum(axis=2, keepdims=True) - data) / (groups - 1)
+        parts = parts_of_difference(values, jackknife_covariance(jackknife), design=design)  # type: ignore[arg-type]
         found.append(total(parts)[0] ** 2)
         differences.append(values[1].mean() - values[0].mean())
     assert np.mean(found) == pytest.approx(np.var(differences), rel=0.08)

@@ -12,15 +12,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from facestudy.errors import StudyError
-from facestudy.parallel import ComputeSettings, has_gpu, map_items
+from facestudy.core.errors import StudyError
+from facestudy.runtime.parallel import ComputeSettings, has_gpu, map_items
 from tests.pipeline_files import ROOT
 from tests.project import ENVIRONMENT
 
 TWO = ComputeSettings(workers=2)
 SCRIPT = """
 import time
-from facestudy.parallel import ComputeSettings, map_items
+from facestudy.runtime.parallel import ComputeSettings, map_items
 for _ in map_items(time.sleep, [0.01, 0.01, 60, 60], ComputeSettings(workers=2), "sleep"):
     print("one", flush=True)
 """

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from facestudy import tables
+from facestudy.core import tables
 from tests.project import SMALL, call, copy_project, deep_update, environment_for, params, write_params
 
 TINY = {
@@ -143,7 +143,7 @@ def entries(folder: Path, stage: str) -> set[str]:
 
 
 @pytest.mark.timeout(650)
-def test_one_more_clip_costs_one_clip_and_one_less_leaves_nothing(project: Path, folder_study: Path) -> None:
+def test_adding_or_removing_a_clip_costs_one_clip(project: Path, folder_study: Path) -> None:
     before = {stage: entries(folder_study, stage) for stage in ("frames", "faces")}
     assert {stage: len(found) for stage, found in before.items()} == {"frames": 10, "faces": 10}
     new = folder_study.parent / "input/real/new.mp4"
@@ -169,7 +169,7 @@ def test_a_preset_runs_as_an_experiment_and_goes_back(project: Path, tmp_path: P
     call(project, "git", "commit", "-qm", "a preset")
 
     def study(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "study.py", *arguments]
+        command = [sys.executable, "-m", "commands.study", *arguments]
         done = subprocess.run(command, cwd=project, env=environment_for(project), capture_output=True, text=True)
         assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
         return done

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-import study
-from facestudy.errors import StudyError
-from facestudy.estimate import Pictures, Timing, duration, estimate, time_model, training_seconds
-from facestudy.links import parse, without_repeats
-from facestudy.settings import merge
-from facestudy.tables import LABELS
-from facestudy.work_cache import file_sha256
+from commands import study
+from commands.estimate import Pictures, Timing, duration, estimate, time_model, training_seconds
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import merge
+from facestudy.core.tables import LABELS
+from facestudy.runtime.work_cache import file_sha256
+from facestudy.sources.links import parse, without_repeats
 from tests.media import write_clip
 from tests.pipeline_files import ROOT
 from tests.project import call, copy_project, environment_for, params
@@ -102,9 +102,7 @@ def test_a_preset_changes_only_the_lines_that_it_sets(inside: Path) -> None:
     study.back()
 
 
-def test_the_disk_for_the_earlier_study_is_said_and_the_preset_keeps_it_small(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_estimate_of_the_youtube_preset(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """390 links: every 200th frame of 1080p as PNG would be 90 GB."""
     monkeypatch.chdir(project)
     monkeypatch.setattr(study, "wanted", lambda *_: ([None] * 390, 0))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facestudy.quality import QualitySettings, blockiness, drops, landmark_error, measure, sharpness
-from facestudy.regions import CANONICAL_LANDMARKS
-from facestudy.video import Picture
+from facestudy.core.regions import CANONICAL_LANDMARKS
+from facestudy.faces.quality import QualitySettings, blockiness, exclusions, landmark_error, measure, sharpness
+from facestudy.media.video import Picture
 
 RNG = np.random.default_rng(5)
 NO_LIMIT = dict.fromkeys(QualitySettings.model_fields)
@@ -71,7 +71,7 @@ def test_every_box_can_be_measured(x: float, y: float, w: float, h: float, width
     assert found["brightness"] == 77 and found["sharpness"] == 0 and found["blockiness"] == 1
 
 
-def test_a_profile_is_further_from_the_canonical_face_than_a_turned_head() -> None:
+def test_profile_is_further_from_canonical_than_turned() -> None:
     turn = np.array([[0.8, -0.6], [0.6, 0.8]])
     assert landmark_error(POINTS @ turn.T * 3 + 7) < 1e-9
     profile = POINTS * [0.4, 1]
@@ -108,23 +108,23 @@ def parted(data: list[dict[str, object]]) -> tuple[list[dict[str, object]], list
     return [row for row in data if not row["reason"]], [row for row in data if row["reason"]]
 
 
-def test_a_difference_beyond_chance_is_reported_and_chance_is_not() -> None:
-    (found,) = drops(*parted(rows("real", 20, 0) + rows("fake", 14, 1)))
-    assert (found.reason, found.dropped, found.looked_at) == (
+def test_only_differences_beyond_chance_are_reported() -> None:
+    (found,) = exclusions(*parted(rows("real", 20, 0) + rows("fake", 14, 1)))
+    assert (found.reason, found.dropped, found.examined) == (
         "size_below_40",
         {"real": 0, "fake": 14},
         {"real": 80, "fake": 56},
     )
     assert found.p < 0.001
-    (alike,) = drops(*parted(rows("real", 20, 1) + rows("fake", 14, 1)))
+    (alike,) = exclusions(*parted(rows("real", 20, 1) + rows("fake", 14, 1)))
     assert alike.p == 1
-    assert drops(rows("real", 3, 0), []) == []
+    assert exclusions(rows("real", 3, 0), []) == []
 
 
 def test_one_bad_video_is_no_evidence_however_many_frames_it_has() -> None:
     """Frames of a video are alike: 40 lost frames of one video are one loss."""
     bad: list[dict[str, object]] = [{"video_id": "fake-bad", "label": "fake", "reason": "size_below_40"}] * 40
-    (found,) = drops(*parted(rows("real", 20, 0, 40) + rows("fake", 19, 0, 40) + bad))
+    (found,) = exclusions(*parted(rows("real", 20, 0, 40) + rows("fake", 19, 0, 40) + bad))
     assert found.dropped == {"real": 0, "fake": 40} and found.p > 0.5
 
 
@@ -140,5 +140,5 @@ def test_chance_alone_warns_rarely() -> None:
                     {"video_id": f"{label}{video}", "label": label, "reason": "dark" if rng.random() < share else ""}
                     for _ in range(8)
                 ]
-        warned += any(drop.p < 0.05 for drop in drops(*parted(data)))
+        warned += any(exclusion.p < 0.05 for exclusion in exclusions(*parted(data)))
     assert warned <= 8  # 3 expected; 9 and more happen once in 400 such tests

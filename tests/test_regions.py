@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facestudy import regions
-from facestudy.errors import StudyError
-from facestudy.regions import Box
-from facestudy.settings import check
+from facestudy.core import regions
+from facestudy.core.errors import StudyError
+from facestudy.core.regions import Box
+from facestudy.core.settings import check
 from tests.project import params
 
 ANGLE = st.floats(-np.pi, np.pi)

@@ -20,9 +20,9 @@ import yaml
 from dvc.config import Config
 from dvc.config_schema import REMOTE_SCHEMAS
 
-import remote
-from facestudy import tables
-from facestudy.errors import StudyError
+from commands import remote
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
 from tests import loaded_dvc, servers
 from tests.pipeline_files import ROOT
 from tests.project import SMALL, call, copy_project, deep_update, environment_for, params, write_params
@@ -59,7 +59,7 @@ class Clone:
     def run(self, *command: str, fails: bool = False) -> str:
         """What a command prints; asserts that it succeeds, or fails."""
         environment = environment_for(self.folder) | {"DVC_SITE_CACHE_DIR": str(self.folder / ".dvc/tmp/site")}
-        if command[0] in ("dvc", "remote.py"):
+        if command[0] in ("dvc", "commands/remote.py"):
             done = loaded_dvc.run(self.folder, environment | self.environment, command, 200)
         else:
             done = call(self.folder, *command)
@@ -75,7 +75,7 @@ class Clone:
 
     def remote(self, *options: str, fails: bool = False) -> str:
         """`make remote`, `make push`, `make pull`."""
-        return self.run("remote.py", *options, fails=fails)
+        return self.run("commands/remote.py", *options, fails=fails)
 
     def cached(self) -> dict[str, bytes]:
         """The objects in this clone's cache, by checksum."""
@@ -193,7 +193,7 @@ def test_no_secret_is_in_git(team: Team) -> None:
     assert (team.first.folder / ".dvc/config.local").stat().st_mode & 0o077 == 0
 
 
-def test_damage_and_death_on_the_way_and_in_the_end_a_clone_has_all_and_runs_nothing(team: Team) -> None:
+def test_interrupted_sharing_still_completes(team: Team) -> None:
     other = own_settings(team, "other")
     listing, weights = team.first.outputs()["models/full/second"], team.first.weights("second")
     whole = team.first.objects()
@@ -231,7 +231,7 @@ def test_damage_and_death_on_the_way_and_in_the_end_a_clone_has_all_and_runs_not
 
 
 @pytest.mark.parametrize("team", ["webdav"], indirect=True)
-def test_from_an_empty_cache_only_what_one_setting_touches_is_fetched_and_trained(team: Team) -> None:
+def test_pull_fetches_only_what_one_setting_touches(team: Team) -> None:
     assert team.server.wire is not None
     other = own_settings(team, "changed")
     values = yaml.safe_load((other.folder / "params.yaml").read_text())
@@ -264,7 +264,7 @@ def test_from_an_empty_cache_only_what_one_setting_touches_is_fetched_and_traine
 
 
 @pytest.mark.parametrize("team", ["directory"], indirect=True)
-def test_a_forged_list_is_refused_before_dvc_sees_it_and_a_missing_one_is_not_needed(team: Team) -> None:
+def test_forged_list_is_refused_and_missing_one_not_needed(team: Team) -> None:
     other = own_settings(team, "careful")
     listing, missing = (team.first.outputs()[path] for path in ("data/crops/full", "models/full/second"))
     whole = team.first.objects()
@@ -295,7 +295,7 @@ def test_a_forged_list_is_refused_before_dvc_sees_it_and_a_missing_one_is_not_ne
 
 
 @pytest.mark.parametrize("team", ["directory"], indirect=True)
-def test_what_is_damaged_here_is_not_sent_and_removes_nothing_there(team: Team) -> None:
+def test_damaged_local_object_is_not_pushed(team: Team) -> None:
     other = own_settings(team, "rotten")
     other.remote("pull")
     weights, listing = other.weights("second"), other.outputs()["models/full/second"]
@@ -371,7 +371,7 @@ def test_results_are_made_and_compared_in_a_clone_without_data(study: Clone, tmp
         assert low < 0 < high
 
 
-def test_cleaning_up_as_documented_keeps_experiments_and_drops_what_nobody_names(study: Clone, tmp_path: Path) -> None:
+def test_documented_cleanup_keeps_experiments(study: Clone, tmp_path: Path) -> None:
     held = clone(study.folder, tmp_path / "held", {})
     shutil.copytree(study.folder / ".dvc/cache", held.folder / ".dvc/cache")
     held.dvc("checkout")
@@ -394,9 +394,9 @@ def test_cleaning_up_as_documented_keeps_experiments_and_drops_what_nobody_names
 SCORE = """
 import sys, cv2, yaml
 from pathlib import Path
-from facestudy.model_settings import ModelSettings
-from facestudy.models import load
-from facestudy.settings import check
+from facestudy.models.settings import ModelSettings
+from facestudy.models.networks import load
+from facestudy.core.settings import check
 settings = check(ModelSettings, yaml.safe_load(open("params.yaml"))["models"]["second"], "models.second")
 model = load(settings, Path("weights/model.weights.h5"), sha256=sys.argv[2])
 picture = cv2.cvtColor(cv2.imread(sys.argv[1]), cv2.COLOR_BGR2RGB)
@@ -514,9 +514,7 @@ def test_every_file_of_pins_is_audited_with_a_pinned_tool() -> None:
     assert said.count("install --quiet uv") == len(re.findall(r"install --quiet uv==[\d.]+\n", said)) == 2
 
 
-def test_what_is_yours_outlives_the_teams_settings_and_goes_with_another_kind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_own_remote_settings_outlive_shared_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".dvc").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(remote, "install", lambda plugin: None)

@@ -15,10 +15,10 @@ import scipy.stats
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from facestudy import tables
-from facestudy.errors import StudyError
-from facestudy.intervals import FEW_GROUPS
-from facestudy.metrics import NAMES, point_metrics
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.evaluation.intervals import FEW_GROUPS
+from facestudy.evaluation.metrics import NAMES, point_metrics
 from stages import compare, evaluate, focus
 from stages.focus import focus_keys
 from tests.pipeline_files import ROOT
@@ -48,7 +48,7 @@ def made_up_predictions(seed: int, strength: float, groups: int = 24) -> pd.Data
                         "p_fake": 1 / (1 + np.exp(-centre - rng.normal(0, 0.5))),
                     }
                 )
-    return tables.frame(rows, tables.PREDICTIONS)
+    return tables.to_dataframe(rows, tables.PREDICTIONS)
 
 
 class Study:
@@ -84,8 +84,7 @@ class Study:
         self.save()
 
     def evaluate(self, model: str, variant: str) -> str:
-        self.monkeypatch.setattr(sys, "argv", ["evaluate", "--model", model, "--variant", variant])
-        return evaluate.main()
+        return evaluate.main(model, variant)
 
     def compare(self) -> tuple[pd.DataFrame, str]:
         compare.main()
@@ -300,7 +299,7 @@ def test_a_path_of_weights_is_no_html_on_the_results_page(study: Study) -> None:
         assert f"starting from the weights {said}, 1 epochs" in study.compare()[1]
 
 
-def test_results_by_method_are_those_of_its_fakes_against_all_reals(study: Study) -> None:
+def test_results_by_method_use_its_fakes_and_all_reals(study: Study) -> None:
     study.evaluate("vgg", "nose")
     _, page = study.compare()
     assert "by method" not in page  # one method: nothing to tell apart

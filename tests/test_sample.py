@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facestudy import cues, faces
-from facestudy.errors import StudyError
-from facestudy.people import draw_light, draw_person, mixed_light, paint_head
-from facestudy.regions import CANONICAL_LANDMARKS, Box, to_canonical
-from facestudy.sample import Clip, Drawing, SampleSettings, clips, draw, inner_face, render
-from facestudy.settings import check
-from facestudy.video import OWN_FILES, probe, read_video
+from facestudy.core.errors import StudyError
+from facestudy.core.regions import CANONICAL_LANDMARKS, Box, to_canonical
+from facestudy.core.settings import check
+from facestudy.dataset import cues
+from facestudy.faces import detection
+from facestudy.media.video import OWN_FILES, probe, read_video
+from facestudy.sample.clips import Clip, Drawing, SampleSettings, draw, inner_face, list_clips, render
+from facestudy.sample.people import draw_light, draw_person, mixed_light, paint_head
 from tests.project import params
 
 REGIONS: dict[str, Box] = {
@@ -47,7 +48,7 @@ def settings(**changes: object) -> SampleSettings:
 def twins(person: int = 0, **changes: object) -> tuple[list[Drawing], list[Drawing]]:
     """The drawings of a person's real and fake clip."""
     chosen = settings(**changes)
-    real, fake = clips(chosen)[2 * person : 2 * person + 2]
+    real, fake = list_clips(chosen)[2 * person : 2 * person + 2]
     return list(draw(real, chosen, REGIONS)), list(draw(fake, chosen, REGIONS))
 
 
@@ -64,21 +65,21 @@ def within(box: Box, x: np.ndarray, y: np.ndarray, by: float = 0.0) -> np.ndarra
 
 
 def test_a_real_and_a_fake_clip_for_each_person() -> None:
-    found = clips(settings(people=3))
+    found = list_clips(settings(people=3))
     assert [clip.video_id for clip in found[:2]] == ["p0000_real", "p0000_fake"]
     assert [clip.donor for clip in found] == ["", "d0000", "", "d0001", "", "d0002"]
     assert {clip.method for clip in found} == {"none", "everywhere"}
-    assert all(clip.donor == "" for clip in clips(settings(artefact="none")))
+    assert all(clip.donor == "" for clip in list_clips(settings(artefact="none")))
 
 
 SCRIPT = """
 import hashlib, sys
 from pathlib import Path
 from tests.test_sample import REGIONS, settings
-from facestudy.sample import clips, render
+from facestudy.sample.clips import render, list_clips
 folder, order = Path(sys.argv[1]), int(sys.argv[2])
 chosen = settings()
-for clip in clips(chosen)[::order]:
+for clip in list_clips(chosen)[::order]:
     render(clip, chosen, REGIONS, folder)
 """
 
@@ -99,16 +100,16 @@ def test_a_clip_does_not_depend_on_how_many_people_there_are(tmp_path: Path) -> 
     for people in (2, 5):
         chosen = settings(people=people)
         (tmp_path / str(people)).mkdir()
-        render(clips(chosen)[3], chosen, REGIONS, tmp_path / str(people))
+        render(list_clips(chosen)[3], chosen, REGIONS, tmp_path / str(people))
     first, second = ((tmp_path / name / "p0001_fake.mp4").read_bytes() for name in ("2", "5"))
     assert first == second
 
 
 def test_seeds_and_people_differ() -> None:
     chosen = settings()
-    one = next(draw(clips(chosen)[0], chosen, REGIONS)).picture
-    other_person = next(draw(clips(chosen)[2], chosen, REGIONS)).picture
-    other_seed = next(draw(clips(chosen)[0], settings(seed=8), REGIONS)).picture
+    one = next(draw(list_clips(chosen)[0], chosen, REGIONS)).picture
+    other_person = next(draw(list_clips(chosen)[2], chosen, REGIONS)).picture
+    other_seed = next(draw(list_clips(chosen)[0], settings(seed=8), REGIONS)).picture
     for other in (other_person, other_seed):
         assert np.abs(one.astype(int) - other).mean() > 10
 
@@ -156,7 +157,7 @@ def test_twins_share_the_take() -> None:
 def test_landmarks_lie_on_the_face_and_move() -> None:
     for person in range(4):
         chosen = settings(people=4, seconds=1.0)
-        drawings = list(draw(clips(chosen)[2 * person], chosen, REGIONS))
+        drawings = list(draw(list_clips(chosen)[2 * person], chosen, REGIONS))
         points = np.array([drawing.landmarks for drawing in drawings])
         assert (points > 0).all() and (points < [chosen.width, chosen.height]).all()
         assert np.ptp(points, axis=0).max() > 0.5
@@ -168,7 +169,7 @@ def test_landmarks_lie_on_the_face_and_move() -> None:
 
 def test_the_files_hold_the_frames_and_the_truth(tmp_path: Path) -> None:
     chosen = settings()
-    fake = clips(chosen)[1]
+    fake = list_clips(chosen)[1]
     render(fake, chosen, REGIONS, tmp_path)
     drawings = list(draw(fake, chosen, REGIONS))
     found = probe(tmp_path / "p0000_fake.mp4", OWN_FILES)
@@ -184,7 +185,7 @@ def test_the_files_hold_the_frames_and_the_truth(tmp_path: Path) -> None:
 def test_the_background_is_coded_equally_well_in_both_twins(tmp_path: Path) -> None:
     chosen = settings(people=4, seconds=1.0, width=320, height=240)
     errors = {"real": [0.0], "fake": [0.0]}
-    for pair in zip(clips(chosen)[::2], clips(chosen)[1::2], strict=True):
+    for pair in zip(list_clips(chosen)[::2], list_clips(chosen)[1::2], strict=True):
         altered = np.max([drawing.mask for drawing in draw(pair[1], chosen, REGIONS)], axis=0) > 0
         for clip in pair:
             render(clip, chosen, REGIONS, tmp_path)
@@ -234,7 +235,7 @@ def test_settings_out_of_range_are_refused(key: str, value: object, says: str) -
 def test_a_missing_region_is_named() -> None:
     chosen = settings(artefact="eyes")
     with pytest.raises(StudyError, match="needs the region eyes"):
-        next(draw(clips(chosen)[1], chosen, {"lower_face": REGIONS["lower_face"]}))
+        next(draw(list_clips(chosen)[1], chosen, {"lower_face": REGIONS["lower_face"]}))
 
 
 def test_the_cue_check_finds_a_cue_and_does_not_invent_one() -> None:
@@ -250,7 +251,7 @@ def test_the_cue_check_finds_a_cue_and_does_not_invent_one() -> None:
 def test_cues_of_a_clip() -> None:
     picture = np.zeros((40, 40, 3), np.uint8)
     picture[:, ::2] = (200, 100, 50)
-    face = faces.Face(-3.0, 5.0, 20.0, 22.0, 0.99, np.zeros((5, 2)))
+    face = detection.Face(-3.0, 5.0, 20.0, 22.0, 0.99, np.zeros((5, 2)))
     found = dict(zip(cues.CUES, cues.clip_cues(1000, [picture, picture], [face, None]), strict=True))
     assert found["log_file_size"] == pytest.approx(np.log(1000))
     assert [found[f"mean_{c}"] for c in ("red", "green", "blue")] == [100, 50, 25]
@@ -260,16 +261,16 @@ def test_cues_of_a_clip() -> None:
 
 def test_mtcnn_sees_the_faces_where_they_are() -> None:
     chosen = settings(people=24, seconds=0.1, width=320, height=240)
-    wanted = faces.FaceSettings.model_validate(params()["faces"])
+    wanted = detection.FaceSettings.model_validate(params()["faces"])
 
     def of(label: str) -> list[Clip]:
-        return [clip for clip in clips(chosen) if clip.label == label][:12]
+        return [clip for clip in list_clips(chosen) if clip.label == label][:12]
 
     drawings = [next(draw(clip, chosen, REGIONS)) for clip in of("real") + of("fake")]
     pictures = [drawing.picture for drawing in drawings]
     found = [
-        next(iter(faces.select(seen, picture.shape, wanted)[0]), None)
-        for seen, picture in zip(faces.detect(pictures, wanted), pictures, strict=True)
+        next(iter(detection.select(seen, picture.shape, wanted)[0]), None)
+        for seen, picture in zip(detection.detect(pictures, wanted), pictures, strict=True)
     ]
     errors = [
         np.hypot(*(face.landmarks - drawing.landmarks).T).mean()

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from pydantic import Field
 
-from facestudy.errors import StudyError
-from facestudy.settings import Section, check, read_yaml
-from stages.stage import read_params
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import Section, check, read_yaml
+from stages.stage import read_params, section
 
 
 class Inner(Section):
@@ -43,6 +43,7 @@ def test_good_values_pass() -> None:
         ({"inner": {"share": 1.5}}, r"outer\.inner\.share = 1.5: input should be less than 1"),
         ({"inner": {"share": 0.5, "x": 1}}, r"outer\.inner\.x is not a known setting \(known here: share\)"),
         ({"inner": 5}, r"outer\.inner = 5"),
+        ({"inner": {"share": "5e-1"}}, r"outer\.inner\.share = '5e-1': .* write 5\.0e-1"),
     ],
 )
 def test_bad_values_are_refused_by_name(changes: dict[str, object], message: str) -> None:
@@ -58,9 +59,7 @@ def test_a_missing_key_is_named() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("source: sample\nsauce: 1\n", "sauce is not a known section"),
-        ("source: sample\n", "the section folder is missing"),
-        ("- a list\n", "should hold the sections"),
+        ("- a list\n", "should hold sections"),
         ("source: [unclosed\n", "is not valid YAML"),
     ],
 )
@@ -71,6 +70,11 @@ def test_params_as_a_whole(tmp_path: Path, text: str, message: str) -> None:
         read_params(path)
     with pytest.raises(StudyError, match="cannot be read"):
         read_params(tmp_path / "none.yaml")
+
+
+def test_a_missing_section_is_named() -> None:
+    with pytest.raises(StudyError, match=r"params\.yaml: the section folder is missing"):
+        section({"source": "sample"}, "folder", Outer)
 
 
 DOUBLED = "".join(f"b{n}: &b{n} {{<<: [*b{n - 1}, *b{n - 1}]}}\n" for n in range(1, 40))
@@ -106,3 +110,13 @@ def test_long_values_are_cut_short_and_escaped_in_messages() -> None:
     with pytest.raises(StudyError) as error:
         check(int, "9" * 5000 + chr(27), "seed")
     assert len(str(error.value)) < 400 and str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "x:\n  - {b: 1}\n  - {a: 1, a: 1}\n"])
+def test_a_key_that_is_there_twice_is_refused(text: str) -> None:
+    with pytest.raises(StudyError, match=r"p\.yaml, line 3: a is there twice"):
+        read_yaml(text.encode(), "p.yaml")
+
+
+def test_anchors_and_merges_are_no_repeated_keys() -> None:
+    assert read_yaml(b"a: &x {k: 1}\nb: *x\nc: {<<: *x, k: 2}\n", "p.yaml")["c"] == {"k": 2}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facestudy.errors import StudyError
-from facestudy.split import SplitSettings, assign, check_split, draw, groups, make_split, summary
+from facestudy.core.errors import StudyError
+from facestudy.dataset.split import SplitSettings, assign, check_split, draw, groups, make_split, summary
 
 SETTINGS = SplitSettings(seed=1, faces_per_class=None, faces_per_video=None, official=True, test=0.2, validation=0.15)
 
@@ -170,7 +170,7 @@ def official(videos: pd.DataFrame, subsets: dict[str, str]) -> pd.DataFrame:
     return videos.assign(official_subset=videos["video_id"].map(subsets).fillna("train"))
 
 
-def test_an_official_split_is_kept_to_and_validation_is_taken_from_its_training() -> None:
+def test_official_split_gives_validation_from_training() -> None:
     faces, videos = twins(60)
     tested = {f"p{n}_{label}": "test" for n in range(20) for label in ("real", "fake")}
     split = make_split(faces, official(videos, tested), SETTINGS)
@@ -187,7 +187,7 @@ def test_an_official_split_is_kept_to_and_validation_is_taken_from_its_training(
     assert make_split(faces, official(videos, {}), SETTINGS).equals(make_split(faces, videos, SETTINGS))
 
 
-def test_where_everyone_was_swapped_with_everyone_validation_is_still_found() -> None:
+def test_validation_exists_when_everyone_is_swapped() -> None:
     """Celeb-DF: donors join all of its people into one component."""
     people = [(f"p{n}_real", "real", f"p{n}", "", 2) for n in range(30)]
     people += [(f"p{n}_{m}_fake", "fake", f"p{n}", f"p{m}", 2) for n in range(30) for m in ((n + 1) % 30, (n + 7) % 30)]
@@ -216,7 +216,7 @@ def test_an_official_split_balances_each_subset_on_its_own() -> None:
     assert counts.loc[["train", "validation"]].sum().tolist() == [50, 50]
 
 
-def test_people_on_both_sides_of_an_official_split_are_reported_and_duplicates_are_not_let_through() -> None:
+def test_official_split_with_people_on_both_sides() -> None:
     faces, videos = twins(60)
     tested = {f"p{n}_real": "test" for n in range(20)} | {f"p{n + 1}_fake": "test" for n in range(20)}
     pairs = pd.DataFrame({"first": ["p3_real"], "second": ["p40_real"]})

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facestudy import tables
-from facestudy.errors import StudyError
-from facestudy.tables import PREDICTIONS, Table, frame, read, write
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.core.tables import PREDICTIONS, Table, read, to_dataframe, write
 
 SMALL = Table({"thing_id": "text", "note": "text", "count": "int", "size": 3}, key="thing_id")
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), max_size=20)
@@ -26,7 +26,7 @@ def test_what_is_written_is_read(
 ) -> None:
     path = tmp_path_factory.mktemp("t") / "small.csv"
     rows = [{"thing_id": key, "note": note, "count": count, "size": 0.5} for key, (note, count) in things.items()]
-    write(path, frame(rows, SMALL), SMALL)
+    write(path, to_dataframe(rows, SMALL), SMALL)
     back = read(path, SMALL)
     assert back["thing_id"].tolist() == sorted(things)
     assert back["note"].tolist() == [things[key][0] for key in sorted(things)]
@@ -39,8 +39,8 @@ def test_what_is_written_is_read(
 
 def test_same_rows_in_any_order_same_bytes(tmp_path: Path) -> None:
     rows = [{"thing_id": name, "size": number} for name, number in [("b", 0.1 + 0.2), ("a", -0.0001), ("c", None)]]
-    write(tmp_path / "one.csv", frame(rows, SMALL), SMALL)
-    write(tmp_path / "two.csv", frame(rows[::-1], SMALL), SMALL)
+    write(tmp_path / "one.csv", to_dataframe(rows, SMALL), SMALL)
+    write(tmp_path / "two.csv", to_dataframe(rows[::-1], SMALL), SMALL)
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
     assert (tmp_path / "one.csv").read_text() == "thing_id,note,count,size\na,,,0.000\nb,,,0.300\nc,,,\n"
 
@@ -70,7 +70,7 @@ def test_a_missing_table_says_what_makes_it(tmp_path: Path) -> None:
 
 def test_text_that_looks_like_a_number_or_nothing_stays_text(tmp_path: Path) -> None:
     rows = [{"thing_id": "007", "note": "NA"}, {"thing_id": "1e5", "note": "null"}]
-    write(tmp_path / "t.csv", frame(rows, SMALL), SMALL)
+    write(tmp_path / "t.csv", to_dataframe(rows, SMALL), SMALL)
     back = read(tmp_path / "t.csv", SMALL)
     assert back["thing_id"].tolist() == ["007", "1e5"] and back["note"].tolist() == ["NA", "null"]
 

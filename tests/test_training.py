@@ -18,14 +18,15 @@ import pytest
 import yaml
 from sklearn import metrics
 
-from facestudy import tables, training
-from facestudy.backend import keras, make_deterministic
-from facestudy.disk import weights_bytes
-from facestudy.errors import StudyError
-from facestudy.labelled import Faces, check_classes, open_pictures, store_pictures, subset_faces
-from facestudy.model_settings import ModelSettings, training_seed
-from facestudy.models import build
-from facestudy.training import (
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.models.networks import build
+from facestudy.models.settings import ModelSettings, training_seed
+from facestudy.runtime.backend import keras, make_deterministic
+from facestudy.runtime.disk import weights_bytes
+from facestudy.training import loop
+from facestudy.training.data import Faces, check_classes, open_pictures, store_pictures, subset_faces
+from facestudy.training.loop import (
     Epoch,
     batches,
     fit,
@@ -71,7 +72,7 @@ def test_learning_rates(step: int, warmup: int, schedule: str, rate: float) -> N
     assert learning_rate_at(step, 100, warmup, settings(schedule=schedule)) == pytest.approx(rate)
 
 
-def test_batches_show_every_face_in_an_order_of_the_seed_and_epoch() -> None:
+def test_batches_show_every_face_in_a_seeded_order() -> None:
     pictures = np.arange(11, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     rows = np.arange(1, 11)
     faces = Faces(pictures, rows, (rows % 2).astype(np.float32))
@@ -89,7 +90,7 @@ def test_batches_show_every_face_in_an_order_of_the_seed_and_epoch() -> None:
     assert first != order(1, 1) and first != order(2, 0)
 
 
-def test_flips_mirror_about_half_and_leave_the_stored_pictures_alone() -> None:
+def test_flips_mirror_half_and_keep_stored_pictures() -> None:
     picture = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
     faces = Faces(np.repeat(picture[None], 200, axis=0), np.arange(200), np.zeros(200, np.float32))
     ((batch, _),) = batches(faces, 200, True, 1, 0)
@@ -209,7 +210,7 @@ def study(folder: Path, seeds: Sequence[int] = (1,), workers: int = 1, **model: 
     write_params(folder, values)
     faces = some_faces(18, 40)
     subsets = ["train"] * 8 + ["validation"] * 4 + ["test"] * 4 + ["unused"] * 2
-    split = tables.frame(
+    split = tables.to_dataframe(
         (
             {
                 "repeat": 1,
@@ -292,8 +293,7 @@ class Trainer:
         self.trained: list[int] = []
         self.diverges: set[int] = set()
         monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, "argv", ["train", *CELL])
-        monkeypatch.setattr(training, "train_seed", self)
+        monkeypatch.setattr(loop, "train_seed", self)
 
     def __call__(self, folder: Path, split: pd.DataFrame, seed: int, settings: ModelSettings, **_: Any) -> None:
         seed = next(number for number in range(1, 10) if seed in {training_seed(number, "full", r) for r in (1, 2)})
@@ -307,7 +307,7 @@ class Trainer:
     def run(self) -> list[int]:
         """The seeds that a run of the stage trains."""
         self.trained.clear()
-        train.main()
+        train.main("tiny", "full")
         return sorted(self.trained)
 
 
@@ -354,7 +354,7 @@ def test_what_decides_the_bytes_trains_every_seed(tmp_path: Path, monkeypatch: p
     split.loc[split["face_id"] == "f00", "subset"] = "test"
     tables.write(tmp_path / "data/split.csv", split, tables.SPLIT)
     assert trainer.run() == [1, 2]
-    monkeypatch.setattr(train, "code_below", lambda _: {"facestudy/training.py": "changed"})
+    monkeypatch.setattr(train, "code_below", lambda _: {"facestudy/training/loop.py": "changed"})
     assert trainer.run() == [1, 2]
     assert trainer.run() == []
 
@@ -427,7 +427,7 @@ def test_a_gpu_trains_one_seed_after_the_other(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_stage_itself_does_not_import_tensorflow() -> None:
-    code = "import sys, stages.train; print({'keras', 'tensorflow', 'facestudy.backend'} & set(sys.modules))"
+    code = "import sys, stages.train; print({'keras', 'tensorflow', 'facestudy.runtime.backend'} & set(sys.modules))"
     assert call(ROOT, sys.executable, "-c", code).stdout == "set()\n"
 
 
@@ -454,26 +454,24 @@ def test_the_disk_for_weights_is_about_what_they_take(network: str, tmp_path: Pa
     assert size / 2 < weights_bytes(network, width) < 3 * size
 
 
-def call_stage(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str) -> str:
-    cell = {"--model": "tiny", "--variant": "full"} | dict(zip(options[::2], options[1::2], strict=True))
+def refusal_of(monkeypatch: pytest.MonkeyPatch, folder: Path, model: str = "tiny", variant: str = "full") -> str:
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["train", *(word for pair in cell.items() for word in pair)])
     with pytest.raises(StudyError) as refusal:
-        train.main()
+        train.main(model, variant)
     return str(refusal.value)
 
 
 def test_the_stage_refuses_what_it_cannot_train_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     split = study(tmp_path)
-    assert "models has no big (it has: tiny)" in call_stage(monkeypatch, tmp_path, "--model", "big")
-    assert "data/crops/eyes/index.csv is missing" in call_stage(monkeypatch, tmp_path, "--variant", "eyes")
-    assert "'../x' is not a valid name" in call_stage(monkeypatch, tmp_path, "--variant", "../x")
+    assert "models has no big (it has: tiny)" in refusal_of(monkeypatch, tmp_path, model="big")
+    assert "data/crops/eyes/index.csv is missing" in refusal_of(monkeypatch, tmp_path, variant="eyes")
+    assert "'../x' is not a valid name" in refusal_of(monkeypatch, tmp_path, variant="../x")
     index = tmp_path / "data" / "crops" / "full" / "index.csv"
     tables.write(index, tables.read(index, tables.CROPS).query("face_id != 'f05'"), tables.CROPS)
-    assert "data/crops/full/index.csv has no crop of the face f05" in call_stage(monkeypatch, tmp_path)
+    assert "data/crops/full/index.csv has no crop of the face f05" in refusal_of(monkeypatch, tmp_path)
     split.loc[(split["subset"] == "validation"), "label"] = "real"
     tables.write(tmp_path / "data" / "split.csv", split, tables.SPLIT)
-    assert "the subset validation has 4 real and 0 fake faces" in call_stage(monkeypatch, tmp_path)
+    assert "the subset validation has 4 real and 0 fake faces" in refusal_of(monkeypatch, tmp_path)
 
 
 def test_both_classes_are_needed_for_training() -> None:

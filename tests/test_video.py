@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facestudy.video import MediaError, frame_times, probe, read_picture, read_video
+from facestudy.media.video import MediaError, frame_times, probe, read_picture, read_video
 from tests.media import LIMITS, number_of, numbered_picture, write_clip, write_picture
 
 MANY = LIMITS.max_pixels
@@ -215,7 +215,7 @@ def test_a_name_is_nothing_but_a_name(tmp_path: Path, monkeypatch: pytest.Monkey
     assert probe(Path(name), LIMITS).frames == 12
 
 
-def test_a_damaged_picture_with_an_orientation_is_refused_by_probing_too(tmp_path: Path) -> None:
+def test_probe_refuses_damaged_picture_with_orientation(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     path = tmp_path / "turned.jpg"

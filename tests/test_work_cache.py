@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from facestudy import work_cache
-from facestudy.work_cache import SHARED_BYTES, WorkCache, closure_of, code_below, key_of, link_or_copy, share
+from facestudy.runtime import work_cache
+from facestudy.runtime.work_cache import SHARED_BYTES, WorkCache, closure_of, code_below, key_of, link_or_copy, share
 
 
 def build_counted(folder: Path, log: Path) -> None:
@@ -87,14 +87,14 @@ def test_keys_depend_on_values_not_on_order() -> None:
     assert len({key_of(1), key_of("1"), key_of([1]), key_of(1, 1), key_of(None)}) == 5
 
 
-@pytest.mark.parametrize("module", ["sample", "decode", "extraction", "training"])
+@pytest.mark.parametrize("module", ["sample.clips", "media.decode", "faces.extraction", "training.loop"])
 def test_an_edit_of_any_module_of_a_builder_changes_its_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     shutil.copytree(work_cache.ROOT / "facestudy", tmp_path / "facestudy")
     monkeypatch.setattr(work_cache, "ROOT", tmp_path)
     before = code_below(f"facestudy.{module}")
-    assert f"facestudy/{module}.py" in before
+    assert f"facestudy/{module.replace('.', '/')}.py" in before
     for name in before:
         original = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(original + b"# edited")
@@ -103,7 +103,9 @@ def test_an_edit_of_any_module_of_a_builder_changes_its_key(
 
 
 def test_what_measures_a_face_is_part_of_its_key() -> None:
-    assert {"facestudy/regions.py", "facestudy/quality.py"} <= code_below("facestudy.extraction").keys()
+    assert {"facestudy/core/regions.py", "facestudy/faces/quality.py"} <= code_below(
+        "facestudy.faces.extraction"
+    ).keys()
 
 
 def test_a_closure_follows_imports_wherever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from facestudy.settings import merge
+from facestudy.core.settings import merge
 from tests.committed import RESULTS, committed_files
 from tests.pipeline_files import ROOT
 from tests.project import call, copy_files, environment_for, params, params_text, write_params

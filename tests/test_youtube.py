@@ -22,14 +22,15 @@ import yt_dlp
 from yt_dlp.networking import Response
 from yt_dlp.networking.exceptions import HTTPError
 
-from facestudy import tables, youtube
-from facestudy.errors import StudyError
-from facestudy.fetch import REASONS, formats, is_public, reason_of, retry_after
-from facestudy.links import Link, parse
-from facestudy.settings import check
-from facestudy.video import Limits
-from facestudy.work_cache import WorkCache, file_sha256
-from facestudy.youtube import REQUESTS, Downloads, ListSettings, Outcome, YoutubeSettings, obtain, request_row
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import check
+from facestudy.media.video import Limits
+from facestudy.runtime.work_cache import WorkCache, file_sha256
+from facestudy.sources import youtube
+from facestudy.sources.download import REASONS, formats, is_public, reason_of, retry_after
+from facestudy.sources.links import Link, parse
+from facestudy.sources.youtube import REQUESTS, Downloads, ListSettings, Outcome, YoutubeSettings, obtain, request_row
 from tests.media import LIMITS, write_clip
 from tests.media_server import REASONS as BEHAVIOURS
 from tests.media_server import MediaServer, serving
@@ -72,9 +73,7 @@ def fetch_all(links: list[Link], cache: Path, **changes: Any) -> dict[str, Outco
     return {outcome.link.url.split("/")[3]: outcome for outcome in outcomes}
 
 
-def test_every_misbehaviour_has_its_reason_and_nothing_that_works_is_lost(
-    server: MediaServer, clips: Path, tmp_path: Path
-) -> None:
+def test_each_server_fault_has_its_reason(server: MediaServer, clips: Path, tmp_path: Path) -> None:
     links = [Link(f"{server.address}/{behaviour}/0.mp4", "real") for behaviour in BEHAVIOURS]
     found = fetch_all(links, tmp_path)
     assert {behaviour: outcome.reason for behaviour, outcome in found.items()} == BEHAVIOURS
@@ -112,9 +111,7 @@ def test_a_part_of_another_file_is_not_believed(server: MediaServer, clips: Path
     assert entry is not None and file_sha256(entry / "video.mp4") == file_sha256(clips / "2.mp4")
 
 
-def test_a_file_that_was_complete_when_the_run_was_killed_is_taken_up(
-    server: MediaServer, clips: Path, tmp_path: Path
-) -> None:
+def test_complete_file_of_a_killed_run_is_used(server: MediaServer, clips: Path, tmp_path: Path) -> None:
     downloads = Downloads(settings())
     link = Link(f"{server.address}/ok/3.mp4", "real")
     first = downloads.fetch(link, tmp_path, LIMITS)  # and nobody took the file away
@@ -124,9 +121,7 @@ def test_a_file_that_was_complete_when_the_run_was_killed_is_taken_up(
     assert sum(server.sent.values()) - sent <= sent / 2, "it was downloaded again"
 
 
-def test_limits_hold_for_what_is_already_there_and_loosening_them_fetches_nothing(
-    server: MediaServer, tmp_path: Path
-) -> None:
+def test_limits_apply_to_existing_downloads(server: MediaServer, tmp_path: Path) -> None:
     link = [Link(f"{server.address}/ok/0.mp4", "real")]
     assert fetch_all(link, tmp_path)["ok"].reason == ""
     requests = sum(server.requests.values())
@@ -138,7 +133,7 @@ def test_limits_hold_for_what_is_already_there_and_loosening_them_fetches_nothin
     assert fetch_all(link, tmp_path / "other", max_filesize_mb=0.001)["ok"].reason == "too_large"
 
 
-def test_the_folders_longest_duration_is_too_long_and_not_corrupt(server: MediaServer, tmp_path: Path) -> None:
+def test_too_long_video_is_not_called_corrupt(server: MediaServer, tmp_path: Path) -> None:
     link, short = Link(f"{server.address}/ok/0.mp4", "real"), replace(LIMITS, max_duration_s=1.0)
 
     def reason(cache: str, limits: Limits) -> str:
@@ -203,9 +198,9 @@ def test_this_machine_is_refused(server: MediaServer, tmp_path: Path, host: str)
 
 REDIRECT = """
 import json, sys
-from facestudy import fetch
-fetch.is_public = lambda host: host == "127.0.0.1"  # the server plays a public one
-print(json.dumps(fetch.fetch(json.loads(sys.argv[1]))))
+from facestudy.sources import download
+download.is_public = lambda host: host == "127.0.0.1"  # the server plays a public one
+print(json.dumps(download.fetch(json.loads(sys.argv[1]))))
 """
 
 
@@ -305,7 +300,7 @@ def test_youtubes_words_mean(reason: str, message: str) -> None:
 
 
 def test_the_words_were_read_from_the_installed_version() -> None:
-    """A new yt-dlp: read what it says now, add it to ERRORS, then change the version here and in fetch.py."""
+    """A new yt-dlp: read what it says now, add it to ERRORS, then change the version here and in download.py."""
     assert yt_dlp.version.__version__ == "2026.08.19"
 
 
@@ -367,7 +362,7 @@ def test_a_list_on_disk_is_checked_too(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(StudyError, match="cannot be read"):
         youtube.wanted(settings(lists=[{"path": str(path)}]), WorkCache(tmp_path))
     for odd, said in (("/dev/zero", "not a regular file"), (__file__, "more than 0.001 MB")):
-        monkeypatch.setattr("facestudy.links.MAX_BYTES", 1000)
+        monkeypatch.setattr("facestudy.sources.links.MAX_BYTES", 1000)
         with pytest.raises(StudyError, match=f"cannot be read \\({said}\\)"):
             youtube.wanted(settings(lists=[{"path": odd}]), WorkCache(tmp_path))
     path.write_text("https://a.org/1.mp4, [FAKE] x\n")
@@ -474,7 +469,7 @@ def test_requests_hold_no_formula_and_the_progress_no_commands(
 ) -> None:
     links = parse(b'=cmd|calc, [REAL]\n"@SUM(1)\x1b[2J", [FAKE]\nhttps://a.org/1=1.mp4, [REAL]\n', "+list.csv", None)
     outcomes = list(obtain(links, settings(extractors=["youtube"]), LIMITS, WorkCache(tmp_path)))
-    table = tables.frame((request_row(outcome, youtube.row(outcome)) for outcome in outcomes), REQUESTS)
+    table = tables.to_dataframe((request_row(outcome, youtube.row(outcome)) for outcome in outcomes), REQUESTS)
     assert table["url"].tolist() == ["'=cmd|calc", "'@SUM(1)\x1b[2J", "https://a.org/1=1.mp4"]
     assert table["listed_in"].tolist() == [f"'+list.csv, row {number}" for number in (1, 2, 3)]
     assert list(table["label"]) == ["real", "fake", "real"] and list(table.columns) == REQUESTS.names()

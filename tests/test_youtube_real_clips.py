@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from facestudy.work_cache import file_sha256
+from facestudy.runtime.work_cache import file_sha256
 from tests.media_server import links, serving, write_list
 from tests.project import deep_update, environment_for, params, stage, write_params
 from tests.test_youtube import FAST, outputs

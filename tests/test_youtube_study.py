@@ -47,7 +47,7 @@ def test_the_preset_runs_from_links_to_the_results_table(tmp_path: Path, clips: 
         settings += ["crops.size=[64,64]", f"models.mesonet.input_size={SMALL['input_size']}"]
         settings += [f"models.mesonet.epochs={SMALL['epochs']}", "models.vgg19=null", "models.resnet50=null"]
         done = subprocess.run(
-            ["python", "study.py", "run", "youtube", *settings],
+            ["python", "-m", "commands.study", "run", "youtube", *settings],
             cwd=project, env=environment_for(project), capture_output=True, text=True, timeout=270,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]

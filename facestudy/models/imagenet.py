@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from facestudy.backend import keras
-from facestudy.errors import StudyError
+from facestudy.core.errors import StudyError
 from facestudy.models.layers import load_by_layer_order
+from facestudy.runtime.backend import keras
 
 PLACE = "https://storage.googleapis.com/tensorflow/keras-applications"
 TIMEOUT_S = 30

@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from facestudy.backend import keras
-from facestudy.errors import StudyError
+from facestudy.core.errors import StudyError
+from facestudy.runtime.backend import keras
 
 Scaling = Literal["unit", "symmetric", "caffe"]
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from facestudy.backend import keras
-from facestudy.fused import BatchNormalization
+from facestudy.models.fused import BatchNormalization
 from facestudy.models.layers import load_by_layer_order, p_fake_out, pictures_in
+from facestudy.runtime.backend import keras
 
 layers = keras.layers
 

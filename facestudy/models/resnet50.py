@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from facestudy.backend import keras
-from facestudy.fused import BatchNormalization
+from facestudy.models.fused import BatchNormalization
 from facestudy.models.imagenet import RESNET50, load_weights
 from facestudy.models.layers import p_fake_out, pictures_in
+from facestudy.runtime.backend import keras
 
 layers = keras.layers
 

@@ -6,10 +6,10 @@ pooling="avg")` and a dense layer. With batch normalisation it learns from scrat
 
 from __future__ import annotations
 
-from facestudy.backend import keras
-from facestudy.fused import BatchNormalization
+from facestudy.models.fused import BatchNormalization
 from facestudy.models.imagenet import VGG19, load_weights
 from facestudy.models.layers import p_fake_out, pictures_in
+from facestudy.runtime.backend import keras
 
 layers = keras.layers
 

@@ -74,7 +74,7 @@ class Bench:
 
     def recovered(self, study: Study) -> Problems:
         """Run again: it has to end well and leave what an undisturbed run leaves."""
-        done = study.run("bash", "-c", "python study.py check && dvc repro")  # what `make run` does
+        done = study.run("bash", "-c", "python -m commands.study check && dvc repro")  # what `make run` does
         if done.code:
             return [f"the run after it failed: {done.text.strip().splitlines()[-1:]}"]
         wrong = differing(self.expected, study.outputs())
@@ -350,7 +350,7 @@ def remotes(bench: Bench) -> Iterator[tuple[str, Problems]]:
     """Each kind of remote dies in the middle of a push and a pull, and damages an object: tests/test_remotes.py."""
     report = bench.folder / "remotes.xml"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "tests/test_remotes.py", "-k", "that_was_cut or damage_and_death",
+        [sys.executable, "-m", "pytest", "-q", "tests/test_remotes.py", "-k", "that_was_cut or interrupted_sharing",
          f"--junitxml={report}"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from facestudy.work_cache import file_sha256
+from facestudy.runtime.work_cache import file_sha256
 from tests.project import copy_project, deep_update, environment_for, params
 
 OUTPUTS = ("data", "models", "predictions", "metrics", "reports")

@@ -20,16 +20,18 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from PIL import Image
 
-import study
-from facestudy import decode, links, tables
-from facestudy.decode import DecodingStopped
-from facestudy.errors import StudyError
-from facestudy.folder import FORMULA, FolderSettings, as_id, examine, list_items, make_id, method_of
-from facestudy.frames import FrameSettings
-from facestudy.settings import check, merge
-from facestudy.tables import ID, Table
-from facestudy.video import MediaError
-from facestudy.youtube import REQUESTS
+from commands import study
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import check, merge
+from facestudy.core.tables import ID, Table
+from facestudy.media import decode
+from facestudy.media.decode import DecodingStopped
+from facestudy.media.frames import FrameSettings
+from facestudy.media.video import MediaError
+from facestudy.sources import links
+from facestudy.sources.folder import FORMULA, FolderSettings, as_id, examine, list_items, make_id, method_of
+from facestudy.sources.youtube import REQUESTS
 from stages.stage import read_params
 from tests.fuzz.rules import Target, Violation
 from tests.media import numbered_picture, write_clip, write_picture
@@ -361,7 +363,7 @@ def stage_tables(folder: Path) -> Target:
     originals = []
     for place, table in enumerate(kinds):
         rows = [{name: f"a{row}" if kind == "text" else row for name, kind in table.columns.items()} for row in (1, 2)]
-        tables.write(folder / f"{place}.csv", tables.frame(rows, table), table)
+        tables.write(folder / f"{place}.csv", tables.to_dataframe(rows, table), table)
         originals.append((folder / f"{place}.csv").read_bytes())
 
     def files(place: int) -> SearchStrategy[tuple[int, bytes]]:

@@ -1,0 +1,16 @@
+"""What make hands to the commands: its variables, in the environment, where neither make nor a shell expands them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+from facestudy.core.errors import StudyError
+
+
+def words(variable: str) -> list[str]:
+    """A variable of the environment in words, with quotes as in a shell; none where it is not set."""
+    try:
+        return shlex.split(os.environ.get(variable, ""))
+    except ValueError:
+        raise StudyError(f"{variable}: a quote is opened and not closed; close it or put a \\ before it.") from None

@@ -1,0 +1,278 @@
+"""Known answers: the whole study on samples of other seeds, where the truth is known.
+
+`make calibrate` runs the stages of dvc.yaml in private folders and writes every run to
+metrics/calibration.csv. A detector must find an artefact in eyes and lower face on `full` and
+`eyes_lower`, and must not on `complement`. On many independent samples, the interval of the
+difference between two variants must contain the mean difference, and must contain 0 where the
+sample has no artefact. A run that is finished is kept in .cache/calibrate, so an interrupted
+calibration continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import functools
+import importlib
+import io
+import itertools
+import json
+import math
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import yaml
+from pydantic import Field
+
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import Section, check, merge
+from facestudy.runtime import environment
+from facestudy.runtime.parallel import ComputeSettings, map_items
+from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of
+from stages.stage import WORK_CACHE, output_file, read_params
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = Path("metrics/calibration.csv")
+LAST_STAGE = "compare"
+METRICS = ("accuracy", "auc")
+
+
+class Case(Section):
+    """One kind of run: an artefact, what is drawn again, the trainings, and what differs from params.yaml.
+
+    The runs take seeds of the sample from `first_seed` on; with `vary: split`, seeds of the split of one sample.
+    """
+
+    artefact: str
+    vary: Literal["sample", "split"] = "sample"
+    first_seed: Annotated[int, Field(ge=0)]
+    runs: Annotated[int, Field(ge=1)]
+    trainings: Annotated[list[int], Field(min_length=1)]
+    variants: Annotated[list[str], Field(min_length=1)]
+    override: dict[str, Any]
+
+    @property
+    def seeds(self) -> range:
+        """The seed of each run."""
+        return range(self.first_seed, self.first_seed + self.runs)
+
+
+class CalibrationSettings(Section):
+    """Section `calibrate` of params.yaml."""
+
+    model: str
+    cases: dict[str, Case]
+
+
+def case_params(params: dict[str, Any], model: str, case: Case, seed: int) -> dict[str, Any]:
+    """The settings of one run: params.yaml with the case's seed, artefact, variants and overrides."""
+    values = copy.deepcopy(params)
+    merge(values, case.override, "params.yaml: calibrate")
+    values["source"] = "sample"
+    values["sample"] |= {"artefact": case.artefact}
+    values[case.vary] |= {"seed": seed}
+    values["models"] = {model: values["models"][model]}
+    values["variants"] = case.variants
+    values["seeds"] = case.trainings
+    values["focus"] = case.variants[0]
+    values["compute"] = {"backend": "loky", "workers": 1, "scheduler": None}
+    values["calibrate"] = {}  # other cases do not matter
+    return values
+
+
+def commands(pipeline: dict[str, Any], params: dict[str, Any]) -> Iterator[list[str]]:
+    """The stages of dvc.yaml up to `compare`, each with its arguments, in the order of the file.
+
+    Parameters
+    ----------
+    pipeline : dict
+        What dvc.yaml holds.
+    params : dict
+        What params.yaml holds; a stage's matrix takes its values from there.
+
+    Yields
+    ------
+    list of str
+        Name of the stage's module below stages/, then its arguments.
+    """
+    for name, stage in pipeline["stages"].items():
+        matrix = {key: list(params[source.strip("${}")]) for key, source in stage.get("matrix", {}).items()}
+        for values in itertools.product(*matrix.values()):
+            command = stage["cmd"]
+            for key, value in zip(matrix, values, strict=True):
+                command = command.replace(f"${{item.{key}}}", str(value))
+            module, *arguments = shlex.split(command)[2:]
+            yield [module.removeprefix("stages."), *arguments]
+        if name == LAST_STAGE:
+            return
+
+
+def run_stages(values: dict[str, Any], folder: Path) -> None:
+    """Run the stages up to `compare` in `folder` with the settings `values`, all in this process.
+
+    Raises StudyError with the words of the stage that fails.
+    """
+    (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    for stage, *arguments in commands(pipeline, values):
+        main = importlib.import_module(f"stages.{stage}").main
+        options = dict(zip((name.removeprefix("--") for name in arguments[::2]), arguments[1::2], strict=True))
+        with contextlib.chdir(folder):
+            try:
+                main(**options)
+            except StudyError as error:
+                raise StudyError(f"{stage} failed: {error}") from None
+
+
+def run_study(values: dict[str, Any], folder: Path) -> pd.DataFrame:
+    """Run the stages in `folder` with `run_stages` and return one row per variant.
+
+    Returns
+    -------
+    DataFrame
+        Columns variant; accuracy and auc with the ends of their intervals; difference_<metric>,
+        difference_<metric>_low, _high and p_<metric> against the first variant; counts.
+    """
+    run_stages(values, folder)
+    (model,) = values["models"]
+    compared = pd.read_csv(folder / "metrics/comparison.csv")
+    rows = []
+    for variant in values["variants"]:
+        metrics = json.loads((folder / "metrics" / variant / f"{model}.json").read_text())
+        row: dict[str, Any] = {"variant": variant}
+        for name in METRICS:
+            interval = name if f"{name}_low" in metrics else f"{name}_groups"
+            row |= {name: metrics[name], f"{name}_low": metrics[f"{interval}_low"]}
+            row |= {f"{name}_high": metrics[f"{interval}_high"], f"{name}_seed_sd": metrics[f"{name}_seed_sd"]}
+        for name in METRICS:
+            found = compared[(compared["variant"] == variant) & (compared["metric"] == name)]
+            numbers = found.iloc[0] if len(found) else dict.fromkeys(("difference", "low", "high", "p"), math.nan)
+            row |= {f"difference_{name}": numbers["difference"], f"difference_{name}_low": numbers["low"]}
+            row |= {f"difference_{name}_high": numbers["high"], f"p_{name}": numbers["p"]}
+        rows.append(row | {key: int(metrics[key]) for key in ("test_groups", "test_faces", "seeds")})
+    return pd.DataFrame(rows)
+
+
+def code() -> list[object]:
+    """What decides the result of a run, apart from its settings."""
+    stages = sorted(path.stem for path in ROOT.glob("stages/*.py") if path.stem != "__init__")
+    files = [file_sha256(ROOT / name) for name in ("dvc.yaml", "requirements.txt")]
+    return [environment.decisive(), code_below(*(f"stages.{stage}" for stage in stages)), files]
+
+
+def one_run(
+    item: tuple[str, int], params: dict[str, Any], settings: CalibrationSettings, cache: Path, code: list[object]
+) -> pd.DataFrame:
+    """One row per variant of one run: a case's name and one of its seeds."""
+    name, seed = item
+    case = settings.cases[name]
+    values = case_params(params, settings.model, case, seed)
+
+    def build(entry: Path) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="calibrate-"))
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+                run_study(values, folder).to_csv(entry / "rows.csv", index=False)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    rows = pd.read_csv(WorkCache(cache).entry(key_of(values, code), build) / "rows.csv")
+    for position, (column, value) in enumerate(
+        {"case": name, "artefact": case.artefact, "seed": seed, "model": settings.model}.items()
+    ):
+        rows.insert(position, column, value)
+    return rows
+
+
+def summary(table: pd.DataFrame) -> str:
+    """For each case and variant: AUC, how many intervals contain .5; differences and how many intervals are right."""
+    lines = []
+    for (case, variant), rows in table.groupby(["case", "variant"]):
+        inside = ((rows["auc_low"] <= 0.5) & (rows["auc_high"] >= 0.5)).sum()
+        trainings = rows["seeds"].iloc[0]
+        lines.append(
+            f"{case} {variant}: {len(rows)} runs of {trainings} training{'s' if trainings > 1 else ''}, AUC mean "
+            f"{rows['auc'].mean():.3f}, {rows['auc'].min():.3f} to {rows['auc'].max():.3f}; >= .9 in "
+            f"{(rows['auc'] >= 0.9).sum()}; interval contains .5 in {inside}"
+        )
+    compared = table[table.groupby("case")["variant"].transform("first") != table["variant"]]
+    for (case, variant), rows in compared[compared["seeds"] > 1].groupby(["case", "variant"]):
+        for name in METRICS:
+            lines.append(f"{case} {variant}, {name}: {difference_summary(rows, name)}")
+    return "\n".join(lines)
+
+
+def difference_summary(rows: pd.DataFrame, name: str) -> str:
+    """The mean difference from the first variant, how many intervals contain it, how many have p < .05."""
+    difference = rows[f"difference_{name}"]
+    held = (
+        (rows[f"difference_{name}_low"] <= difference.mean()) & (rows[f"difference_{name}_high"] >= difference.mean())
+    ).sum()
+    return (
+        f"difference mean {difference.mean():+.3f}, sd {difference.std(ddof=1):.3f}; interval contains the mean in "
+        f"{held} of {len(rows)}; p < .05 in {(rows[f'p_{name}'] < 0.05).sum()}"
+    )
+
+
+def sources(table: pd.DataFrame) -> str:
+    """How much the difference of AUC varies with what is drawn again, as a Markdown table.
+
+    The variance between trainings of one study is that of a single training on each variant. The
+    variance between splits or samples is what is left of the variance of their means over trainings
+    after the trainings' share.
+    """
+    cropped = table[(table["variant"] != table.groupby("case")["variant"].transform("first")) & (table["seeds"] > 1)]
+    whole = table[table["variant"] == table.groupby("case")["variant"].transform("first")]
+    of_trainings = (
+        whole.set_index(["case", "seed"])["auc_seed_sd"] ** 2 + cropped.set_index(["case", "seed"])["auc_seed_sd"] ** 2
+    )
+
+    def left(case: str) -> float:
+        rows = cropped[cropped["case"] == case]
+        share = of_trainings[case].mean() / rows["seeds"].iloc[0]
+        return math.sqrt(max(0.0, rows["difference_auc"].var(ddof=1) - share))
+
+    lines = [
+        "| drawn again | standard deviation of the difference of AUC | covered by the interval |",
+        "|---|---|---|",
+        f"| the training (seed) | {math.sqrt(of_trainings['repeat'].mean()):.3f} | yes |",
+        f"| the split of the same people | {left('split'):.3f} | the test people; the training people with "
+        "`split.repeats` |",
+        f"| the people, and so the split | {left('repeat'):.3f} | the test people; the training people with "
+        "`split.repeats` |",
+        "| the number of cores, workers or threads, the CPU (x86-64 with AVX2) | 0 | nothing to cover |",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    params = read_params()
+    settings = check(CalibrationSettings, params["calibrate"], "calibrate")
+    items = [(name, seed) for name, case in settings.cases.items() for seed in case.seeds]
+    cache = (WORK_CACHE / "calibrate").resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    os.environ["PYTHONPATH"] = str(ROOT)  # for the processes that a stage starts in another folder
+    work = functools.partial(one_run, params=params, settings=settings, cache=cache, code=code())
+    table = pd.concat(map_items(work, items, ComputeSettings(workers=0), "calibrate"), ignore_index=True)
+    with output_file(OUT) as path:
+        table.round(6).to_csv(path, index=False, lineterminator="\n")
+    print(summary(table))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except StudyError as error:
+        sys.exit(f"calibrate: {error}")
+    except KeyboardInterrupt:
+        sys.exit("calibrate: interrupted; finished runs are kept, run again to continue.")

@@ -1,0 +1,1 @@
+"""What all packages speak of: errors, settings, tables, the canonical face."""

@@ -1,0 +1,232 @@
+"""The tables that stages hand to each other: their columns, how they are read and written.
+
+Every table is UTF-8 CSV with a header and "\\n" line ends, one row a thing, sorted by its key and
+the same bytes for the same rows. Text is never read as a number or as missing; an empty cell of a
+number column is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import quoted
+
+ID = re.compile(r"[a-z0-9_-]+")
+LANDMARK_COLUMNS = tuple(
+    f"{point}_{axis}" for point in ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right") for axis in "xy"
+)
+QUALITY_COLUMNS: dict[str, str | int] = {
+    "size": 1,
+    "sharpness": 1,
+    "brightness": 1,
+    "landmark_error": 4,
+    "blockiness": 3,
+}
+"""What facestudy.faces.quality measures of a face."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's columns in order, each 'text', 'int' or the number of decimals of a float."""
+
+    columns: Mapping[str, str | int]
+    key: str | tuple[str, ...]
+
+    def names(self) -> list[str]:
+        return list(self.columns)
+
+    def key_columns(self) -> list[str]:
+        """The columns that tell rows apart."""
+        return [self.key] if isinstance(self.key, str) else list(self.key)
+
+
+VIDEOS = Table(
+    {
+        "video_id": "text",
+        "label": "text",
+        "identity": "text",
+        "donor": "text",
+        "method": "text",
+        "official_subset": "text",
+        "path": "text",
+        "sha256": "text",
+        "codec": "text",
+        "width": "int",
+        "height": "int",
+        "fps": 3,
+        "duration_s": 3,
+        "start_s": 3,
+        "end_s": 3,
+        "origin": "text",
+        "truth_path": "text",
+        "status": "text",
+        "reason": "text",
+    },
+    key="video_id",
+)
+FRAMES = Table(
+    {
+        "frame_id": "text",
+        "video_id": "text",
+        "frame_number": "int",
+        "time_s": 3,
+        "width": "int",
+        "height": "int",
+        "path": "text",
+        "sha256": "text",
+    },
+    key="frame_id",
+)
+FACES = Table(
+    {
+        "face_id": "text",
+        "frame_id": "text",
+        "video_id": "text",
+        "label": "text",
+        "track_id": "text",
+        "x": 2,
+        "y": 2,
+        "w": 2,
+        "h": 2,
+        "confidence": 6,
+        **dict.fromkeys(LANDMARK_COLUMNS, 2),
+        "cut_x": 2,
+        "cut_y": 2,
+        "cut_scale": 6,
+        "valid_x0": "int",
+        "valid_y0": "int",
+        "valid_x1": "int",
+        "valid_y1": "int",
+        **QUALITY_COLUMNS,
+        "path": "text",
+        "sha256": "text",
+    },
+    key="face_id",
+)
+DROPPED = Table(
+    {"face_id": "text", "frame_id": "text", "video_id": "text", "label": "text", "reason": "text"}, key="face_id"
+)
+DUPLICATES = Table(
+    {
+        "pair_id": "text",
+        "first": "text",
+        "second": "text",
+        "first_label": "text",
+        "second_label": "text",
+        "kind": "text",
+        "faces": "int",
+        "matched": "int",
+        "distance": "int",
+        "same_person": "text",
+    },
+    key="pair_id",
+)
+_FACE_SUBSET: dict[str, str | int] = {
+    "face_id": "text",
+    "video_id": "text",
+    "track_id": "text",
+    "group": "text",
+    "method": "text",
+    "label": "text",
+    "subset": "text",
+}
+SPLIT = Table({"repeat": "int", **_FACE_SUBSET}, key=("repeat", "face_id"))
+UNDECODED = Table({"video_id": "text", "reason": "text"}, key="video_id")
+CROPS = Table({"face_id": "text", "path": "text", "sha256": "text"}, key="face_id")
+PREDICTIONS = Table({**_FACE_SUBSET, "p_fake": 6}, key="face_id")
+
+LABELS = ("real", "fake")
+SUBSETS = ("train", "validation", "test", "unused")
+
+
+def training_name(seed: int, repeat: int, repeats: int) -> str:
+    """What the files of one training are called below models/ and predictions/.
+
+    >>> training_name(3, 1, 1), training_name(3, 2, 5)
+    ('3', '3-2')
+    """
+    return str(seed) if repeats == 1 else f"{seed}-{repeat}"
+
+
+def to_dataframe(rows: Iterable[Mapping[str, object]], table: Table) -> pd.DataFrame:
+    """Rows as a data frame with the table's columns and types; absent cells are missing or empty."""
+    data = pd.DataFrame.from_records([dict(row) for row in rows], columns=table.names())
+    for column, kind in table.columns.items():
+        if kind == "text":
+            data[column] = data[column].fillna("").astype(object)
+        elif kind == "int":
+            data[column] = pd.to_numeric(data[column]).astype("Int64")
+        else:
+            data[column] = pd.to_numeric(data[column]).astype("float64")
+    return data
+
+
+def write(path: Path, data: pd.DataFrame, table: Table) -> None:
+    """Write a table sorted by its key; floats with the table's decimals.
+
+    Raises ValueError when a column is missing or a key repeats: a bug of the caller.
+    """
+    if list(data.columns) != table.names():
+        raise ValueError(f"{path.name}: columns {list(data.columns)} are not {table.names()}")
+    if data[table.key_columns()].duplicated().any():
+        raise ValueError(f"{path.name}: {', '.join(table.key_columns())} repeats")
+    text = data.sort_values(table.key_columns(), kind="stable").copy()
+    for column, kind in table.columns.items():
+        if isinstance(kind, int):
+            text[column] = [_decimals(value, kind) for value in text[column]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text.to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+
+
+def _decimals(value: float, digits: int) -> str:
+    if pd.isna(value):
+        return ""
+    written = f"{value:.{digits}f}"
+    return written[1:] if float(written) == 0 and written.startswith("-") else written
+
+
+def read(path: Path, table: Table) -> pd.DataFrame:
+    """Read a table and check it: columns, types, ids, no repeated key.
+
+    Raises StudyError naming the file, the row and the value.
+    """
+    try:
+        raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise StudyError(f"{path} is missing; `dvc repro` makes it.") from None
+    except (ValueError, OSError) as error:
+        raise StudyError(f"{path} is not a readable CSV table ({error}); `dvc repro -f` makes it again.") from None
+    # With more cells in its rows than in its header, pandas takes the first for the rows' names.
+    if list(raw.columns) != table.names() or not isinstance(raw.index, pd.RangeIndex):
+        expected = ", ".join(table.names())
+        raise StudyError(f"{path}: the columns should be {expected}; `dvc repro -f` makes the table again.")
+    data: dict[str, object] = {}
+    for column, kind in table.columns.items():
+        if kind == "text":
+            data[column] = raw[column].astype(object)
+            continue
+        numbers = pd.to_numeric(raw[column].where(raw[column] != ""), errors="coerce")
+        bad = (raw[column] != "") & numbers.isna()
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
+            raise StudyError(f"{path}, row {row + 2}: {column} = {quoted(raw[column][row])} is not a number.")
+        if kind == "int" and not ((numbers % 1 == 0) & (numbers.abs() < 2**53) | numbers.isna()).all():
+            raise StudyError(f"{path}: {column} does not hold whole numbers; `dvc repro -f` makes it again.")
+        data[column] = numbers.astype("Int64" if kind == "int" else "float64")
+    checked = pd.DataFrame(data, columns=table.names())
+    for key in table.key_columns():
+        for row, value in enumerate(checked[key] if table.columns[key] == "text" else ()):
+            if not ID.fullmatch(value):
+                raise StudyError(f"{path}, row {row + 2}: {key} = {quoted(value)} is not an id ([a-z0-9_-]+).")
+    repeated = checked[table.key_columns()].duplicated()
+    if repeated.any():
+        row = int(repeated.to_numpy().argmax())
+        values = ", ".join(f"{key} = {quoted(checked[key][row])}" for key in table.key_columns())
+        raise StudyError(f"{path}, row {row + 2}: {values} repeats.")
+    return checked

@@ -1,0 +1,596 @@
+"""Crop variants: which part of a face a network gets to see, cut from the stored cut-outs.
+
+A variant is resolved once into a `Plan`, the same for every face: boxes on a *plane* and the
+rectangles they fill in the crop. The plane is either the canonical face, placed by the five
+landmarks (`face: aligned`), or the widened detector box resized to a fixed number of pixels
+(`face: box`, what the study did). Each box is then taken from the cut-out in one interpolation.
+
+Coordinates. Landmarks are pixel indices: pixel i covers i - 0.5 to i + 0.5, as in OpenCV and
+MTCNN. Boxes, `cut_x`, `cut_y` and everything on a plane are edges, as in slices: pixel i covers
+i to i + 1. An edge coordinate is an index plus 0.5.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import Field, model_validator
+
+from facestudy.core import regions
+from facestudy.core.errors import StudyError
+from facestudy.core.regions import Box, FloatArray
+from facestudy.core.settings import NAME_PATTERN, Section
+from facestudy.core.tables import LANDMARK_COLUMNS
+from facestudy.media.archive import SUFFIX, pack, read_picture
+from facestudy.runtime.parallel import ComputeSettings, map_items
+
+Image = npt.NDArray[np.uint8]
+Rect = tuple[int, int, int, int]
+"""left, top, right, bottom in pixels of the crop, edges."""
+Colour = tuple[int, int, int]
+"""red, green, blue."""
+
+RESERVED = "focus"
+"""metrics/focus/ holds the copy that `dvc metrics diff` compares; no variant may be called so."""
+CHUNK = 32
+"""Faces a task: enough to make starting a task cheap, few enough for a smooth progress bar."""
+FINEST = 16
+"""Most samples a crop pixel along one axis; a face more than 16 times the crop's size aliases."""
+MEAN_SIDE = 64
+"""The mean colour is taken from faces of this many pixels, whatever the size of the crops."""
+
+
+class Variant(Section):
+    """One entry of `crop_variants` in params.yaml."""
+
+    regions: list[str] = Field(default_factory=list)
+    layout: Literal["stack", "mask", "occlude"]
+    placement: Literal["anatomical", "random"] = "anatomical"
+    # What `occlude` fills beyond the boxes: a fraction of the plane, and pixels of the crop.
+    margin: Annotated[float, Field(ge=0, le=0.5)] | Literal["sample.feather"] = 0.0
+    margin_px: Annotated[int, Field(ge=0)] = 0
+    # The study's unaligned face: the detector box, widened, resized to box_size; boxes in its pixels.
+    face: Literal["aligned", "box"] = "aligned"
+    boxes: list[Annotated[tuple[float, float, float, float], Field(strict=False)]] = Field(default_factory=list)
+    box_size: Annotated[tuple[int, int], Field(strict=False)] | None = None
+    box_margins: Annotated[tuple[float, float, float, float], Field(strict=False)] = (1 / 12, 1 / 12, 1 / 12, 0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Variant:
+        if self.face == "aligned" and (not self.regions or self.boxes or self.box_size):
+            raise ValueError("an aligned face takes `regions` (at least one); `boxes` and `box_size` need `face: box`")
+        if self.face == "box" and (self.regions or not self.boxes or self.box_size is None):
+            raise ValueError("`face: box` takes `boxes` (at least one) and `box_size`, no `regions`")
+        if self.layout != "occlude" and (self.margin or self.margin_px):
+            raise ValueError("`margin` and `margin_px` go with `layout: occlude` only")
+        width, height = self.box_size or (0, 0)
+        for x0, y0, x1, y1 in self.boxes:
+            if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+                raise ValueError("a box is [left, top, right, bottom] in pixels, within `box_size`")
+        return self
+
+
+class CropSettings(Section):
+    """How crops are stored."""
+
+    size: Annotated[
+        tuple[Annotated[int, Field(ge=8, le=2048)], Annotated[int, Field(ge=8, le=2048)]], Field(strict=False)
+    ] = (128, 128)
+    fit: Literal["stretch", "pad"] = "stretch"
+    seed: Annotated[int, Field(ge=0)] = 1
+    sheet_faces: Annotated[int, Field(ge=1, le=64)] = 8
+
+
+@dataclass(frozen=True)
+class Face:
+    """What the crops need of a row of the faces table; see the module for the coordinates."""
+
+    face_id: str
+    video_id: str
+    label: str
+    path: str
+    sha256: str
+    landmarks: tuple[tuple[float, float], ...]
+    box: tuple[float, float, float, float]
+    cut_x: float
+    cut_y: float
+    cut_scale: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """A box on the plane and the rectangle of the crop that shows it."""
+
+    box: Box
+    rect: Rect
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A variant with every number worked out; the same for all faces."""
+
+    name: str
+    layout: Literal["stack", "mask", "occlude"]
+    placement: Literal["anatomical", "random"]
+    plane: Literal["aligned", "box"]
+    plane_size: tuple[float, float]
+    """width, height of the plane: 1, 1 for the canonical face, else pixels of box_size."""
+    box_margins: tuple[float, float, float, float]
+    whole: Box
+    """The face region: what `mask` and `occlude` show in place, what random boxes are placed in."""
+    boxes: tuple[Box, ...]
+    """As placed and, for `occlude`, widened by all but the pixels."""
+    overlap: float
+    """Random placement: share of the boxes' area that lies on the original boxes or on each other."""
+    size: tuple[int, int]
+    parts: tuple[Part, ...]
+    rects: tuple[Rect, ...]
+    """mask: what stays; occlude: what goes; stack: nothing."""
+
+
+# --- from a variant to a plan ------------------------------------------------------------------
+
+
+def check_variants(variants: Mapping[str, Variant], boxes: Mapping[str, Box]) -> None:
+    """Refuse names that cannot be paths, the reserved name and unknown regions.
+
+    Raises StudyError naming the file, the variant, the name and the known ones.
+    """
+    known = ", ".join(boxes)
+    if "face" not in boxes:
+        raise StudyError(f"params.yaml: regions.face is missing (known here: {known}); every variant needs it.")
+    for name, variant in variants.items():
+        _check_name(name)
+        for region in variant.regions:
+            if region not in boxes:
+                raise StudyError(
+                    f"params.yaml: crop_variants.{name}.regions names {region!r}, which `regions` does not "
+                    f"hold (known: {known})."
+                )
+
+
+def _check_name(name: str) -> None:
+    if name == RESERVED:
+        raise StudyError(
+            f"params.yaml: no crop variant may be called {name!r}, because metrics/{name}/ holds the copy for "
+            "`dvc metrics diff`; choose another name."
+        )
+    if not re.match(NAME_PATTERN, name):
+        raise StudyError(f"params.yaml: the crop variant {name!r} should be named with a-z, 0-9 and _ only.")
+
+
+def resolve(
+    name: str,
+    variants: Mapping[str, Variant],
+    boxes: Mapping[str, Box],
+    settings: CropSettings,
+    feather: float = 0.0,
+) -> Plan:
+    """Work out the plan of the variant called `name`.
+
+    variants: all of `crop_variants`. boxes: the named regions on the canonical face. feather: what
+    `margin: sample.feather` stands for, a fraction of the canonical face.
+
+    Raises StudyError for an unknown variant or region, or a region too small for the crop.
+    """
+    _check_name(name)
+    check_variants(variants, boxes)
+    if name not in variants:
+        raise StudyError(f"params.yaml: crop_variants does not hold {name!r} (known: {', '.join(variants)}).")
+    variant = variants[name]
+    if variant.box_size is None:
+        plane_size, whole = (1.0, 1.0), boxes["face"]
+        chosen = tuple(boxes[region] for region in variant.regions)
+    else:
+        plane_size = (float(variant.box_size[0]), float(variant.box_size[1]))
+        whole, chosen = (0.0, 0.0, *plane_size), tuple(variant.boxes)
+    overlap = 0.0
+    if variant.placement == "random":
+        chosen, overlap = place_elsewhere(chosen, whole, settings.seed)
+    parts = _stacked(chosen if variant.layout == "stack" else (whole,), settings)
+    rects: tuple[Rect, ...] = ()
+    if variant.layout == "mask":
+        rects = tuple(_rect_inside(box, parts[0]) for box in chosen)
+    elif variant.layout == "occlude":
+        margin = feather if variant.margin == "sample.feather" else variant.margin
+        chosen = tuple(_widened(box, margin, plane_size) for box in chosen)
+        rects = tuple(_rect_around(box, parts[0], variant.margin_px) for box in chosen)
+    for x0, y0, x1, y1 in [part.rect for part in parts] + list(rects):
+        if x0 >= x1 or y0 >= y1:
+            width, height = settings.size
+            raise StudyError(
+                f"params.yaml: crop_variants.{name}: a region gets no pixel in a crop of {width}x{height} or lies "
+                "outside regions.face; enlarge crops.size or the region."
+            )
+    return Plan(
+        name, variant.layout, variant.placement, variant.face, plane_size, variant.box_margins,
+        whole, chosen, overlap, settings.size, parts, rects,
+    )  # fmt: skip
+
+
+def _stacked(boxes: Sequence[Box], settings: CropSettings) -> tuple[Part, ...]:
+    """Boxes one below the other at one common scale, the narrower ones centred.
+
+    Edges are rounded to whole pixels of the crop, so a part's scale may differ from the common
+    one by half a pixel over its length.
+    """
+    width = max(x1 - x0 for x0, _, x1, _ in boxes)
+    height = sum(y1 - y0 for _, y0, _, y1 in boxes)
+    scale_x, scale_y = settings.size[0] / width, settings.size[1] / height
+    if settings.fit == "pad":
+        scale_x = scale_y = min(scale_x, scale_y)
+    y = (settings.size[1] - scale_y * height) / 2
+    parts = []
+    for box in boxes:
+        x = (settings.size[0] - scale_x * (box[2] - box[0])) / 2
+        bottom = y + scale_y * (box[3] - box[1])
+        parts.append(Part(box, (round(x), round(y), round(settings.size[0] - x), round(bottom))))
+        y = bottom
+    return tuple(parts)
+
+
+def _widened(box: Box, margin: float, plane_size: tuple[float, float]) -> Box:
+    dx, dy = margin * plane_size[0], margin * plane_size[1]
+    return (box[0] - dx, box[1] - dy, box[2] + dx, box[3] + dy)
+
+
+def _in_crop(box: Box, whole: Part) -> tuple[float, float, float, float]:
+    """A box of the plane in edge pixels of a crop that shows `whole`."""
+    rect = whole.rect
+    scale_x = (rect[2] - rect[0]) / (whole.box[2] - whole.box[0])
+    scale_y = (rect[3] - rect[1]) / (whole.box[3] - whole.box[1])
+    x = [rect[0] + (value - whole.box[0]) * scale_x for value in (box[0], box[2])]
+    y = [rect[1] + (value - whole.box[1]) * scale_y for value in (box[1], box[3])]
+    return x[0], y[0], x[1], y[1]
+
+
+def _rect_inside(box: Box, whole: Part) -> Rect:
+    """The pixels that lie in the box entirely: what is masked elsewhere cannot show here."""
+    x0, y0, x1, y1 = (round(value, 6) for value in _in_crop(box, whole))
+    left, top, right, bottom = whole.rect
+    return max(math.ceil(x0), left), max(math.ceil(y0), top), min(math.floor(x1), right), min(math.floor(y1), bottom)
+
+
+def _rect_around(box: Box, whole: Part, margin: int) -> Rect:
+    """The pixels that the box touches at all, and `margin` more on each side."""
+    x0, y0, x1, y1 = (round(value, 6) for value in _in_crop(box, whole))
+    left, top, right, bottom = whole.rect
+    return (
+        max(math.floor(x0) - margin, left),
+        max(math.floor(y0) - margin, top),
+        min(math.ceil(x1) + margin, right),
+        min(math.ceil(y1) + margin, bottom),
+    )
+
+
+def place_elsewhere(boxes: Sequence[Box], whole: Box, seed: int, restarts: int = 40) -> tuple[tuple[Box, ...], float]:
+    """Put boxes of the same sizes elsewhere inside `whole`, overlapping as little as possible.
+
+    Each box in turn goes to the place (of a grid of hundredths of `whole`) that overlaps least
+    with the original boxes and with the other placed ones, a random one among equals, until none
+    moves; the best of several random starts wins. One placement serves all faces: a network is
+    to see the same place of every face, as it does with the original boxes.
+
+    Returns the placed boxes in the order of `boxes`, and the share of their area that overlaps.
+    """
+    generator = np.random.default_rng(seed)
+    places = [_grid(box, whole) for box in boxes]
+    fixed = [_overlaps(place, boxes) for place in places]
+    area = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes)
+    best: tuple[float, list[int]] = (math.inf, [])
+    for _ in range(restarts):
+        chosen = [int(generator.integers(len(place))) for place in places]
+        cost = math.inf
+        while True:
+            for i in generator.permutation(len(boxes)):
+                others = [tuple(places[j][chosen[j]]) for j in range(len(boxes)) if j != i]
+                overlap = np.round(fixed[i] + _overlaps(places[i], others), 9)
+                chosen[i] = int(generator.choice(np.flatnonzero(overlap == overlap.min())))
+            before, cost = cost, _total_overlap(places, fixed, chosen)
+            if cost >= before - 1e-9:
+                break
+        if cost < best[0] - 1e-9:
+            best = (cost, list(chosen))
+        if best[0] < 1e-9:
+            break
+    placed = [tuple(round(float(value), 6) for value in places[i][k]) for i, k in enumerate(best[1])]
+    return tuple((b[0], b[1], b[2], b[3]) for b in placed), round(max(best[0], 0.0) / area, 4)
+
+
+def _grid(box: Box, whole: Box) -> FloatArray:
+    """(n, 4): where a box of this size can go."""
+    width, height = min(box[2] - box[0], whole[2] - whole[0]), min(box[3] - box[1], whole[3] - whole[1])
+    axes = []
+    for low, high, length in ((whole[0], whole[2], width), (whole[1], whole[3], height)):
+        free = high - low - length
+        axes.append(np.linspace(low, low + free, round(100 * free / (high - low)) + 1))
+    x, y = (axis.ravel() for axis in np.meshgrid(*axes))
+    return np.column_stack([x, y, x + width, y + height])
+
+
+def _overlaps(places: FloatArray, boxes: Sequence[tuple[float, ...]]) -> FloatArray:
+    """(n,): summed overlap of each place with the boxes."""
+    total = np.zeros(len(places))
+    for box in boxes:
+        width = np.minimum(places[:, 2], box[2]) - np.maximum(places[:, 0], box[0])
+        height = np.minimum(places[:, 3], box[3]) - np.maximum(places[:, 1], box[1])
+        total += np.clip(width, 0, None) * np.clip(height, 0, None)
+    return total
+
+
+def _total_overlap(places: Sequence[FloatArray], fixed: Sequence[FloatArray], chosen: Sequence[int]) -> float:
+    """Overlap with the original boxes plus overlap among the placed ones, each pair once."""
+    total = sum(float(fixed[i][k]) for i, k in enumerate(chosen))
+    placed = [places[i][[k]] for i, k in enumerate(chosen)]
+    for i, place in enumerate(placed):
+        total += float(_overlaps(place, [tuple(other[0]) for other in placed[i + 1 :]])[0])
+    return total
+
+
+# --- from a plan and a cut-out to a crop -------------------------------------------------------
+
+
+def faces_from_table(table: pd.DataFrame) -> list[Face]:
+    """The rows of a faces table (tables.FACES) as records, sorted by face_id."""
+    faces = []
+    for row in table.sort_values("face_id", kind="stable").to_dict("records"):
+        points = [float(row[column]) for column in LANDMARK_COLUMNS]
+        faces.append(
+            Face(
+                face_id=row["face_id"],
+                video_id=row["video_id"],
+                label=row["label"],
+                path=row["path"],
+                sha256=row["sha256"],
+                landmarks=tuple(zip(points[::2], points[1::2], strict=True)),
+                box=(float(row["x"]), float(row["y"]), float(row["w"]), float(row["h"])),
+                cut_x=float(row["cut_x"]),
+                cut_y=float(row["cut_y"]),
+                cut_scale=float(row["cut_scale"]),
+            )
+        )
+    return faces
+
+
+def plane_to_cut(face: Face, plan: Plan) -> FloatArray:
+    """The (2, 3) matrix from the plan's plane (edges) to pixel indices of the face's cut-out.
+
+    Raises StudyError naming the face when its landmarks or its box cannot place a plane.
+    """
+    if plan.plane == "aligned":
+        to_frame = canonical_to_frame(face)
+    else:
+        x, y, w, h = face.box
+        left, top, right, bottom = plan.box_margins
+        scale = np.array([w * (1 + left + right) / plan.plane_size[0], h * (1 + top + bottom) / plan.plane_size[1]])
+        if not (np.isfinite(scale).all() and (scale > 0).all()):
+            raise StudyError(
+                f"Face {face.face_id}: its box (w = {w:g}, h = {h:g}) has no area; `dvc repro -f faces` finds "
+                "the faces again."
+            )
+        origin = np.array([x - left * w, y - top * h]) - 0.5
+        to_frame = np.hstack([np.diag(scale), origin[:, None]])
+    if not (np.isfinite(face.cut_scale) and face.cut_scale > 0):
+        raise StudyError(
+            f"Face {face.face_id}: cut_scale = {face.cut_scale:g} should be above 0; `dvc repro -f faces` "
+            "makes the cut-outs again."
+        )
+    # Scaling acts on edges, hence the half pixels; they cancel at cut_scale 1.
+    to_cut = to_frame * face.cut_scale
+    to_cut[:, 2] += face.cut_scale * (0.5 - np.array([face.cut_x, face.cut_y])) - 0.5
+    return np.asarray(to_cut, float)
+
+
+def canonical_to_frame(face: Face) -> FloatArray:
+    """The (2, 3) similarity from the canonical face to pixel indices of the source frame.
+
+    Raises StudyError naming the face when the landmarks coincide or are in no face's order.
+    """
+    landmarks = np.array(face.landmarks, float)
+    try:
+        to_canonical = regions.to_canonical(landmarks)
+    except ValueError:
+        to_canonical = np.zeros((2, 3))
+    scale = float(np.hypot(*to_canonical[:, 0]))
+    spread = float(np.ptp(landmarks, axis=0).max())
+    # A real face's landmarks span about a third of the square; far less means they fit no face.
+    if not (np.isfinite(scale) and spread > 0 and 0.05 < scale * spread < 5):
+        places = "; ".join(f"{x:g}, {y:g}" for x, y in face.landmarks)
+        raise StudyError(
+            f"Face {face.face_id}: its landmarks ({places}) are not those of a face; remove the frame or raise "
+            "faces.min_confidence."
+        )
+    return regions.invert(to_canonical)
+
+
+def warp(picture: Image, matrix: FloatArray, box: Box, size: tuple[int, int]) -> Image:
+    """Show a box of the plane as a picture of `size` (width, height), in one interpolation.
+
+    picture: (h, w, 3) uint8. matrix: (2, 3) from the plane to picture indices. Cubic where the
+    picture is enlarged; where it shrinks by a factor s, ceil(s) cubic samples a side are averaged
+    for each pixel, so nothing aliases. Beyond the picture its edge is repeated.
+    """
+    width, height = size
+    step = np.array([(box[2] - box[0]) / width, (box[3] - box[1]) / height])
+    shrink = float(np.max(np.linalg.norm(matrix[:, :2] * step, axis=0)))
+    samples = min(FINEST, max(1, math.ceil(shrink - 1e-6)))
+    linear = matrix[:, :2] * (step / samples)
+    shift = matrix[:, :2] @ (np.array(box[:2]) + step / samples / 2) + matrix[:, 2]
+    fine = cv2.warpAffine(
+        picture,
+        np.hstack([linear, shift[:, None]]),
+        (width * samples, height * samples),
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    if samples > 1:
+        fine = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(fine, np.uint8)
+
+
+def crop(cut_out: Image, face: Face, plan: Plan, colour: Colour) -> Image:
+    """One face's crop: (height, width, 3) uint8 RGB from its (side, side, 3) uint8 RGB cut-out.
+
+    colour fills what the variant does not show.
+    """
+    matrix = plane_to_cut(face, plan)
+    shown = np.empty((plan.size[1], plan.size[0], 3), np.uint8)
+    shown[:] = colour
+    for part in plan.parts:
+        x0, y0, x1, y1 = part.rect
+        shown[y0:y1, x0:x1] = warp(cut_out, matrix, part.box, (x1 - x0, y1 - y0))
+    if plan.layout == "stack":
+        return shown
+    inside = np.zeros(shown.shape[:2], bool)
+    for x0, y0, x1, y1 in plan.rects:
+        inside[y0:y1, x0:x1] = True
+    shown[~inside if plan.layout == "mask" else inside] = colour
+    return shown
+
+
+# --- many faces --------------------------------------------------------------------------------
+
+
+def read_cut_out(folder: Path, face: Face) -> Image:
+    """The (side, side, 3) uint8 RGB cut-out of a face; StudyError when it cannot be read or is another."""
+    path = folder / face.path
+    picture = read_picture(path, face.sha256)
+    if picture is None:
+        raise StudyError(
+            f"{path}, the cut-out of face {face.face_id}, cannot be read; `dvc repro -f faces` makes it again."
+        )
+    return picture
+
+
+def write_png(path: Path, picture: Image) -> str:
+    """Write an RGB picture, and return its sha256; unlike cv2.imwrite, a full disk is an OSError."""
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ValueError(f"{path.name}: a picture of shape {picture.shape} cannot be encoded")
+    content = data.tobytes()
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def mean_colour(faces: Sequence[Face], folder: Path, whole: Box, compute: ComputeSettings) -> Colour:
+    """The mean red, green, blue of the canonical face region over all faces, whatever their label.
+
+    Sums are of integers, so the order of the faces and the number of workers do not matter.
+    whole: the face region in canonical coordinates.
+    """
+    task = partial(_colour_sum, folder=folder, whole=whole)
+    total = np.zeros(3, np.int64)
+    for part in map_items(task, _chunks(faces), compute, "mean colour"):
+        total += part
+    mean = total / (len(faces) * MEAN_SIDE**2)
+    red, green, blue = (math.floor(value + 0.5) for value in mean)
+    return red, green, blue
+
+
+def _colour_sum(chunk: Sequence[Face], folder: Path, whole: Box) -> npt.NDArray[np.int64]:
+    size = (MEAN_SIDE, MEAN_SIDE)
+    plan = Plan(
+        "mean", "stack", "anatomical", "aligned", (1.0, 1.0), (0, 0, 0, 0),
+        whole, (whole,), 0.0, size, (Part(whole, (0, 0, *size)),), (),
+    )  # fmt: skip
+    total = np.zeros(3, np.int64)
+    for face in chunk:
+        total += crop(read_cut_out(folder, face), face, plan, (0, 0, 0)).sum(axis=(0, 1), dtype=np.int64)
+    return total
+
+
+def write_crops(
+    faces: Sequence[Face],
+    folder: Path,
+    target: Path,
+    plan: Plan,
+    colour: Colour,
+    compute: ComputeSettings,
+    archived: bool = False,
+) -> list[dict[str, str]]:
+    """Write <face_id>.png into `target` for every face, or <video_id>.zip with its faces' for every video.
+
+    Returns the rows of tables.CROPS.
+    """
+    task = partial(_write_chunk, folder=folder, target=target, plan=plan, colour=colour, archived=archived)
+    chunks = _by_video(faces) if archived else _chunks(faces)
+    rows: list[dict[str, str]] = []
+    for part in map_items(task, chunks, compute, f"crops {plan.name}"):
+        rows += part
+    return rows
+
+
+def _write_chunk(
+    chunk: Sequence[Face], folder: Path, target: Path, plan: Plan, colour: Colour, archived: bool
+) -> list[dict[str, str]]:
+    within = f"{chunk[0].video_id}{SUFFIX}/" if archived else ""
+    rows = []
+    for face in chunk:
+        name = f"{face.face_id}.png"
+        sha256 = write_png(target / name, crop(read_cut_out(folder, face), face, plan, colour))
+        rows.append({"face_id": face.face_id, "path": within + name, "sha256": sha256})
+    if archived:
+        pack([target / f"{face.face_id}.png" for face in chunk], target / within)
+    return rows
+
+
+def _chunks(faces: Sequence[Face]) -> list[Sequence[Face]]:
+    edges = [*range(0, len(faces), CHUNK), len(faces)]
+    return [faces[start:end] for start, end in pairwise(edges)]
+
+
+def _by_video(faces: Sequence[Face]) -> list[Sequence[Face]]:
+    videos: dict[str, list[Face]] = {}
+    for face in faces:
+        videos.setdefault(face.video_id, []).append(face)
+    return list(videos.values())
+
+
+def describe(plan: Plan, colour: Colour, faces: int) -> str:
+    """variant.json: what the variant came to; boxes on the plane, rectangles in pixels of the crop."""
+    facts = {
+        "variant": plan.name,
+        "layout": plan.layout,
+        "face": plan.plane,
+        "face_size": list(plan.plane_size),
+        "face_region": list(plan.whole),
+        "placement": plan.placement,
+        "boxes": [[round(value, 6) for value in box] for box in plan.boxes],
+        "overlap": plan.overlap,
+        "size": list(plan.size),
+        "parts": [{"box": list(part.box), "pixels": list(part.rect)} for part in plan.parts],
+        "mean_colour": list(colour),
+        "faces": faces,
+    }
+    if plan.rects:
+        facts["filled_pixels" if plan.layout == "occlude" else "kept_pixels"] = [list(r) for r in plan.rects]
+    return json.dumps(facts, indent=2) + "\n"
+
+
+def sheet_choice(faces: Sequence[Face], count: int) -> Iterator[tuple[str, list[Face]]]:
+    """For each label, real first: the first face of up to `count` videos, evenly over the videos.
+
+    Videos of both classes whose ids differ in the label alone are twins, as in the sample. Where there are
+    `count` pairs of them, the faces of both classes are those of the same pairs.
+    """
+    first: dict[str, dict[str, Face]] = {"real": {}, "fake": {}}
+    for face in sorted(faces, key=lambda face: (face.video_id, face.face_id)):
+        first[face.label].setdefault(face.video_id.replace(face.label, ""), face)
+    twins = [name for name in first["real"] if name in first["fake"]]
+    for label, videos in first.items():
+        names = twins if len(twins) >= count else list(videos)
+        take = min(count, len(names))
+        yield label, [videos[names[k * len(names) // take]] for k in range(take)]

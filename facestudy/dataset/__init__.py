@@ -1,0 +1,1 @@
+"""Which faces train and which test: duplicates, groups, split."""

@@ -1,0 +1,312 @@
+"""Groups, balance, and the split into train, validation and test.
+
+Frames of one video, videos of one person and a donor's face in a fake are not independent: what
+shares any of them forms one group, and a group lies on one side of the split as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import Section
+from facestudy.core.tables import LABELS, SPLIT, SUBSETS
+
+USED = SUBSETS[:3]
+PEOPLE = ("identity", "donor")
+
+
+class SplitSettings(Section):
+    """Section `split` of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0)]
+    faces_per_class: Annotated[int, Field(ge=1)] | None
+    faces_per_video: Annotated[int, Field(ge=1)] | None
+    official: bool
+    repeats: Annotated[int, Field(ge=1, le=100)] = 1
+    test: Annotated[float, Field(gt=0, lt=1)]
+    validation: Annotated[float, Field(gt=0, lt=1)]
+
+    def folds(self) -> int:
+        """In how many parts the groups are divided when there are repeats; each part is the test subset once."""
+        return max(2, round(1 / self.test))
+
+    def test_share(self) -> float:
+        """The share of the groups that a split tests."""
+        return self.test if self.repeats == 1 else 1 / self.folds()
+
+    def shares(self) -> dict[str, float]:
+        """The share of the faces that each subset is to have."""
+        rest = 1 - self.test
+        return {
+            "train": rest * (1 - self.validation),
+            "validation": rest * self.validation,
+            "test": self.test,
+        }
+
+
+def groups(videos: pd.DataFrame, pairs: Iterable[tuple[str, str]] = ()) -> pd.Series:
+    """A group id for every video: the connected component over video, person, donor and duplicates.
+
+    videos: columns video_id, identity, donor. An identity and a donor of the same name are the same
+    person; an empty cell links nothing. pairs: video ids of duplicates.
+    Returns a series indexed by video_id; a group is called by its first video id.
+
+    >>> videos = pd.DataFrame({"video_id": ["a", "b", "c", "d"], "identity": ["p", "q", "r", ""],
+    ...                        "donor": ["", "p", "", ""]})
+    >>> groups(videos, [("d", "c")]).tolist()
+    ['a', 'a', 'c', 'c']
+    """
+    links: list[tuple[object, object]] = []
+    for video in videos.itertuples():
+        links += [(video.video_id, ("person", name)) for name in (video.identity, video.donor) if name]
+    return _components(videos["video_id"], [*links, *pairs])
+
+
+def _components(ids: pd.Series, links: Sequence[tuple[object, object]]) -> pd.Series:
+    """For each id the first id of its connected component; links may name things that are not ids."""
+    numbers: dict[object, int] = {video_id: number for number, video_id in enumerate(ids)}
+    edges = [[numbers.setdefault(thing, len(numbers)) for thing in link] for link in links]
+    rows, columns = np.array(edges).T if edges else (np.empty(0, int), np.empty(0, int))
+    size = len(numbers)
+    _, component = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), (size, size)), False)
+    data = pd.DataFrame({"video_id": ids.to_numpy(), "component": component[: len(ids)]})
+    return data.groupby("component")["video_id"].transform("min").set_axis(data["video_id"]).rename("group")
+
+
+def duplicates_across(videos: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> set[str]:
+    """The videos that an official split has on another side than a duplicate of theirs, and that must go.
+
+    Of duplicates on several sides those of test stay, then those of validation: what was published
+    for the test is to be tested on, and nothing like it trained on.
+    """
+    place = videos["official_subset"].map({"test": 0, "validation": 1, "train": 2}).set_axis(videos["video_id"])
+    component = _components(videos["video_id"], pairs)
+    return set(place.index[place > place.groupby(component).transform("min")])
+
+
+def draw(faces: pd.DataFrame, settings: SplitSettings) -> pd.Series:
+    """Which faces to use: as many of each class, evenly over its methods, and in these over the videos.
+
+    faces: columns face_id, video_id, label, method, official. Every video of a method gives one face,
+    drawn at random, before any gives a second, up to split.faces_per_video; the methods of a class
+    take turns. Each official subset is balanced on its own. faces_per_class None, or more than there
+    are: as many as the smaller class has. Returns a boolean series on the index of `faces`.
+    """
+    random = np.random.default_rng([settings.seed, 1])
+    shuffled = faces.sort_values("face_id").iloc[random.permutation(len(faces))]
+    ordered = shuffled.assign(turn=shuffled.groupby("video_id").cumcount()).sort_values("turn", kind="stable")
+    if settings.faces_per_video is not None:
+        ordered = ordered[ordered["turn"] < settings.faces_per_video]
+    turn = ordered.groupby(["official", "label", "method"]).cumcount()
+    ordered = ordered.assign(turn=turn).sort_values("turn", kind="stable")
+    there = pd.crosstab(ordered["official"], ordered["label"]).reindex(columns=list(LABELS), fill_value=0)
+    counts = there.min(axis=1)
+    if settings.faces_per_class is not None and settings.faces_per_class < counts.sum():
+        counts = counts * settings.faces_per_class // counts.sum()
+    chosen = [rows.head(counts[official]).index for (official, _), rows in ordered.groupby(["official", "label"])]
+    return pd.Series(faces.index.isin(np.concatenate(chosen) if chosen else []), index=faces.index)
+
+
+def assign(counts: pd.DataFrame, shares: Mapping[str, float], seed: Sequence[int]) -> pd.Series:
+    """A subset for every group, so that each class is shared out in proportion to `shares`.
+
+    Groups come in order of size, drawn at random among equals, and go where the classes are furthest
+    below their share (the greedy rule of scikit-learn's StratifiedGroupKFold).
+
+    Parameters
+    ----------
+    counts : DataFrame
+        Index group, columns real and fake: faces of each class.
+    shares : mapping of str to float
+        Of each subset; they need not add up to 1.
+    seed : sequence of int
+
+    Returns
+    -------
+    Series
+        Subset, indexed by group.
+    """
+    random = np.random.default_rng(seed)
+    subsets = list(shares)
+    counts = counts.sort_index()
+    order = np.lexsort([random.permutation(len(counts)), -counts.sum(axis=1).to_numpy()])
+    sizes = counts[list(LABELS)].to_numpy(float)
+    parts = np.array(list(shares.values())) / sum(shares.values())
+    wanted = parts[:, None] * sizes.sum(axis=0)
+    have = np.zeros_like(wanted)
+    subset = np.empty(len(counts), dtype=object)
+    scale = np.maximum(sizes.sum(axis=0), 1)
+    for group in order:
+        # The squared shortfall over all subsets after giving the group to each of them in turn,
+        # measured in shares of the subset so that small subsets fill at the same pace.
+        shortfall = [
+            ((((wanted - have - given[:, None] * sizes[group]) / scale) ** 2).sum(axis=1) / parts).sum()
+            for given in np.eye(len(subsets))
+        ]
+        best = int(np.argmin(shortfall))
+        have[best] += sizes[group]
+        subset[group] = subsets[best]
+    return pd.Series(subset, index=counts.index, name="subset")
+
+
+def make_split(
+    faces: pd.DataFrame, videos: pd.DataFrame, settings: SplitSettings, duplicates: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """The split: one row per face and repeat, columns of tables.SPLIT.
+
+    faces: tables.FACES; videos: tables.VIDEOS; duplicates: tables.DUPLICATES. Faces that balance leaves
+    out are `unused`; the same faces are used in all repeats.
+
+    Where the videos have an official subset (and `split.official`), it is kept to, and a person whom
+    it shows on two sides has a group on each. Duplicates never lie on two sides.
+
+    Raises StudyError when a class or a subset would be empty, or only some videos have an official subset.
+    """
+    columns = ["video_id", "method", "official_subset"]
+    data = faces[["face_id", "video_id", "track_id", "label"]].merge(
+        videos[columns], on="video_id", validate="many_to_one"
+    )
+    for label in LABELS:
+        if not (data["label"] == label).any():
+            raise StudyError(
+                f"There is no {label} face to split; both classes are needed (see data/faces/dropped.csv)."
+            )
+    pairs = [] if duplicates is None else list(zip(duplicates["first"], duplicates["second"], strict=True))
+    data["official"] = _official(data, settings)
+    if (data["official"] != "").any():
+        gone = duplicates_across(videos, pairs)
+        kept_pairs = [pair for pair in pairs if not gone & set(pair)]
+        data["group"] = data["video_id"].map(groups(_apart(videos), kept_pairs))
+    else:
+        gone = set()
+        data["group"] = data["video_id"].map(groups(videos, pairs))
+    usable = data[~data["video_id"].isin(gone)]
+    used = draw(usable, settings)
+    drawn = usable[used]
+    if settings.repeats > 1 and (data["official"] != "").any():
+        raise StudyError(
+            f"split.repeats = {settings.repeats} does not go with an official split, which is one split; set "
+            "split.official: false or split.repeats: 1."
+        )
+    parts = []
+    for repeat in range(1, settings.repeats + 1):
+        part = data.assign(repeat=repeat, subset="unused")
+        part.loc[drawn.index, "subset"] = _subsets(drawn, settings, repeat)
+        check_split(part)
+        parts.append(part)
+    split = pd.concat(parts, ignore_index=True)
+    split["repeat"] = split["repeat"].astype("Int64")
+    return split[SPLIT.names()]
+
+
+def _apart(videos: pd.DataFrame) -> pd.DataFrame:
+    """The videos with other names for the people on each side of an official split, so that no group spans sides.
+
+    Donors are ignored in training, where groups only serve to draw the validation subset: in a dataset that
+    swaps everyone with everyone (Celeb-DF), donors would join all videos into one group.
+    """
+    side, tested = videos["official_subset"] + ":", videos["official_subset"] == "test"
+    identity = (side + videos["identity"]).where(videos["identity"] != "", "")
+    donor = (side + videos["donor"]).where(tested & (videos["donor"] != ""), "")
+    return videos.assign(identity=identity, donor=donor)
+
+
+def _official(data: pd.DataFrame, settings: SplitSettings) -> pd.Series:
+    """The official subset of each face, or "" where there is no official split (one without a test is none)."""
+    official = data["official_subset"]
+    without = data.loc[official == "", "video_id"]
+    if not settings.official or "test" not in set(official):
+        return pd.Series("", index=data.index)
+    if len(without):
+        raise StudyError(
+            f"{without.nunique()} of {data['video_id'].nunique()} videos, as {without.iloc[0]}, have no official "
+            "subset; leave them out (folder.methods), name theirs in folder.table, or set split.official: false."
+        )
+    return official
+
+
+def _subsets(drawn: pd.DataFrame, settings: SplitSettings, repeat: int) -> pd.Series:
+    """The subset of each drawn face: the official one; where there is none, or none for validation, by `assign`."""
+    official = drawn["official"]
+    if "validation" in set(official):
+        return official
+    free = (official == "").all()
+    rows = drawn if free else drawn[official == "train"]
+    counts = pd.crosstab(rows["group"], rows["label"]).reindex(columns=list(LABELS), fill_value=0)
+    shares = settings.shares()
+    if settings.repeats > 1:
+        assigned = _repeat(counts, settings, repeat)
+    else:
+        assigned = assign(
+            counts, {subset: shares[subset] for subset in (USED if free else USED[:2])}, [settings.seed, 2]
+        )
+    return rows["group"].map(assigned).reindex(drawn.index).fillna(official)
+
+
+def _repeat(counts: pd.DataFrame, settings: SplitSettings, repeat: int) -> pd.Series:
+    """The subsets of one of several splits: in as many repeats as there are folds, each group is tested once."""
+    turn, fold = divmod(repeat - 1, settings.folds())
+    folds = assign(counts, {str(number): 1.0 for number in range(settings.folds())}, [settings.seed, 3, turn])
+    rest = counts[folds.reindex(counts.index) != str(fold)]
+    shares = settings.shares()
+    fitted = assign(rest, {subset: shares[subset] for subset in USED[:2]}, [settings.seed, 4, repeat])
+    return fitted.reindex(counts.index).fillna("test")
+
+
+def check_split(data: pd.DataFrame) -> None:
+    """Refuse a split in which a group straddles or a subset lacks a class.
+
+    Raises StudyError that says how many groups there are and what to do.
+    """
+    used = data[data["subset"] != "unused"]
+    straddling = used.groupby("group")["subset"].nunique()
+    if (straddling > 1).any():
+        raise StudyError(f"The group {straddling.idxmax()} lies in more than one subset; the split is not written.")
+    for subset in USED:
+        for label in LABELS:
+            if not ((used["subset"] == subset) & (used["label"] == label)).any():
+                per_class = used.groupby("label")["group"].nunique()
+                raise StudyError(
+                    f"No {label} face is left for {subset}: {used['group'].nunique()} groups "
+                    f"({per_class.get('real', 0)} with real faces, {per_class.get('fake', 0)} with fake ones) are too "
+                    f"few to share out. Add videos of other people, or give identities and donors in folder.table."
+                )
+
+
+def summary(data: pd.DataFrame, videos: pd.DataFrame) -> str:
+    """Groups, videos and faces of each class in each subset, and what an official split leaves to know."""
+    parts = []
+    repeats, tested = int(data["repeat"].max()), data[data["subset"] == "test"]
+    first = data[data["repeat"] == 1]
+    for subset in SUBSETS:
+        rows = first[first["subset"] == subset]
+        real, fake = ((rows["label"] == label).sum() for label in LABELS)
+        parts.append(
+            f"{subset} {rows['group'].nunique()} groups, {rows['video_id'].nunique()} videos, "
+            f"{real} real + {fake} fake faces"
+        )
+    both = people_on_both_sides(first, videos)
+    if both:
+        parts.append(
+            f"warning: the official split shows {both} of the people in test in training too; with split.official: "
+            "false nobody is on both sides"
+        )
+    several = f"{repeats} splits, {tested['group'].nunique()} groups are tested in one or more; in the first: "
+    return (several if repeats > 1 else "") + "; ".join(parts)
+
+
+def people_on_both_sides(data: pd.DataFrame, videos: pd.DataFrame) -> int:
+    """How many persons (shown, or donors) of the test videos also are in videos that models are fitted or chosen on."""
+    shown = {}
+    for side, subsets in (("test", ["test"]), ("fitted", ["train", "validation"])):
+        ids = data.loc[data["subset"].isin(subsets), "video_id"]
+        shown[side] = set(videos.loc[videos["video_id"].isin(ids), list(PEOPLE)].to_numpy().ravel()) - {""}
+    return len(shown["test"] & shown["fitted"])

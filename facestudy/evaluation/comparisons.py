@@ -1,0 +1,325 @@
+"""The figures of a study: the metrics of each cell, the comparison of variants, what each method of fakes adds.
+
+A cell is one model on one variant, all seeds. Cells of one study are about the same test faces.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import pandas as pd
+
+from facestudy.core.errors import StudyError
+from facestudy.evaluation.intervals import (
+    Difference,
+    Estimate,
+    EvaluateSettings,
+    differences,
+    estimates,
+    holm,
+    repeated_differences,
+    repeated_estimates,
+)
+from facestudy.evaluation.metrics import NAMES, Scores, by_video, groups_in, same_faces, select_method
+
+COMPARED = ("accuracy", "auc")
+Splits = Sequence[Scores]
+"""Scores on the test faces of one model on one variant, one for each split (`split.repeats`)."""
+Cells = Mapping[str, Mapping[str, Splits]]
+"""Scores on faces by model and variant; the first variant is the reference, which the others are compared with."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What results are about: groups tested in one or more splits; sums of videos and faces; seeds per split."""
+
+    groups: int
+    videos: int
+    real_videos: int
+    fake_videos: int
+    faces: int
+    real_faces: int
+    fake_faces: int
+    seeds: int
+    splits: int
+
+
+def count(cell: Splits) -> Counts:
+    """Count what a cell was tested on."""
+    videos = [by_video(scores) for scores in cell]
+    real_videos, fake_videos = _of_each_class(videos)
+    real_faces, fake_faces = _of_each_class(cell)
+    return Counts(
+        groups=groups_in(cell),
+        videos=real_videos + fake_videos,
+        real_videos=real_videos,
+        fake_videos=fake_videos,
+        faces=real_faces + fake_faces,
+        real_faces=real_faces,
+        fake_faces=fake_faces,
+        seeds=len(cell[0].p_fake),
+        splits=len(cell),
+    )
+
+
+def _of_each_class(cell: Splits) -> tuple[int, int]:
+    fake = sum(int(scores.fake.sum()) for scores in cell)
+    return sum(len(scores.fake) for scores in cell) - fake, fake
+
+
+def _estimates(
+    cell: Splits, settings: EvaluateSettings, test_share: float, names: Sequence[str] = NAMES
+) -> dict[str, Estimate]:
+    if len(cell) == 1:
+        return estimates(cell[0], settings, names)
+    return repeated_estimates(cell, settings, test_share, names)
+
+
+def _differences(first: Splits, second: Splits, settings: EvaluateSettings, test_share: float) -> dict[str, Difference]:
+    if len(first) == 1:
+        return differences(first[0], second[0], settings, COMPARED)
+    return repeated_differences(first, second, settings, test_share, COMPARED)
+
+
+def cell_metrics(faces: Splits, settings: EvaluateSettings, test_share: float) -> dict[str, float]:
+    """Every metric of one cell, on faces and, with the prefix video_, on videos; and the counts.
+
+    Flat, numbers only, 6 decimals: <metric>, <metric>_low, <metric>_high (new trainings on new groups;
+    absent where there is one training), <metric>_groups_low, <metric>_groups_high (these trained models
+    on new groups; absent with several splits), <metric>_seed_sd.
+    """
+    videos = [by_video(scores) for scores in faces]
+    flat: dict[str, float] = {}
+    for prefix, cell in (("", faces), ("video_", videos)):
+        for name, found in _estimates(cell, settings, test_share).items():
+            numbers = {
+                "": found.value,
+                "_low": found.low,
+                "_high": found.high,
+                "_groups_low": found.groups_low,
+                "_groups_high": found.groups_high,
+                "_seed_sd": found.seed_sd,
+            }
+            flat |= {f"{prefix}{name}{end}": round(x, 6) for end, x in numbers.items() if not math.isnan(x)}
+    counts = asdict(count(faces))
+    flat |= {f"test_{name}": counts.pop(name) for name in list(counts) if name not in ("seeds", "splits")}
+    return flat | counts
+
+
+def ends(found: Estimate | Difference) -> tuple[float, float]:
+    """The interval for new trainings on new groups; with one seed, the one for new groups."""
+    return (found.groups_low, found.groups_high) if math.isnan(found.low) else (found.low, found.high)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of one model on one variant against the reference.
+
+    Attributes
+    ----------
+    model, variant, metric : str
+    difference : Difference
+    p_holm : float
+        Corrected over the family; NaN where there is no p-value (one seed).
+    detectable : float
+        The smallest true difference that the study finds with a power of 80 %, at the level that is
+        significant whatever the other comparisons of the family show.
+    verdict : {"better", "worse", "no_difference", "not_tested"}
+        Of the variant against the reference, by `p_holm`; `not_tested` where there is one seed.
+    """
+
+    model: str
+    variant: str
+    metric: str
+    difference: Difference
+    p_holm: float = math.nan
+    detectable: float = math.nan
+    verdict: str = "not_tested"
+
+
+def check_cells(cells: Cells) -> Splits:
+    """The scores of the first cell, after making sure that all cells are about the same test faces.
+
+    Raises StudyError when they are not.
+    """
+    first_name, first = "", None
+    for model, variants in cells.items():
+        for variant, scores in variants.items():
+            if first is None:
+                first_name, first = f"{variant}/{model}", scores
+            elif not all(same_faces(*pair) for pair in zip(first, scores, strict=True)):
+                raise StudyError(
+                    f"predictions/{variant}/{model} and predictions/{first_name} are not about the same test faces, "
+                    "so they cannot be compared; `dvc repro` brings them up to date."
+                )
+    if first is None:
+        raise StudyError("params.yaml: models is empty; declare at least one model.")
+    return first
+
+
+def compare_variants(cells: Cells, settings: EvaluateSettings, test_share: float) -> list[Comparison]:
+    """Each variant against the reference, for every model and metric of COMPARED.
+
+    p-values are Holm-corrected over the models: one family for each variant and metric, so that
+    looking at one more control variant does not change the verdict on the others.
+    """
+    check_cells(cells)
+    rows = []
+    for model, variants in cells.items():
+        reference = next(iter(variants.values()))
+        for variant, scores in list(variants.items())[1:]:
+            found = _differences(reference, scores, settings, test_share)
+            rows += [Comparison(model, variant, metric, found[metric]) for metric in COMPARED]
+    level = 1 - settings.confidence
+    for family in {(row.variant, row.metric) for row in rows}:
+        members = [i for i, row in enumerate(rows) if (row.variant, row.metric) == family]
+        p = [rows[i].difference.p for i in members]
+        if any(map(math.isnan, p)):
+            continue
+        for i, corrected in zip(members, holm(p), strict=True):
+            detectable = rows[i].difference.detectable(level / len(members))
+            rows[i] = replace(rows[i], p_holm=corrected, detectable=detectable)
+            rows[i] = replace(rows[i], verdict=_verdict(rows[i], level))
+    return rows
+
+
+def _verdict(row: Comparison, level: float) -> str:
+    if row.p_holm >= level:
+        return "no_difference"
+    return "better" if row.difference.value > 0 else "worse"
+
+
+def comparison_table(rows: Iterable[Comparison], test: Counts) -> pd.DataFrame:
+    """The comparisons as text cells, in the order of models, variants and metrics in the settings."""
+    counts = {"test_groups": test.groups, "test_videos": test.videos, "test_faces": test.faces}
+    counts |= {"seeds": test.seeds, "splits": test.splits}
+    columns = ["model", "variant", "metric", "reference", "value", "difference", "low", "high", "p", "p_holm"]
+    columns += ["verdict", "detectable", "groups_low", "groups_high", "groups_p", *counts]
+    records = []
+    for row in rows:
+        found = row.difference
+        numbers = (found.first, found.second, found.value, found.low, found.high)
+        record = [row.model, row.variant, row.metric, *map(_decimals, numbers), _digits(found.p), _digits(row.p_holm)]
+        record += [row.verdict, *map(_decimals, (row.detectable, found.groups_low, found.groups_high))]
+        records.append([*record, _digits(found.groups_p), *map(str, counts.values())])
+    return pd.DataFrame(records, columns=columns)
+
+
+def _decimals(number: float) -> str:
+    return "" if math.isnan(number) else f"{number + 0.0:.6f}"
+
+
+def _digits(p: float) -> str:
+    return "" if math.isnan(p) else f"{p:.4g}"
+
+
+def fake_methods(cell: Splits) -> list[str]:
+    """The manipulation methods of the fakes, in alphabetical order."""
+    return sorted({method for scores in cell for method, fake in zip(scores.methods, scores.fake, strict=True) if fake})
+
+
+def method_estimates(
+    cell: Splits, settings: EvaluateSettings, test_share: float
+) -> dict[str, tuple[Splits, dict[str, Estimate]]]:
+    """For each manipulation method, how well its fakes are distinguished from all real faces."""
+    found: dict[str, tuple[Splits, dict[str, Estimate]]] = {}
+    names = ("balanced_accuracy", "auc")  # plain accuracy would say more of the reals than of a small method
+    for method in fake_methods(cell):
+        part = [select_method(scores, method) for scores in cell if method in fake_methods([scores])]
+        found_estimates = _estimates(part, settings, test_share, names)
+        if len(part) < len(cell) and len(part) == 1:  # one split cannot tell how much another would differ
+            nothing = dict.fromkeys(("low", "high", "groups_low", "groups_high"), math.nan)
+            found_estimates = {name: replace(estimate, **nothing) for name, estimate in found_estimates.items()}
+        found[method] = part, found_estimates
+    return found
+
+
+ByMethod = Mapping[str, Mapping[str, Mapping[str, tuple[Splits, dict[str, Estimate]]]]]
+"""`method_estimates` by model and variant."""
+
+
+def by_method(cells: Cells, settings: EvaluateSettings, test_share: float) -> ByMethod:
+    """`method_estimates` of every cell."""
+    return {
+        model: {variant: method_estimates(cell, settings, test_share) for variant, cell in variants.items()}
+        for model, variants in cells.items()
+    }
+
+
+def methods_table(found_by_method: ByMethod) -> pd.DataFrame:
+    """metrics/methods.csv: each cell's figures on the fakes of one method against all real faces, as text cells."""
+    records = []
+    for model, variants in found_by_method.items():
+        for variant, methods in variants.items():
+            for method, (part, found) in methods.items():
+                record = {"model": model, "variant": variant, "method": method}
+                for name, estimate in found.items():
+                    low, high = ends(estimate)
+                    for column, number in (("", estimate.value), ("_low", low), ("_high", high)):
+                        record[name + column] = _decimals(number)
+                counts = {"fake_groups": groups_in(part, fake=True), "fake_faces": count(part).fake_faces}
+                records.append(record | {name: str(count) for name, count in counts.items()})
+    return pd.DataFrame(records)
+
+
+@dataclass(frozen=True)
+class Results:
+    """All figures of a study, computed once; facestudy.report renders them.
+
+    Attributes
+    ----------
+    test : Counts
+        What the figures are about.
+    estimates : mapping of model, variant and metric to Estimate
+        The metrics of COMPARED.
+    comparisons : list of Comparison
+        Every variant but the first against the first.
+    methods : mapping of model, variant and method
+        See `method_estimates`.
+    confidence : float
+        Of all intervals, 0 to 1.
+    """
+
+    test: Counts
+    estimates: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
+    comparisons: list[Comparison]
+    methods: ByMethod
+    confidence: float
+
+    @property
+    def variants(self) -> list[str]:
+        """The names of the variants, the reference first."""
+        return list(next(iter(self.estimates.values())))
+
+
+def study_results(cells: Cells, settings: EvaluateSettings, test_share: float) -> Results:
+    """Compute all figures of a study.
+
+    Parameters
+    ----------
+    cells
+        The scores; every cell is about the same test faces.
+    settings
+        Section `evaluate` of the settings.
+    test_share
+        The share of the groups in a test subset, 0 to 1; it counts with several splits only.
+
+    Raises
+    ------
+    StudyError
+        When there is no cell, or cells are about different faces.
+    """
+    first = check_cells(cells)
+    found = {
+        model: {variant: _estimates(scores, settings, test_share, COMPARED) for variant, scores in variants.items()}
+        for model, variants in cells.items()
+    }
+    return Results(
+        count(first),
+        found,
+        compare_variants(cells, settings, test_share),
+        by_method(cells, settings, test_share),
+        settings.confidence,
+    )

@@ -1,0 +1,386 @@
+"""How sure the metrics are: intervals and paired comparisons for new test groups and new trainings.
+
+Two things vary that a study would like to generalise over. Faces of one video, and videos of one
+person, are not independent; groups are, so groups are the cases that are sampled. A training with
+another seed gives another detector, so trainings are sampled too. Every metric is reported as its
+mean over the trainings, with two intervals:
+
+- `low`, `high`: new trainings on new groups. The variance is that of Obuchowski and Rockette, see
+  `facestudy.evaluation.obuchowski_rockette`. It needs two trainings; with one, there is no such interval.
+- `groups_low`, `groups_high`: these trained models on new groups.
+
+The first interval contains the second. Where trainings hardly differ, the estimate of their variance
+can be too small by chance; new trainings cannot make a result more certain than it is for the trained
+models at hand.
+
+Both are t intervals on the logit scale of the metric's range, brought there by the derivative (delta
+method). Variances over groups come from the jackknife over whole groups. Their degrees of freedom are
+2 (G - 1) / (k - 1), k the kurtosis of the groups' influences (Satterthwaite's approximation: the
+variance of a variance of G values is about (k - 1) / G times its square), from 1 to G - 1. Where one
+or two groups hold all the errors, there is little to estimate a variance from, whatever G is.
+
+With several splits of the same data (`split.repeats`), the metric of a split is its mean over
+trainings, and the variance between splits is corrected for the data that they share (Nadeau & Bengio
+2003, Inference for the generalization error, Machine Learning 52, equation 8); see
+`repeated_estimates`.
+
+Where the groups show no variation at all (a perfect classifier, or one with a constant output), or a
+class lies in one group only, the interval is at least the one from (1 - q) value + q worst to
+(1 - q) value + q best, q = 1 - (alpha / 2)^(1 / n): as many unlike groups as n groups may fail to
+show, at their worst and best (Clopper & Pearson 1934 with no failure among n; close to the "rule of
+three", 3 / n). n counts the groups of the class that has fewer.
+
+Simulated coverage, and the candidates among which these intervals were chosen, are in
+docs/statistics.md; `python -m benchmarks.interval_coverage` prints them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+from scipy.special import expit, logit, nctdtrinc, stdtr, stdtrit
+
+from facestudy.core.settings import Section
+from facestudy.evaluation.metrics import NAMES, RANGES, FloatArray, Scores, group_metrics, groups_in
+from facestudy.evaluation.obuchowski_rockette import (
+    Part,
+    jackknife_covariance,
+    parts_of_difference,
+    parts_of_mean,
+    total,
+)
+
+FEW_GROUPS = 20
+"""With fewer test groups than this, tables carry a warning."""
+POWER = 0.8
+"""Of the smallest difference that a study can detect."""
+NO_VARIATION = 1e-10
+
+
+class EvaluateSettings(Section):
+    """The section `evaluate` of the settings."""
+
+    confidence: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric, mean over trainings, with its intervals.
+
+    Attributes
+    ----------
+    value : float
+    low, high : float
+        For new trainings on new groups; NaN where there is one training.
+    groups_low, groups_high : float
+        For these trained models on new groups.
+    seed_sd : float
+        Standard deviation between trainings; 0 where there is one.
+    """
+
+    value: float
+    low: float
+    high: float
+    groups_low: float
+    groups_high: float
+    seed_sd: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of one result minus that of another on the same test faces, each a mean over trainings.
+
+    Attributes
+    ----------
+    first, second, value : float
+        ``value = second - first``.
+    low, high, p : float
+        For new trainings on new groups; NaN where there is one training. `p` is below 1 - confidence
+        exactly when the interval excludes 0.
+    groups_low, groups_high, groups_p : float
+        For these trained models on new groups.
+    spreads : tuple of Spread
+        What `low`, `high` and `p` were computed from.
+    """
+
+    first: float
+    second: float
+    value: float
+    low: float
+    high: float
+    p: float
+    groups_low: float
+    groups_high: float
+    groups_p: float
+    spreads: tuple[Spread, ...]
+
+    def detectable(self, level: float) -> float:
+        """Smallest true difference that a test at this level finds in `POWER` of the studies."""
+        return max(spread.detectable(level) for spread in self.spreads)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The uncertainty of a statistic.
+
+    Attributes
+    ----------
+    parts : tuple of Part
+        Additive parts of its variance: of the trainings, of the groups.
+    groups : int
+        Groups of the class that lies in fewer groups.
+    limits : (float, float)
+        Least and greatest value of the statistic.
+    groups_vary : bool
+        False where the jackknife cannot tell how the groups vary.
+    """
+
+    parts: tuple[Part, ...]
+    groups: int
+    limits: tuple[float, float]
+    groups_vary: bool
+
+    def interval(self, value: float, confidence: float) -> tuple[float, float]:
+        """Lower and upper end of the interval for a statistic of this value."""
+        tail = (1 - confidence) / 2
+        least, greatest = self.limits
+        share = (value - least) / (greatest - least)
+        error, freedom = total(self.parts)
+        ends = []
+        if error >= NO_VARIATION and 0 < share < 1:
+            step = -stdtrit(freedom, tail) * self._logit_error(share, error)
+            low, high = expit(logit(share) + np.array([-step, step]))
+            ends.append((float(least + low * (greatest - least)), float(least + high * (greatest - least))))
+        if not self.groups_vary or not ends:
+            unseen = 1 - tail ** (1 / self.groups)
+            ends.append(((1 - unseen) * value + unseen * least, (1 - unseen) * value + unseen * greatest))
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+    def p_of_zero(self, value: float) -> float:
+        """Two-sided p-value of the hypothesis that the statistic is 0, in the middle of its limits."""
+        least, greatest = self.limits
+        share = (value - least) / (greatest - least)
+        error, freedom = total(self.parts)
+        found = []
+        if error >= NO_VARIATION and 0 < share < 1:
+            found.append(float(2 * stdtr(freedom, -abs(logit(share)) / self._logit_error(share, error))))
+        if not self.groups_vary or not found:
+            # The interval by unseen groups excludes 0 when tail < (1 + |value| / greatest)^-groups.
+            found.append(min(1.0, 2 * (1 + abs(value) / greatest) ** -self.groups))
+        return max(found)
+
+    def detectable(self, level: float) -> float:
+        """Smallest true difference that a test at this level finds in `POWER` of the studies.
+
+        The standard error times the non-centrality with which the t test has this power. Where nothing
+        varies, the smallest observed difference that is significant. At most the greatest possible
+        difference.
+        """
+        error, freedom = total(self.parts)
+        found = 0.0
+        if error >= NO_VARIATION:
+            freedom = min(freedom, 1e6)  # the non-central t distribution needs a finite number
+            found = float(nctdtrinc(freedom, 1 - POWER, -stdtrit(freedom, level / 2))) * error
+        if not self.groups_vary:
+            found = max(found, ((level / 2) ** (-1 / self.groups) - 1) * self.limits[1])
+        return float(min(found, self.limits[1]))
+
+    def _logit_error(self, share: float, error: float) -> float:
+        return error / (self.limits[1] - self.limits[0]) / (share * (1 - share))
+
+
+def estimates(scores: Scores, settings: EvaluateSettings, names: Sequence[str] = NAMES) -> dict[str, Estimate]:
+    """Each metric's mean over trainings with its intervals.
+
+    Parameters
+    ----------
+    scores : Scores
+        Of one model on one variant.
+    settings : EvaluateSettings
+    names : sequence of str
+        Metrics of `facestudy.evaluation.metrics.NAMES`.
+
+    Returns
+    -------
+    dict of str to Estimate
+    """
+    values, jackknife = group_metrics(scores, names), _leave_one_out(scores, names)
+    found = {}
+    for name in names:
+        seeds = values[name][:, 0]
+        value = float(seeds.mean())
+        limits = RANGES[name]
+        of_groups = _group_part(scores, jackknife[name].mean(axis=0))
+        groups = _spread([of_groups], scores, limits)
+        ends, seed_sd = (math.nan, math.nan), 0.0
+        if len(seeds) > 1:
+            parts = parts_of_mean(seeds, jackknife_covariance(jackknife[name]), of_groups.freedom)
+            ends = _interval((_spread(parts, scores, limits, of_groups), groups), value, settings.confidence)
+            seed_sd = float(seeds.std(ddof=1))
+        groups_ends = groups.interval(value, settings.confidence)
+        found[name] = Estimate(value, *ends, *groups_ends, seed_sd)
+    return found
+
+
+def differences(
+    first: Scores, second: Scores, settings: EvaluateSettings, names: Sequence[str]
+) -> dict[str, Difference]:
+    """second - first for each metric, with intervals and p-values.
+
+    Parameters
+    ----------
+    first, second : Scores
+        Of one model on two variants: the same test faces, as many trainings.
+    settings : EvaluateSettings
+    names : sequence of str
+        Metrics of `facestudy.evaluation.metrics.NAMES`.
+
+    Returns
+    -------
+    dict of str to Difference
+    """
+    sides = (first, second)
+    values = [group_metrics(scores, names) for scores in sides]
+    jackknife = [_leave_one_out(scores, names) for scores in sides]
+    found = {}
+    for name in names:
+        seeds = np.stack([side[name][:, 0] for side in values])
+        without = np.stack([side[name] for side in jackknife])
+        a, b = (float(mean) for mean in seeds.mean(axis=1))
+        width = RANGES[name][1] - RANGES[name][0]
+        limits = (-width, width)
+        of_groups = _group_part(first, without[1].mean(axis=0) - without[0].mean(axis=0))
+        groups = _spread([of_groups], first, limits)
+        spreads: tuple[Spread, ...] = (groups,)
+        ends, p = (math.nan, math.nan), math.nan
+        if seeds.shape[1] > 1:
+            parts = parts_of_difference(seeds, jackknife_covariance(without), of_groups.freedom)
+            spreads = (_spread(parts, first, limits, of_groups), groups)
+            ends, p = _interval(spreads, b - a, settings.confidence), _p_of_zero(spreads, b - a)
+        groups_ends, groups_p = groups.interval(b - a, settings.confidence), groups.p_of_zero(b - a)
+        found[name] = Difference(a, b, b - a, *ends, p, *groups_ends, groups_p, spreads)
+    return found
+
+
+def repeated_estimates(
+    splits: Sequence[Scores], settings: EvaluateSettings, test_share: float, names: Sequence[str] = NAMES
+) -> dict[str, Estimate]:
+    """Each metric's mean over splits and trainings, with an interval for new splits, trainings and groups.
+
+    Parameters
+    ----------
+    splits : sequence of Scores
+        Of one model on one variant, one for each of at least two splits.
+    settings : EvaluateSettings
+    test_share : float
+        Of the data in the test subset; in one minus this share models are fitted and selected.
+    names : sequence of str
+        Metrics of `facestudy.evaluation.metrics.NAMES`.
+
+    Returns
+    -------
+    dict of str to Estimate
+        `groups_low` and `groups_high` are NaN, `seed_sd` is the mean over splits.
+    """
+    values = [group_metrics(scores, names) for scores in splits]
+    found = {}
+    for name in names:
+        of_splits = np.array([of[name][:, 0].mean() for of in values])
+        seeds = [of[name][:, 0] for of in values]
+        seed_sd = float(np.mean([of.std(ddof=1) for of in seeds])) if len(seeds[0]) > 1 else 0.0
+        spread = _spread_of_splits(of_splits, splits, RANGES[name], test_share)
+        value = float(of_splits.mean())
+        found[name] = Estimate(value, *spread.interval(value, settings.confidence), math.nan, math.nan, seed_sd)
+    return found
+
+
+def repeated_differences(
+    first: Sequence[Scores],
+    second: Sequence[Scores],
+    settings: EvaluateSettings,
+    test_share: float,
+    names: Sequence[str],
+) -> dict[str, Difference]:
+    """second - first for each metric, paired by split; parameters as in `repeated_estimates`."""
+    values = [[group_metrics(scores, names) for scores in side] for side in (first, second)]
+    found = {}
+    for name in names:
+        sides = np.array([[of[name][:, 0].mean() for of in side] for side in values])
+        a, b = (float(mean) for mean in sides.mean(axis=1))
+        width = RANGES[name][1] - RANGES[name][0]
+        spread = _spread_of_splits(sides[1] - sides[0], first, (-width, width), test_share)
+        ends, p = spread.interval(b - a, settings.confidence), spread.p_of_zero(b - a)
+        found[name] = Difference(a, b, b - a, *ends, p, math.nan, math.nan, math.nan, (spread,))
+    return found
+
+
+def _spread_of_splits(
+    values: FloatArray, splits: Sequence[Scores], limits: tuple[float, float], test_share: float
+) -> Spread:
+    factor = 1 / len(values) + test_share / (1 - test_share)
+    part = Part(factor * float(values.var(ddof=1)), len(values) - 1)
+    fewest = min(groups_in(splits, fake=True), groups_in(splits, fake=False))
+    return Spread((part,), fewest, limits, part.variance >= NO_VARIATION**2)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values (Holm 1979), in the order given; at most 1.
+
+    >>> [round(value, 3) for value in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return [float(value) for value in adjusted]
+
+
+def _interval(spreads: Sequence[Spread], value: float, confidence: float) -> tuple[float, float]:
+    """The interval that contains those of all spreads."""
+    lows, highs = zip(*(spread.interval(value, confidence) for spread in spreads), strict=True)
+    return min(lows), max(highs)
+
+
+def _p_of_zero(spreads: Sequence[Spread], value: float) -> float:
+    """The p-value of that interval."""
+    return max(spread.p_of_zero(value) for spread in spreads)
+
+
+def _spread(
+    parts: Sequence[Part], scores: Scores, limits: tuple[float, float], of_groups: Part | None = None
+) -> Spread:
+    of_groups = of_groups or parts[0]
+    varies = of_groups.variance >= NO_VARIATION**2
+    return Spread(tuple(parts), _fewest_groups(scores), limits, varies)
+
+
+def _group_part(scores: Scores, jackknife: FloatArray) -> Part:
+    """Variance over groups of a statistic, from its values without one group; (groups,) or empty."""
+    groups, fewest = scores.groups, _fewest_groups(scores)
+    if fewest < 2:
+        return Part(0.0, 1.0)
+    influence = jackknife - jackknife.mean()
+    square = float((influence**2).mean())
+    most = min(groups - 1, 2 * (fewest - 1))
+    kurtosis = float((influence**4).mean()) / square**2 if square > NO_VARIATION**2 else 1.0
+    freedom = 2 * (groups - 1) / (kurtosis - 1) if kurtosis > 1 else most
+    return Part((groups - 1) * square, float(np.clip(freedom, 1, most)))
+
+
+def _fewest_groups(scores: Scores) -> int:
+    """The groups that hold the class which lies in fewer groups."""
+    return int(min(scores.groups_with(fake=True).sum(), scores.groups_with(fake=False).sum()))
+
+
+def _leave_one_out(scores: Scores, names: Sequence[str]) -> dict[str, FloatArray]:
+    """(trainings, groups) values of each metric without one group; all equal where a class has one group only."""
+    if _fewest_groups(scores) < 2:
+        return {name: np.zeros((len(scores.p_fake), scores.groups)) for name in names}
+    return group_metrics(scores, names, 1 - np.eye(scores.groups, dtype=np.int8))

@@ -1,0 +1,268 @@
+"""Faces in frames: find them with MTCNN, choose, follow a person through the clip, cut out.
+
+MTCNN is the package `mtcnn` (Zhang et al. 2016, arXiv:1604.02878). It wants RGB, and it looks at
+reduced copies: a face is found there as well, several times faster. Coordinates are in pixels
+of the source frame, with x and y the index of a pixel.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from facestudy.core.errors import StudyError
+from facestudy.core.regions import LANDMARKS, FloatArray
+from facestudy.core.settings import Section
+from facestudy.faces.quality import QualitySettings
+from facestudy.media.frames import reduce
+from facestudy.media.video import Picture
+from facestudy.runtime.work_cache import file_sha256
+
+CANVAS_STEP = 64
+"""Copies are padded to multiples of this: every new picture size costs MTCNN time and memory."""
+
+SMALLEST_SIDE = 24
+"""Pixels; below it the first network's 12 px window does not fit at the scales searched."""
+
+WEIGHTS = {
+    "pnet.lz4": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
+    "rnet.lz4": "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
+    "onet.lz4": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
+}
+"""The sha256 of each network's weights in the package mtcnn 1.0.0. Reading them runs what code they hold."""
+
+INPUT_SIDES = (None, 24, 48)
+"""Sides of the pictures that each network takes, pixels; the first takes any."""
+
+
+class FaceSettings(Section):
+    """Section `faces` of params.yaml."""
+
+    min_confidence: Annotated[float, Field(ge=0, le=1)]
+    detect_side: Annotated[int, Field(ge=64)]
+    batch: Annotated[int, Field(ge=1)]
+    all: bool
+    track_overlap: Annotated[float, Field(gt=0, lt=1)]
+    quality: QualitySettings
+
+    def of_search(self) -> dict[str, object]:
+        """The settings that decide what is found and cut out; the others only choose among it."""
+        return self.model_dump(exclude={"track_overlap", "quality"})
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face as MTCNN reports it: box (x, y, w, h), confidence 0-1, (5, 2) landmarks, in pixels."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+    confidence: float
+    landmarks: FloatArray
+
+
+@functools.cache
+def _detector() -> Any:
+    """One detector a process: loading it costs seconds."""
+    from facestudy.runtime import backend
+
+    assert backend.name()  # imported first, it starts TensorFlow with the study's environment; mtcnn would without
+
+    import mtcnn
+    import tensorflow
+    from mtcnn.stages import StageONet, StagePNet, StageRNet
+
+    # Whole paths: a bare name is looked for in the working directory first.
+    paths = checked_weights(Path(mtcnn.__file__).parent / "assets/weights")
+    stages = [stage(weights=path) for stage, path in zip((StagePNet, StageRNet, StageONet), paths, strict=True)]
+    for stage, side in zip(stages, INPUT_SIDES, strict=True):
+        # One graph for every size. The package runs each layer on its own: the same numbers, less than half as fast.
+        signature = [tensorflow.TensorSpec((None, side, side, 3), tensorflow.float32)]
+        stage._model = tensorflow.function(stage._model, input_signature=signature, autograph=False)
+    return mtcnn.MTCNN(stages, device="CPU:0")
+
+
+def checked_weights(folder: Path) -> list[str]:
+    """The absolute paths of MTCNN's weights, in the order of its networks.
+
+    Raises StudyError naming a file that is missing or has other bytes.
+    """
+    paths = [folder.absolute() / name for name in WEIGHTS]
+    for path, sha256 in zip(paths, WEIGHTS.values(), strict=True):
+        if not path.is_file() or file_sha256(path) != sha256:
+            raise StudyError(
+                f"{path} is not the file of the pinned package mtcnn (its sha256 differs) and is not opened; "
+                "remove .venv and run `make env`."
+            )
+    return [str(path) for path in paths]
+
+
+def detect(pictures: Sequence[Picture], settings: FaceSettings) -> list[list[Face]]:
+    """The faces in each picture, in its own pixels, MTCNN's order.
+
+    pictures: RGB, any sizes. One forward pass looks at up to `settings.batch` pictures.
+
+    >>> settings = FaceSettings(min_confidence=0.9, detect_side=640, batch=8, all=False, track_overlap=0.3,
+    ...                         quality=dict.fromkeys(QualitySettings.model_fields))
+    >>> detect([np.zeros((240, 320, 3), np.uint8)], settings)
+    [[]]
+    """
+    copies = [reduce(picture, settings.detect_side) for picture in pictures]
+    found: list[list[Face]] = []
+    for start in range(0, len(copies), settings.batch):
+        batch = copies[start : start + settings.batch]
+        answers = _detect_batch(batch)
+        if len(batch) > 1 and not any(answers):
+            # The package answers an error inside a batch with "no face" for all of it: ask again singly.
+            answers = [_detect_batch([copy])[0] for copy in batch]
+        for picture, copy, answer in zip(pictures[start:], batch, answers, strict=False):
+            scale = picture.shape[1] / copy.shape[1], picture.shape[0] / copy.shape[0]
+            found.append([_scaled(face, scale) for face in answer])
+    return found
+
+
+def _detect_batch(copies: Sequence[Picture]) -> list[list[dict[str, Any]]]:
+    height, width = (-(-max(copy.shape[axis] for copy in copies) // CANVAS_STEP) * CANVAS_STEP for axis in (0, 1))
+    canvases = []
+    for copy in copies:
+        canvas = np.zeros((height, width, 3), np.uint8)
+        canvas[: copy.shape[0], : copy.shape[1]] = copy
+        canvases.append(canvas)
+    answers = _detector().detect_faces(canvases, fit_to_image=False)
+    # With no face in any picture the package returns one empty list, not one for each.
+    return list(answers) if len(answers) == len(copies) else [[] for _ in copies]
+
+
+def _scaled(face: dict[str, Any], scale: tuple[float, float]) -> Face:
+    """A face of the reduced copy in pixels of the picture; pixel centres are at whole numbers."""
+    x, y, w, h = (float(value) for value in face["box"])
+    points = np.array([face["keypoints"][name] for name in LANDMARKS], float)
+    return Face(
+        x=(x + 0.5) * scale[0] - 0.5,
+        y=(y + 0.5) * scale[1] - 0.5,
+        w=w * scale[0],
+        h=h * scale[1],
+        confidence=float(face["confidence"]),
+        landmarks=(points + 0.5) * np.array(scale) - 0.5,
+    )
+
+
+def select(faces: Sequence[Face], shape: tuple[int, ...], settings: FaceSettings) -> tuple[list[Face], str]:
+    """The faces above the confidence threshold, the largest first, or none and the reason.
+
+    shape: of the frame, (height, width, ...). Only the largest unless `settings.all`.
+    """
+    if min(shape[:2]) < SMALLEST_SIDE:
+        return [], "frame_too_small"
+    if not faces:
+        return [], "no_face"
+    sure = [face for face in faces if face.confidence > settings.min_confidence]
+    if not sure:
+        return [], "low_confidence"
+    plausible = [face for face in sure if is_plausible(face)]
+    if not plausible:
+        return [], "implausible_landmarks"
+    ordered = sorted(plausible, key=lambda face: (face.w * face.h, face.confidence), reverse=True)
+    return ordered if settings.all else ordered[:1], ""
+
+
+Boxes = Sequence[tuple[float, float, float, float]]
+"""x, y, w, h of the faces in one frame, the largest first."""
+
+
+def tracks(frames: Sequence[Boxes], overlap: float) -> list[list[int]]:
+    """Which faces are the same person through a clip: a track number for every face of every frame.
+
+    A face goes on the track whose last box it overlaps most (intersection over union, at least
+    `overlap`), each track with one face a frame; what overlaps none begins a track. Tracks count from 0.
+
+    >>> tracks([[(0, 0, 10, 10)], [(50, 0, 12, 12), (1, 0, 10, 10)], [], [(0, 1, 10, 10)]], 0.3)
+    [[0], [1, 0], [], [0]]
+    """
+    last: list[tuple[float, float, float, float]] = []
+    numbers = []
+    for boxes in frames:
+        pairs = sorted(
+            ((intersection_over_union(box, before), -track, -row) for row, box in enumerate(boxes)
+             for track, before in enumerate(last)),
+            reverse=True,
+        )  # fmt: skip
+        found: dict[int, int] = {}
+        for shared, minus_track, minus_row in pairs:
+            if shared >= overlap and -minus_row not in found and -minus_track not in found.values():
+                found[-minus_row] = -minus_track
+        for row, box in enumerate(boxes):
+            if row not in found:
+                found[row] = len(last)
+                last.append(box)
+            last[found[row]] = box
+        numbers.append([found[row] for row in range(len(boxes))])
+    return numbers
+
+
+def intersection_over_union(first: tuple[float, ...], second: tuple[float, ...]) -> float:
+    """Of two boxes x, y, w, h.
+
+    >>> intersection_over_union((0, 0, 2, 2), (1, 0, 2, 2))
+    0.3333333333333333
+    """
+    across = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
+    down = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
+    if across <= 0 or down <= 0:
+        return 0.0
+    shared = across * down
+    return shared / (first[2] * first[3] + second[2] * second[3] - shared)
+
+
+def is_plausible(face: Face) -> bool:
+    """Whether box and landmarks can be a face: a box with an area, eyes apart and above the mouth."""
+    left_eye, right_eye, _, mouth_left, mouth_right = face.landmarks
+    if min(face.w, face.h) < 1 or not np.isfinite(face.landmarks).all():
+        return False
+    across = right_eye - left_eye
+    down = (mouth_left + mouth_right - left_eye - right_eye) / 2
+    # The mouth lies on the side of the eyes where the chin is: the cross product is positive.
+    return bool(np.hypot(*across) >= 2 and across[0] * down[1] - across[1] * down[0] > 0)
+
+
+@dataclass(frozen=True)
+class CutOut:
+    """A square around a face: frame coordinates = (cut-out coordinates) / scale + (x, y).
+
+    valid: left, top, right, bottom of the part that lies inside the frame, in cut-out pixels; the
+    rest repeats the frame's edge.
+    """
+
+    picture: Picture
+    x: int
+    y: int
+    scale: float
+    valid: tuple[int, int, int, int]
+
+
+def cut_out(picture: Picture, face: Face) -> CutOut:
+    """The square of twice the longer side of the box around its centre, at source resolution.
+
+    Always a square of the full size: where it reaches over the frame the edge is repeated.
+    """
+    height, width = picture.shape[:2]
+    side = max(2, round(2 * max(face.w, face.h)))
+    x = round(face.x + face.w / 2 - side / 2)
+    y = round(face.y + face.h / 2 - side / 2)
+    x0, y0 = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
+    x1, y1 = min(max(x + side, x0 + 1), width), min(max(y + side, y0 + 1), height)
+    inside: npt.NDArray[np.uint8] = picture[y0:y1, x0:x1]
+    # A box wholly outside the frame still gets a square of the right size: the nearest edge.
+    top, left = min(max(y0 - y, 0), side - (y1 - y0)), min(max(x0 - x, 0), side - (x1 - x0))
+    bottom, right = side - (y1 - y0) - top, side - (x1 - x0) - left
+    padded = cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE)
+    return CutOut(padded, x, y, 1.0, (left, top, side - right, side - bottom))

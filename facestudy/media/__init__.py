@@ -1,0 +1,1 @@
+"""Pixels in and out: videos, frames, stored pictures."""

@@ -1,0 +1,82 @@
+"""Batch normalisation and Adam as single TensorFlow kernels.
+
+Keras composes both from elementary operations, about ten per layer and fifteen per weight array, and small
+networks spend more time on starting them than on computing. `python -m benchmarks.fused` measures the
+difference. With another backend, both classes do what Keras's do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from facestudy.runtime import backend
+from facestudy.runtime.backend import keras
+
+
+@keras.saving.register_keras_serializable("facestudy")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation over the last axis of (batch, h, w, channels).
+
+    The moving variance is estimated with n - 1, as in PyTorch, where Keras divides by n; n is the number of
+    values of a channel in a batch.
+
+    References
+    ----------
+    Ioffe and Szegedy 2015, "Batch normalization", algorithms 1 and 2.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if backend.name() != "tensorflow" or len(inputs.shape) != 4 or mask is not None:
+            return super().call(inputs, training=training, mask=mask)
+        from tensorflow import raw_ops
+
+        fitting = bool(training) and self.trainable
+        scale, offset, mean, variance = (
+            keras.ops.convert_to_tensor(weight)
+            for weight in (self.gamma, self.beta, self.moving_mean, self.moving_variance)
+        )
+        result = raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=scale,
+            offset=offset,
+            mean=mean,
+            variance=variance,
+            epsilon=self.epsilon,
+            exponential_avg_factor=1 - self.momentum if fitting else 1,
+            is_training=fitting,
+        )
+        if fitting:
+            self.moving_mean.assign(result.batch_mean)
+            self.moving_variance.assign(result.batch_variance)
+        return result.y
+
+
+@keras.saving.register_keras_serializable("facestudy")
+class Adam(keras.optimizers.Adam):
+    """Adam, one kernel per weight array.
+
+    References
+    ----------
+    Kingma and Ba 2015, "Adam", the formula before section 2.1, where epsilon is added to the root of the
+    uncorrected second moment.
+    """
+
+    def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+        if backend.name() != "tensorflow":
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+            return
+        from tensorflow import raw_ops
+
+        step = keras.ops.cast(self.iterations + 1, "float32")
+        powers = {"beta1_power": keras.ops.power(self.beta_1, step), "beta2_power": keras.ops.power(self.beta_2, step)}
+        rates = {"lr": learning_rate, "beta1": self.beta_1, "beta2": self.beta_2, "epsilon": self.epsilon}
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            index = self._get_variable_index(variable)
+            raw_ops.ResourceApplyAdam(
+                var=variable.value.handle,
+                m=self._momentums[index].value.handle,
+                v=self._velocities[index].value.handle,
+                grad=gradient,
+                **powers,
+                **rates,
+            )

@@ -1,0 +1,84 @@
+"""The settings of the models and their training: `models.<name>` and `train` in params.yaml.
+
+Apart from the code that uses them because tables and estimates need them without TensorFlow.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from facestudy.core.settings import Section
+
+Network = Literal["meso4", "mesoinception4", "vgg19", "resnet50"]
+
+
+class ModelSettings(Section):
+    """A network, its size and how it is trained. Defaults are those of a short training from scratch."""
+
+    network: Network
+    input_size: Annotated[int, Field(ge=32, le=1024)]
+    width: Annotated[float, Field(ge=1 / 64, le=1)] = 1.0
+    batch_norm: bool = True
+    batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weights: Annotated[str, Field(min_length=1)] | None = None
+    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0
+    flip: bool = True
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        meso = self.network in ("meso4", "mesoinception4")
+        if meso and self.width != 1:
+            raise ValueError(f"width {self.width:g} is for vgg19 and resnet50; {self.network} has width 1.0")
+        if self.network != "vgg19" and not self.batch_norm:
+            raise ValueError(f"batch_norm can be false with vgg19 only; it is part of {self.network}")
+        if meso and self.input_size < 64:
+            raise ValueError(f"{self.network} halves the picture five times; input_size must be at least 64")
+        if meso and self.weights is not None:
+            raise ValueError(f"weights are for vgg19 and resnet50; {self.network} is trained from scratch (null)")
+        if self.weights is not None and self.width != 1:
+            raise ValueError(f"weights need the full network: width must be 1.0, not {self.width:g}")
+        if self.weights is not None and self.network == "vgg19" and self.batch_norm:
+            raise ValueError(
+                "weights of vgg19 are of the network without batch normalisation: batch_norm must be false"
+            )
+        if self.weights_sha256 is not None and self.weights in (None, "imagenet"):
+            raise ValueError("weights_sha256 goes with weights that are the path of a file")
+        return self
+
+
+class TrainSettings(Section):
+    """What all trainings have in common."""
+
+    select_on: Literal["validation_loss", "validation_auc"] = "validation_loss"
+
+
+def training_seed(seed: int, variant: str, repeat: int = 1) -> int:
+    """The number that seeds a training's generators.
+
+    Trainings on two variants share nothing, also those with the same seed: the comparison of variants
+    takes trainings as nested in variants (`facestudy.evaluation.obuchowski_rockette`).
+
+    Parameters
+    ----------
+    seed : int
+        One of `seeds`.
+    variant : str
+        Name of the crop variant.
+    repeat : int
+        Number of the split, from 1.
+
+    Returns
+    -------
+    int
+        From 0 to 2**32 - 1.
+    """
+    return int(np.random.SeedSequence([seed, repeat, zlib.crc32(variant.encode())]).generate_state(1)[0])

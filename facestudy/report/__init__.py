@@ -1,0 +1,1 @@
+"""Turning figures into text, pictures and pages."""

@@ -1,0 +1,199 @@
+"""A content-addressed cache of expensive per-item work, outside the stages' outputs.
+
+An entry is a folder of files under `<root>/<first two digits>/<key>/`, the key a hash of
+everything that decides its bytes: the input's content, the settings, the code. An entry appears
+whole or not at all, and is checked against its own list of checksums whenever it is used, so a
+truncated or altered file is found, said and made again.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import logging
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MANIFEST = "manifest.json"
+SHARED_BYTES = 16_384
+"""Smaller files are not worth looking for."""
+log = logging.getLogger(__name__)
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def key_of(*parts: object) -> str:
+    """A hash of plain values (text, numbers, lists, dicts), independent of dict order."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def closure_of(module: str) -> list[Path]:
+    """Find the project's files that a module loads, from the import statements anywhere in them.
+
+    Nothing is imported. Files that hold nothing but a docstring (of packages) are left out.
+
+    Parameters
+    ----------
+    module
+        Its name, such as "facestudy.training.loop".
+
+    Returns
+    -------
+    list of Path
+        Sorted, the module's own file among them.
+
+    Raises
+    ------
+    ValueError
+        When there is no such module, or a file has relative imports.
+    """
+    start = _file_of(module)
+    if start is None:
+        raise ValueError(f"{module} is not a module of this project")
+    bodies: dict[Path, list[ast.stmt]] = {}
+    waiting = {start}
+    while waiting:
+        path = waiting.pop()
+        tree = ast.parse(path.read_bytes())
+        bodies[path] = tree.body
+        names = [".".join(path.relative_to(ROOT).parent.parts)]  # importing a module imports its package
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                if node.level:
+                    raise ValueError(f"{path}: relative imports are not followed")
+                names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        waiting |= {found for name in names if (found := _file_of(name)) is not None} - bodies.keys()
+    return sorted(path for path, body in bodies.items() if path.name != "__init__.py" or len(body) > 1)
+
+
+def _file_of(module: str) -> Path | None:
+    """The project's file for a module; None when it is not the project's."""
+    place = ROOT.joinpath(*module.split("."))
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+
+
+def code_below(*modules: str) -> dict[str, str]:
+    """Hash the files of the modules' import closures, for use in a key: changed code makes new entries."""
+    paths = sorted({path for module in modules for path in closure_of(module)})
+    return {path.relative_to(ROOT).as_posix(): file_sha256(path) for path in paths}
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Hard-link a file where the file system can, copy it where not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def share(root: Path, objects: Path) -> int:
+    """Make files below root hard links of equal ones that lie below `objects` under their md5, as DVC keeps them.
+
+    Both are caches that nobody edits, and an entry is checked whenever it is used. Returns the bytes that were
+    freed; where the file system cannot link, none.
+    """
+    freed = 0
+    for path in root.glob("*/??/*/**/*"):
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_size < SHARED_BYTES:
+            continue
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        twin = objects / digest[:2] / digest[2:]
+        if not twin.is_file() or twin.stat().st_size != found.st_size:
+            continue
+        link = path.with_name(f".{path.name}.link")
+        try:
+            link.unlink(missing_ok=True)
+            os.link(twin, link)
+            link.replace(path)
+            freed += found.st_size
+        except OSError:
+            link.unlink(missing_ok=True)
+            return freed
+    return freed
+
+
+class WorkCache:
+    """Entries below one folder; safe for several processes at once.
+
+    >>> cache = WorkCache(Path(tempfile.mkdtemp()))
+    >>> entry = cache.entry(key_of("a", 1), lambda folder: (folder / "x.txt").write_text("hello"))
+    >>> (entry / "x.txt").read_text()
+    'hello'
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def find(self, key: str) -> Path | None:
+        """The folder of entry `key`, or None when it is absent or damaged; a damaged one is removed."""
+        final = self.root / key[:2] / key
+        if not final.is_dir():
+            return None
+        problem = _damage(final)
+        if problem is None:
+            return final
+        log.warning("work cache: %s of entry %s; made again", problem, final)
+        shutil.rmtree(final)
+        return None
+
+    def entry(self, key: str, build: Callable[[Path], object]) -> Path:
+        """The folder of entry `key`; `build(folder)` fills it when it is absent or damaged.
+
+        Files in it are read-only by convention: link or copy them out with `link_or_copy`.
+        """
+        found = self.find(key)
+        if found is not None:
+            return found
+        final = self.root / key[:2] / key
+        final.parent.mkdir(parents=True, exist_ok=True)
+        private = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root))
+        try:
+            build(private)
+            names = sorted(str(path.relative_to(private)) for path in private.rglob("*") if path.is_file())
+            manifest = {name: file_sha256(private / name) for name in names}
+            (private / MANIFEST).write_text(json.dumps(manifest, indent=0, sort_keys=True))
+            try:
+                private.rename(final)
+            except OSError:
+                if not final.is_dir():  # not just another process that was first
+                    raise
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+        return final
+
+    def copy(self, key: str, folder: Path) -> bool:
+        """Link the files of entry `key` into a folder; whether there is such an entry."""
+        found = self.find(key)
+        for path in [] if found is None else found.iterdir():
+            if path.name != MANIFEST:
+                link_or_copy(path, folder / path.name)
+        return found is not None
+
+
+def _damage(entry: Path) -> str | None:
+    """What is wrong with an entry, or None."""
+    try:
+        manifest = json.loads((entry / MANIFEST).read_text())
+        if set(manifest) != {str(path.relative_to(entry)) for path in entry.rglob("*") if path.is_file()} - {MANIFEST}:
+            return "a file is missing or too many"
+        for name, digest in manifest.items():
+            if file_sha256(entry / name) != digest:
+                return f"{name} is not the file that was stored"
+    except (OSError, ValueError, AttributeError):
+        return "a file is missing or unreadable"
+    return None

@@ -1,0 +1,1 @@
+"""The built-in sample: people who do not exist, and their fake twins."""

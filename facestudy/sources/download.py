@@ -1,0 +1,337 @@
+"""One download, in a process of its own: `python -m facestudy.sources.download`, a request in, an answer out.
+
+The request is a line of JSON on standard input, the answer the last line of standard output. The
+process ends when its input is closed, so it cannot outlive who started it. yt-dlp does the work
+through its Python API: no configuration of the user, no plugins, no programs but the JavaScript
+runtime of the wheel. Every connection of the process passes `guard`, whatever redirect or name
+led to it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from facestudy.media import decode, video
+from facestudy.media.video import Limits, MediaError
+from facestudy.sources.links import is_address
+
+REASONS = {
+    "removed": False,
+    "private": False,
+    "age_restricted": False,
+    "geo_blocked": False,
+    "login_required": False,
+    "rate_limited": True,
+    "too_long": False,
+    "too_large": False,
+    "unsupported": False,
+    "network": True,
+    "corrupt": False,
+}
+"""Why a link gave no video -> whether it is worth trying again."""
+
+PATTERNS = (
+    ("rate_limited", r"not a bot|rate.?limit|captcha|too many requests|http error (429|503)|try again later"),
+    ("age_restricted", r"confirm your age|age.?restricted|inappropriate for some users"),
+    ("private", r"private video|video is private"),
+    ("geo_blocked", r"(in|from) your (country|location)|geo.?restrict|http error 451"),
+    ("removed", r"has been removed|no longer available|been terminated|does not exist|http error (404|410)"),
+    ("removed", r"copyright (claim|grounds)|account .* closed|video unavailable|isn't available anymore"),
+    ("login_required", r"members.only|join this channel|members on level|\blogin\b|log in|sign in|registered users"),
+    ("login_required", r"requires payment|\bpremium\b|\brent\b|\bpurchase|http error (401|403)"),
+    (
+        "unsupported",
+        r"unsupported url|no suitable extractor|format is not available|drm|live event|\bpremieres\b|upcoming",
+    ),
+    ("unsupported", r"is not a valid url|incomplete youtube id|no video formats|live stream recording"),
+)
+"""Reasons and the words of yt-dlp 2026.8 and of YouTube, as it hands them on, that mean them. The first
+that matches counts; an error that no row knows is `network`: it may pass."""
+
+CODECS = {"h264": "(avc1|h264)", "hevc": "(hev1|hvc1)", "vp9": "(vp0?9)", "av1": "(av01|av1)"}
+
+
+def reason_of(message: str, youtube: bool) -> str:
+    """The reason in REASONS that an error's text means.
+
+    youtube: whether the link is YouTube's; there a bare "403" is its throttling, not a closed door.
+
+    >>> reason_of("[youtube] abc: Private video. Sign in if you've been granted access", youtube=True)
+    'private'
+    """
+    text = message.lower()
+    if youtube and re.search(r"http error 403", text):
+        return "rate_limited"
+    return next((reason for reason, pattern in PATTERNS if re.search(pattern, text)), "network")
+
+
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""IPv6 addresses that stand for the IPv4 address in their last 32 bits (RFC 6052)."""
+
+
+class Refused(Exception):
+    """The link is not wanted: a reason of REASONS and what was found."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+def is_public(host: str) -> bool:
+    """Whether an IP address is one of the public internet.
+
+    >>> [is_public(host) for host in ("8.8.8.8", "127.0.0.1", "::ffff:10.0.0.1", "169.254.169.254")]
+    [True, False, False, False]
+    """
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
+    if mapped is not None:
+        address = mapped
+    elif address in NAT64:
+        address = ipaddress.ip_address(int(address) & 0xFFFFFFFF)
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def guard(proxy: str | None) -> list[str]:
+    """From now on refuse every connection of this process to an address that is not public.
+
+    proxy: the proxy's address, allowed wherever it is. Returns the list that refused addresses are
+    added to.
+    """
+    allowed: set[str] = set()
+    if proxy:
+        parts = urlsplit(proxy)
+        allowed = {str(info[4][0]) for info in socket.getaddrinfo(parts.hostname, parts.port or 1080)}
+    refused: list[str] = []
+
+    def hook(event: str, values: tuple[Any, ...]) -> None:
+        if event not in ("socket.connect", "socket.sendto") or not isinstance(values[1], tuple):
+            return
+        host = str(values[1][0])
+        try:
+            fine = host in allowed or is_public(host)
+        except ValueError:  # a name: the connection resolves it itself, unseen
+            fine = False
+        if not fine:
+            refused.append(host)
+            raise Refused("unsupported", f"leads to {host}, which is not a public address")
+
+    sys.addaudithook(hook)
+    return refused
+
+
+def formats(max_height: int, codecs: Iterable[str]) -> str:
+    """The choice of a stream in yt-dlp's language: video alone, by codec, plain HTTP; else with sound."""
+    limit = f"[height<=?{max_height}][protocol^=http]"
+    wanted = [f"bv[vcodec~='^{CODECS[codec]}']{limit}" for codec in codecs]
+    return "/".join([*wanted, f"bv{limit}", f"b{limit}"])
+
+
+def fetch(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Download a link's video into request['folder'], and probe it.
+
+    A part of a file that an earlier try left there is continued. The answer has `file` and what
+    `video.probe` found, or `reason`, `detail` and `retry_after_s` (0 where the server named none).
+    """
+    settings = request["settings"]
+    refused = [] if settings["allow_private"] else guard(settings["proxy"])
+    try:
+        if not is_address(request["url"]):
+            raise Refused("unsupported", "no http or https address")
+        limits = Limits(**request["limits"])
+        file, found = _probed(request, replace(limits, max_duration_s=math.inf))
+        if found.duration_s > min(settings["max_duration_s"], limits.max_duration_s):
+            file.unlink()
+            raise Refused("too_long", f"{found.duration_s:.0f} s")
+        return {"file": file.name, **vars(found)}
+    except Exception as error:
+        return {**_why(error, request["youtube"], refused), "retry_after_s": retry_after(error)}
+
+
+def _probed(request: Mapping[str, Any], limits: Limits) -> tuple[Path, video.Probe]:
+    """The downloaded file and what it holds."""
+    folder = Path(request["folder"])
+    continued = any(folder.iterdir())
+    file = _download(request["url"], folder, request["settings"])
+    try:
+        return file, decode.probe(file, limits)
+    except MediaError as error:
+        for path in folder.iterdir():
+            path.unlink()
+        if not continued:
+            raise Refused("corrupt", str(error)) from None
+        return _probed(request, limits)  # what was there may have been part of another file: start again
+
+
+def _why(error: BaseException, youtube: bool, refused: list[str]) -> dict[str, str]:
+    if refused:
+        return {"reason": "unsupported", "detail": f"leads to {refused[0]}, which is not a public address"}
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Refused):
+            return {"reason": cause.reason, "detail": cause.detail}
+        if isinstance(cause, OSError) and cause.errno == 28:
+            return {"reason": "", "detail": "no space left on the disk"}
+        cause = _cause(cause)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(str(error).split())).removeprefix("ERROR: ")
+    if "No space left" in text:
+        return {"reason": "", "detail": "no space left on the disk"}
+    return {"reason": reason_of(text, youtube), "detail": text[:300]}
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """The error behind an error; yt-dlp keeps it in `exc_info` or `cause`."""
+    info = getattr(error, "exc_info", None)
+    inner = info[1] if info and info[1] is not error else getattr(error, "cause", None)
+    return inner if isinstance(inner, BaseException) else error.__cause__
+
+
+def retry_after(error: BaseException) -> float:
+    """Seconds that the server's Retry-After asks for, as a number or a date (RFC 9110, 10.2.3), 0 when it does not."""
+    cause: BaseException | None = error
+    for _ in range(10):
+        response = getattr(cause, "response", None)
+        if response is not None:
+            value = (response.headers.get("Retry-After") or "").strip()
+            return min(max(0.0, _seconds(value)), 3600.0)
+        cause = _cause(cause) if cause is not None else None
+    return 0.0
+
+
+def _seconds(value: str) -> float:
+    if value.isdecimal() and len(value) < 10:
+        return float(value)
+    try:
+        return parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+class _Silent:
+    """yt-dlp's log goes nowhere; the answer says what happened."""
+
+    def debug(self, message: str) -> None: ...
+
+    warning = error = info = debug
+
+
+def _download(url: str, folder: Path, settings: Mapping[str, Any]) -> Path:
+    import deno
+    import yt_dlp
+    from yt_dlp.utils import DownloadError
+
+    limit = int(settings["max_filesize_mb"] * 1e6)
+
+    def progress(state: Mapping[str, Any]) -> None:
+        size = max(state.get("downloaded_bytes") or 0, state.get("total_bytes") or 0)
+        if size > limit:
+            raise Refused("too_large", f"more than {settings['max_filesize_mb']:g} MB")
+
+    with tempfile.TemporaryDirectory() as private:
+        cookies = None
+        if settings["cookies"]:  # yt-dlp writes into the file it is given
+            cookies = str(shutil.copy(settings["cookies"], Path(private) / "cookies.txt"))
+        options: dict[str, Any] = {
+            "allowed_extractors": settings["extractors"],
+            "cachedir": False,
+            "color": "never",
+            "continuedl": True,
+            "cookiefile": cookies,
+            "cookiesfrombrowser": (settings["cookies_from_browser"],) if settings["cookies_from_browser"] else None,
+            "extract_flat": "in_playlist",
+            "extractor_retries": settings["retries"],
+            "fixup": "never",
+            "format": formats(settings["max_height"], settings["codecs"]),
+            "fragment_retries": settings["retries"],
+            "js_runtimes": {"deno": {"path": deno.find_deno_bin()}},
+            "logger": _Silent(),
+            "noplaylist": True,
+            "outtmpl": {"default": "video-%(format_id)s.%(ext)s"},  # a part is continued in its own format alone
+            "paths": {"home": str(folder)},
+            "postprocessors": [],
+            "progress_hooks": [progress],
+            "proxy": settings["proxy"] or "",
+            "quiet": True,
+            "ratelimit": settings["rate_limit_kb"] * 1024 if settings["rate_limit_kb"] else None,
+            "retries": settings["retries"],
+            "socket_timeout": settings["stall_s"],
+            "updatetime": False,
+            "usenetrc": False,
+            "writethumbnail": False,
+        }
+        with yt_dlp.YoutubeDL(options) as downloader:
+            info: Any = downloader.extract_info(url, download=False)
+            if not info or info.get("_type", "video") != "video":
+                raise Refused("unsupported", "not one video")
+            if info.get("live_status") in ("is_live", "is_upcoming") or info.get("is_live"):
+                raise Refused("unsupported", "a live stream")
+            if (info.get("duration") or 0) > settings["max_duration_s"]:
+                raise Refused("too_long", f"{info['duration']:.0f} s")
+            if max(info.get("filesize") or 0, info.get("filesize_approx") or 0) > limit:
+                raise Refused("too_large", f"more than {settings['max_filesize_mb']:g} MB")
+            done: Any = downloader.process_ie_result(info, download=True)
+    files = [Path(part["filepath"]) for part in done.get("requested_downloads") or []]
+    if len(files) != 1 or not files[0].is_file():
+        raise DownloadError("the download ended without a file")
+    return files[0]
+
+
+def read_list(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Fetch a small file (a list of links) into request['file']: {} or reason and detail."""
+    import yt_dlp
+
+    settings = request["settings"]
+    refused = [] if settings["allow_private"] else guard(settings["proxy"])
+    options: Any = {"proxy": settings["proxy"] or "", "socket_timeout": settings["stall_s"], "logger": _Silent()}
+    try:
+        if not is_address(request["url"]):
+            raise Refused("unsupported", "no http or https address")
+        with yt_dlp.YoutubeDL(options, auto_init=False) as downloader:
+            data = downloader.urlopen(request["url"]).read(request["max_bytes"] + 1)
+        if len(data) > request["max_bytes"]:
+            raise Refused("too_large", f"more than {request['max_bytes'] / 1e6:g} MB")
+        Path(request["file"]).write_bytes(data)
+        return {}
+    except Exception as error:
+        return _why(error, youtube=False, refused=refused)
+
+
+def main() -> None:
+    request = json.loads(sys.stdin.readline())
+
+    def watch() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=_end_after, args=(request["limit_s"],), daemon=True).start()
+    work: Callable[[Mapping[str, Any]], dict[str, Any]] = {"fetch": fetch, "list": read_list}[request["work"]]
+    print(json.dumps(work(request)), flush=True)
+    os._exit(0)
+
+
+def _end_after(seconds: float) -> None:
+    """However slowly a server trickles, the process ends in time."""
+    time.sleep(seconds)
+    print(json.dumps({"reason": "network", "detail": f"not done in {seconds:.0f} s", "retry_after_s": 0}), flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

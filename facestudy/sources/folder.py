@@ -1,0 +1,218 @@
+"""Source `folder`: videos and pictures that lie on a disk, as facestudy.sources.layouts finds them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import stat
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import Section, key_name, quoted
+from facestudy.core.tables import ID, LABELS, SUBSETS
+from facestudy.media import decode, video
+from facestudy.media.video import Limits, MediaError
+from facestudy.runtime.work_cache import file_sha256
+from facestudy.sources import user_csv, user_files
+from facestudy.sources.layouts import LAYOUTS, Item, choose, is_linked_folder
+
+
+class FolderSettings(Section):
+    """Section `folder` of params.yaml."""
+
+    path: str
+    layout: Literal["real_fake", "faceforensics", "celeb_df", "dfdc", "images"]
+    table: str | None
+    methods: list[str] | None
+    compressions: list[str] | None
+    max_per_class: Annotated[int, Field(ge=1)] | None
+    max_megapixels: Annotated[float, Field(gt=0)]
+    max_duration_s: Annotated[float, Field(gt=0)]
+    max_file_gb: Annotated[float, Field(gt=0)]
+    max_frames: Annotated[int, Field(ge=1)]
+    max_streams: Annotated[int, Field(ge=1)]
+    decode_s: Annotated[float, Field(gt=0)]
+    decode_mb: Annotated[int, Field(ge=64)]
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            int(self.max_megapixels * 1e6),
+            self.max_duration_s,
+            int(self.max_file_gb * 1e9),
+            self.max_frames,
+            self.max_streams,
+            self.decode_s,
+            self.decode_mb,
+        )
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a spreadsheet takes for the begin of a formula; no path or id in our tables begins so."""
+TABLE_COLUMNS = ("identity", "donor", "method", "subset")
+OFFICIAL = SUBSETS[:3]
+MAX_TABLE_BYTES = 50_000_000
+"""Of folder.table: some hundred bytes for each of hundred thousands of files."""
+MAX_NAMES = 12
+"""So many of the names that a folder holds are put into a message."""
+
+
+def make_id(text: str, *prefix: str) -> str:
+    """An id ([a-z0-9_-]+) for any text: its plain letters and digits, and twelve digits of a hash.
+
+    The same text always gives the same id; texts that look alike get different ones.
+
+    >>> make_id("real/My Clip (1).mp4", "real")
+    'real_my-clip-1_da1e871f4a0e'
+    """
+    stem = Path(text).stem.lower()
+    plain = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:40].strip("-")
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return "_".join([*prefix, *([plain] if plain else []), digest])
+
+
+def as_id(name: str) -> str:
+    """A name as it is where it can be an id, else an id made of it.
+
+    One that begins with a hyphen would be a formula to a spreadsheet, an option to a command.
+    """
+    plain = ID.fullmatch(name) and len(name) <= 64 and not name.startswith("-")
+    return name if name == "" or plain else make_id(name)
+
+
+def method_of(label: str, method: str) -> str:
+    """The id of a manipulation method; without a name none for the real and unknown for the fake."""
+    return as_id(method.lower()) or ("none" if label == "real" else "unknown")
+
+
+def list_items(settings: FolderSettings) -> list[Item]:
+    """Every video and picture that the layout and the filters name, with what the optional CSV says of it.
+
+    Raises StudyError when the folder, a class or the CSV is missing or empty, or the CSV has a
+    row that names no file.
+    """
+    root = Path(settings.path)
+    try:
+        there = root.is_dir()
+    except OSError:  # a name that is too long
+        there = False
+    if settings.path.startswith("~"):
+        raise StudyError(f"folder.path: {root}: ~ is not expanded; write the whole path, such as /home/me/videos.")
+    if not there:
+        raise StudyError(f"folder.path: {root} is not a folder; set it to the folder that holds real/ and fake/.")
+    found = list(LAYOUTS[settings.layout](root))
+    if settings.table is not None:
+        found = _with_table(found, root / settings.table, settings.layout == "images")
+    found = [item for item in found if item.label]
+    items = choose(found, settings.methods, settings.compressions, settings.max_per_class)
+    for label in LABELS:
+        if not any(item.label == label for item in items):
+            raise StudyError(_none_of(label, found, root, settings))
+    files: dict[str, str] = {}
+    for item in items:
+        other = files.setdefault(make_id(item.file, item.label), item.file)
+        if other != item.file:
+            raise StudyError(
+                f"{root}: the files {quoted(other)} and {quoted(item.file)} get the same id; rename one of the two."
+            )
+    return items
+
+
+def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings) -> str:
+    """Why a class has no file, and what to do."""
+    own = [item for item in found if item.label == label]
+    if own:
+        methods, compressions = ({getattr(item, name) for item in own} - {""} for name in ("method", "compression"))
+        return (
+            f"{root}: folder.methods and folder.compressions leave none of the {len(own)} {label} files "
+            f"(methods there: {_listed(methods)}; compressions: {_listed(compressions)})."
+        )
+    if settings.layout != "real_fake":
+        return (
+            f"{root} holds no {label} video where folder.layout = {settings.layout} has them; "
+            "the README says what each layout looks like."
+        )
+    return (
+        f"{root / label} holds no video or picture; put {label} ones there "
+        f"({', '.join(sorted(video.VIDEO_SUFFIXES | video.PICTURE_SUFFIXES))})."
+    )
+
+
+def _listed(names: Collection[str]) -> str:
+    """The first names of a folder, for a message."""
+    more = ["…"] if len(names) > MAX_NAMES else []
+    return ", ".join([*map(key_name, sorted(names)[:MAX_NAMES]), *more]) or "none"
+
+
+def _with_table(items: list[Item], path: Path, labels: bool) -> list[Item]:
+    """The items with what a CSV says of them; labels: whether it may say the class as well."""
+    place = user_files.called(path)
+    try:
+        data = user_files.read(path, MAX_TABLE_BYTES)
+    except user_files.Unreadable as why:
+        raise StudyError(f"{place} cannot be read ({why}); folder.table should name a CSV.") from None
+    allowed = {"label": LABELS, "subset": OFFICIAL}
+    columns = (*TABLE_COLUMNS, "label") if labels else TABLE_COLUMNS
+    known = {item.file: item for item in items}
+    seen: set[str] = set()
+    for where, cells in user_csv.rows(user_csv.decode(data, place), place, "file", columns):
+        name = cells["file"]
+        if name.startswith("/"):
+            raise StudyError(f"{where}: {quoted(name)} is absolute; name the file as it is called from the folder on.")
+        if name not in known:
+            raise StudyError(f"{where}: there is no video or picture {quoted(name)} in the folder.")
+        if name in seen:
+            raise StudyError(f"{where}: {quoted(name)} repeats.")
+        seen.add(name)
+        said = {column: cells[column].strip() for column in columns if cells[column].strip()}
+        for column in allowed.keys() & said.keys():
+            said[column] = said[column].lower()
+            if said[column] not in allowed[column]:
+                raise StudyError(
+                    f"{where}: {column} = {quoted(said[column])} is not one of {', '.join(allowed[column])}."
+                )
+        known[name] = dataclasses.replace(known[name], **said)
+    return list(known.values())
+
+
+def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
+    """The row of videos/index.csv for a file; `rejected` with a reason when it is of no use."""
+    name = item.file.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    row: dict[str, object] = {
+        "video_id": make_id(item.file, item.label),
+        "label": item.label,
+        "identity": as_id(item.identity),
+        "donor": as_id(item.donor),
+        "method": method_of(item.label, item.method),
+        "official_subset": item.subset,
+        "path": f"./{name}" if name.startswith(FORMULA) else name,
+        "origin": "folder",
+        "status": "rejected",
+    }
+    root = Path(settings.path)
+    path = root / item.file
+    try:
+        if name != item.file:
+            raise MediaError("the file's name is not valid UTF-8; rename it")
+        if user_files.leads_out(path, root):
+            raise MediaError("a link that leads out of the folder")
+        if is_linked_folder(path):
+            raise MediaError("a link to a folder is not followed; put the folder itself there")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise MediaError("not a regular file")
+        found = decode.probe(path, settings.limits)
+    except MediaError as error:
+        return {**row, "reason": str(error)}
+    except OSError as error:
+        return {**row, "reason": f"cannot be read ({error.strerror})"}
+    return {
+        **row,
+        "sha256": file_sha256(path),
+        **vars(found),
+        "status": "ok",
+    }

@@ -1,0 +1,439 @@
+"""Source `youtube`: videos behind lists of links, downloaded once, politely, with a reason for each loss.
+
+Each download runs in its own process (facestudy.sources.download). What arrived whole and what is gone for good
+is kept in the work cache under the link and the settings that decide its bytes; what failed for a
+passing reason is tried again by the next run, which continues a half-done file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import functools
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+from scipy.stats import fisher_exact
+from tqdm import tqdm
+
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import Section
+from facestudy.core.tables import LABELS, Table
+from facestudy.media.video import VIDEO_SUFFIXES, Limits
+from facestudy.runtime.work_cache import MANIFEST, WorkCache, file_sha256, key_of
+from facestudy.sources import links, user_files
+from facestudy.sources.download import REASONS
+from facestudy.sources.folder import FORMULA, method_of
+from facestudy.sources.links import Link
+
+LISTS = "data/lists"
+"""The folder of lists that the pipeline watches."""
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ListSettings(Section):
+    """One entry of youtube.lists: a file, or an address pinned by the sha256 of its bytes."""
+
+    path: str | None = None
+    url: str | None = None
+    sha256: Sha256 | None = None
+    label: Literal["real", "fake"] | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> ListSettings:
+        if (self.path is None) == (self.url is None):
+            raise ValueError("set one of path and url")
+        if self.url is not None and self.sha256 is None:
+            raise ValueError("a list by address needs its sha256")
+        return self
+
+
+class YoutubeSettings(Section):
+    """Section `youtube` of params.yaml."""
+
+    lists: list[ListSettings]
+    min_videos_per_class: Annotated[int, Field(ge=1)]
+    extractors: Annotated[list[Annotated[str, StringConstraints(pattern=r"^[a-z0-9:]+$")]], Field(min_length=1)]
+    max_height: Annotated[int, Field(ge=96, le=4320)]
+    codecs: list[Literal["h264", "hevc", "vp9", "av1"]]
+    max_duration_s: Annotated[float, Field(gt=0)]
+    max_filesize_mb: Annotated[float, Field(gt=0)]
+    rate_limit_kb: Annotated[int, Field(gt=0)] | None
+    sleep_s: Annotated[float, Field(ge=0)]
+    retries: Annotated[int, Field(ge=0, le=20)]
+    stall_s: Annotated[float, Field(gt=0)]
+    limit_s: Annotated[float, Field(gt=0)]
+    concurrent: Annotated[int, Field(ge=1, le=16)]
+    cookies: str | None
+    cookies_from_browser: Literal["brave", "chrome", "chromium", "edge", "firefox", "opera", "safari", "vivaldi"] | None
+    proxy: Annotated[str, StringConstraints(pattern=r"^(https?|socks[45]h?)://")] | None
+    allow_private: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a link: the work-cache entry that holds its file, or the reason why there is none."""
+
+    link: Link
+    entry: Path | None
+    reason: str = ""
+    detail: str = ""
+
+
+REQUESTS = Table(
+    {
+        "video_id": "text",
+        "url": "text",
+        "label": "text",
+        "status": "text",
+        "reason": "text",
+        "detail": "text",
+        "listed_in": "text",
+    },
+    key="video_id",
+)
+"""videos/requests.csv: every link with what became of it, for people to read."""
+
+
+def wanted(settings: YoutubeSettings, cache: WorkCache) -> tuple[list[Link], int]:
+    """The links of all lists, each wanted video once, and how many rows repeated one.
+
+    Raises StudyError naming the list, for one that is missing, has other bytes than its sha256 says,
+    or cannot be read.
+    """
+    if not settings.lists:
+        raise StudyError("youtube.lists is empty; name the lists of links, or take the preset `youtube`.")
+    if settings.cookies is not None and not Path(settings.cookies).is_file():
+        raise StudyError(f"youtube.cookies: {settings.cookies} is not a file.")
+    found: list[Link] = []
+    for item in settings.lists:
+        path = _list_by_address(item, settings, cache) if item.url else Path(str(item.path))
+        name = item.url or str(item.path)
+        try:
+            data = user_files.read(path, links.MAX_BYTES)
+        except user_files.Unreadable as why:
+            raise StudyError(f"youtube.lists: {name} cannot be read ({why}).") from None
+        digest = hashlib.sha256(data).hexdigest()
+        if item.sha256 is None and Path(LISTS).resolve() not in path.resolve().parents:
+            raise StudyError(
+                f"youtube.lists: {name} lies outside {LISTS}, where its changes are not noticed; move it there or "
+                f"add sha256: {digest}."
+            )
+        if item.sha256 not in (None, digest):
+            raise StudyError(
+                f"youtube.lists: {name} has the sha256 {digest}, not {item.sha256}; "
+                "look at what changed, then set the new one."
+            )
+        found += links.parse(data, name, item.label)
+    return links.without_repeats(found)
+
+
+def _list_by_address(item: ListSettings, settings: YoutubeSettings, cache: WorkCache) -> Path:
+    """A list from the network, kept by its sha256: it is fetched once."""
+
+    def build(folder: Path) -> None:
+        request = {"work": "list", "url": item.url, "file": str(folder / "list.csv"), "max_bytes": links.MAX_BYTES}
+        answer = Downloads(settings).ask(request)
+        if answer.get("detail"):
+            raise StudyError(
+                f"youtube.lists: {item.url} could not be fetched ({answer['detail']}); "
+                "fetch it by hand and name it as path."
+            )
+        digest = file_sha256(folder / "list.csv")
+        if digest != item.sha256:
+            raise StudyError(f"youtube.lists: {item.url} has the sha256 {digest}, not {item.sha256}; it is refused.")
+
+    cache.root.mkdir(parents=True, exist_ok=True)
+    return cache.entry(key_of("list", item.sha256), build) / "list.csv"
+
+
+def obtain(wanted: Sequence[Link], settings: YoutubeSettings, limits: Limits, cache: WorkCache) -> Iterator[Outcome]:
+    """What became of each link, in their order; two parts of one video are one download.
+
+    Raises OSError when the disk is full. Ctrl-C ends the running downloads and keeps what they have.
+    """
+    cache.root.mkdir(parents=True, exist_ok=True)
+    first: dict[str, Link] = {}
+    for link in wanted:
+        first.setdefault(link.key, link)
+    downloads = Downloads(settings)
+    work = functools.partial(_one, settings=settings, limits=limits, cache=cache, downloads=downloads)
+    done: dict[str, Outcome] = {}
+    bar: Any = tqdm(total=len(first), desc="videos", unit="", mininterval=1.0)
+    with ThreadPoolExecutor(settings.concurrent) as pool, bar:
+        try:
+            for outcome in pool.map(work, first.values()):
+                done[outcome.link.key] = outcome
+                words = outcome.link.video_id, outcome.link.url, outcome.reason or "ok", outcome.detail
+                line = "  ".join(words).rstrip()
+                bar.write("".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)
+                bar.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            downloads.stop()
+            raise
+    for link in wanted:
+        yield dataclasses.replace(done[link.key], link=link)
+
+
+def row(outcome: Outcome) -> dict[str, object]:
+    """The row of videos/index.csv of a link."""
+    link = outcome.link
+    common: dict[str, object] = {
+        "video_id": link.video_id,
+        "label": link.label,
+        "identity": link.identity,
+        "donor": link.donor,
+        "method": method_of(link.label, link.method),
+        "start_s": link.start_s,
+        "end_s": link.end_s,
+        "origin": "youtube" if links.youtube_id(link.url) else "link",
+    }
+    if outcome.entry is None:
+        return {**common, "status": "unavailable", "reason": outcome.reason}
+    found = probe_of(outcome.entry)
+    file = str(found["file"])
+    manifest = json.loads((outcome.entry / MANIFEST).read_text())
+    return {
+        **common,
+        **found,
+        "path": link.video_id + Path(file).suffix,
+        "sha256": manifest[file],
+        "status": "ok",
+    }
+
+
+def request_row(outcome: Outcome, row: Mapping[str, object]) -> dict[str, object]:
+    """The row of requests.csv of a link, row being that of index.csv.
+
+    What lists and servers wrote goes into a table for people: a cell that a spreadsheet would take for
+    a formula begins with an apostrophe.
+    """
+    cells = {**row, "url": outcome.link.url, "detail": outcome.detail, "listed_in": outcome.link.where}
+    return {column: no_formula(str(cells.get(column) or "")) for column in REQUESTS.columns}
+
+
+def no_formula(cell: str) -> str:
+    """A cell as it is, after an apostrophe where it begins as formulas do.
+
+    >>> no_formula("=HYPERLINK(1)"), no_formula("a=b")
+    ("'=HYPERLINK(1)", 'a=b')
+    """
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
+
+
+def announcement(wanted: Sequence[Link], repeats: int, settings: YoutubeSettings) -> str:
+    """What is about to be fetched, and what it may take."""
+    counts = " + ".join(f"{sum(link.label == label for link in wanted)} {label}" for label in LABELS)
+    return (
+        f"youtube: {counts} links ({repeats} rows repeat one); about {expected_video_gb(len(wanted), settings):.1f} GB "
+        f"of video expected; the pauses alone take {len(wanted) * settings.sleep_s / 60:.0f} min"
+    )
+
+
+STREAM_BYTES = 1000.0
+"""Assumed of an hour of one of YouTube's streams, a pixel of its picture: 0.9 GB at 720p, rather more than less."""
+EXPECTED_S = 300.0
+"""Assumed length of a video that nothing is known of yet, seconds."""
+
+
+def expected_video_gb(count: int, settings: YoutubeSettings) -> float:
+    """Gigabytes of the videos, before anything is known about them, from the assumptions above."""
+    pixels = settings.max_height**2 * 16 / 9
+    seconds = min(EXPECTED_S, settings.max_duration_s)
+    return count * min(settings.max_filesize_mb * 1e6, pixels * STREAM_BYTES * seconds / 3600) / 1e9
+
+
+def report(rows: Sequence[Mapping[str, object]]) -> str:
+    """How many links of each class gave a video, why the others did not, and what may be tried again."""
+    lines = []
+    for label in LABELS:
+        own = [row for row in rows if row["label"] == label]
+        lost = Counter(str(row["reason"]) for row in own if row["status"] != "ok")
+        share = f" ({1 - lost.total() / len(own):.0%})" if own else ""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(lost.items()))
+        lines.append(f"  {label}: {len(own) - lost.total()} of {len(own)} links{share}" + (f"; {reasons}" * bool(lost)))
+    again = sum(REASONS.get(str(row.get("reason", "")), False) for row in rows)
+    if again:
+        lines.append(f"  {again} may pass: `make retry` tries them again")
+    imbalance = _imbalance(rows)
+    return "\n".join(["youtube:", *lines, *([imbalance] if imbalance else [])])
+
+
+def _imbalance(rows: Sequence[Mapping[str, object]]) -> str:
+    """A warning when the classes lost different shares of their links, beyond chance (Fisher's test)."""
+    table = [
+        [sum(row["label"] == label and (row["status"] == "ok") == there for row in rows) for there in (True, False)]
+        for label in LABELS
+    ]
+    if min(map(sum, table)) == 0 or fisher_exact(table).pvalue >= 0.05:
+        return ""
+    return (
+        "  warning: the classes lost different shares of their links, so the remaining videos are not a random "
+        "sample; a detector may learn the difference"
+    )
+
+
+def check_enough(rows: Sequence[Mapping[str, object]], settings: YoutubeSettings) -> None:
+    """Raises StudyError when a class has fewer usable videos than `youtube.min_videos_per_class`."""
+    for label in LABELS:
+        own = [row for row in rows if row["label"] == label]
+        there = sum(row["status"] == "ok" for row in own)
+        if there < settings.min_videos_per_class:
+            raise StudyError(
+                f"{there} of {len(own)} {label} links gave a video, youtube.min_videos_per_class asks for "
+                f"{settings.min_videos_per_class}; run again later (what is here is kept), name more links, "
+                "or lower it."
+            )
+
+
+class _NotThere(Exception):
+    """A link without a video: a reason of REASONS and what was found."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+_LIMITS = ("max_duration_s", "max_filesize_mb")
+_ACCESS = ("extractors", "cookies", "cookies_from_browser", "proxy", "allow_private")
+"""What decides, besides the link, whether a video can be had: a change of it makes the gone worth a try."""
+
+
+def _one(link: Link, settings: YoutubeSettings, limits: Limits, cache: WorkCache, downloads: Downloads) -> Outcome:
+    """Fetch a link, or take what an earlier run found."""
+    # Limits do not decide a file's bytes: loosening one must not fetch again what is there.
+    key = key_of(link.key, settings.max_height, settings.codecs)
+    gone_key = key_of("gone", key, settings.model_dump(include={*_LIMITS, *_ACCESS}), vars(limits))
+    gone = cache.find(gone_key)
+    if gone is not None:
+        return Outcome(link, None, **json.loads((gone / "gone.json").read_text()))
+    partial = cache.root / "partial" / key
+
+    def build(folder: Path) -> None:
+        if not links.is_address(link.url):
+            raise _NotThere("unsupported", "no http or https address")
+        partial.mkdir(parents=True, exist_ok=True)
+        answer = downloads.fetch(link, partial, limits)
+        suffix = Path(answer["file"]).suffix.lower()
+        name = "video" + (suffix if suffix in VIDEO_SUFFIXES else ".mp4")
+        (partial / answer["file"]).rename(folder / name)
+        (folder / "probe.json").write_text(json.dumps({**answer, "file": name}, sort_keys=True))
+        shutil.rmtree(partial, ignore_errors=True)
+
+    try:
+        entry = cache.entry(key, build)
+        _check_limits(entry, settings, limits)
+        return Outcome(link, entry)
+    except _NotThere as problem:
+        words = {"reason": problem.reason, "detail": problem.detail}
+        if not REASONS[problem.reason]:
+            cache.entry(gone_key, lambda folder: (folder / "gone.json").write_text(json.dumps(words)))
+            shutil.rmtree(partial, ignore_errors=True)
+        return Outcome(link, None, **words)
+
+
+def _check_limits(entry: Path, settings: YoutubeSettings, limits: Limits) -> None:
+    """Raises _NotThere for a file that an earlier run kept under wider limits."""
+    found = probe_of(entry)
+    if found["duration_s"] > min(settings.max_duration_s, limits.max_duration_s):
+        raise _NotThere("too_long", f"{found['duration_s']:.0f} s")
+    if (entry / found["file"]).stat().st_size > settings.max_filesize_mb * 1e6:
+        raise _NotThere("too_large", f"more than {settings.max_filesize_mb:g} MB")
+
+
+def probe_of(entry: Path) -> dict[str, Any]:
+    """`file` and the fields of `video.Probe` of a work-cache entry."""
+    return dict(json.loads((entry / "probe.json").read_text()))
+
+
+class Downloads:
+    """The download processes of a run: one pause between two of them, all ended by `stop`."""
+
+    def __init__(self, settings: YoutubeSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._next = 0.0
+        self._running: set[subprocess.Popen[str]] = set()
+
+    def stop(self) -> None:
+        """End the running downloads and let no other begin."""
+        with self._lock:
+            self._stopped.set()
+            for process in self._running:
+                process.kill()
+
+    def _wait(self, at_least: float) -> None:
+        """Sleep until it is this download's turn; `at_least` seconds hold up all of them."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now + at_least, self._next)
+            self._next = turn + self._settings.sleep_s
+        self._stopped.wait(turn - now)
+
+    def fetch(self, link: Link, folder: Path, limits: Limits) -> dict[str, Any]:
+        """Download into folder; returns the answer of the child. Raises _NotThere, or OSError on a full disk."""
+        request = {
+            "work": "fetch",
+            "url": link.url,
+            "youtube": bool(links.youtube_id(link.url)),
+            "folder": str(folder),
+            "limits": vars(limits),
+        }
+        wait = 0.0
+        for attempt in range(self._settings.retries + 1):
+            self._wait(wait)
+            answer = self.ask(request)
+            if answer.get("reason") != "rate_limited":
+                break
+            wait = answer["retry_after_s"] or self._settings.sleep_s * 2 ** (attempt + 1)
+            if wait > self._settings.limit_s:
+                break
+        if "file" in answer:
+            return answer
+        if not answer["reason"]:
+            raise OSError(errno.ENOSPC, answer["detail"])
+        raise _NotThere(answer["reason"], answer["detail"])
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Run facestudy.sources.download on a request; its answer."""
+        options = self._settings.model_dump(exclude={"lists"})
+        text = json.dumps({**request, "settings": options, "limit_s": self._settings.limit_s})
+        with self._lock:
+            if self._stopped.is_set():
+                raise KeyboardInterrupt
+            process = subprocess.Popen(
+                [sys.executable, "-m", "facestudy.sources.download"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the downloads
+            )  # fmt: skip
+            self._running.add(process)
+        assert process.stdin and process.stdout
+        with process:
+            try:
+                process.stdin.write(text + "\n")
+                process.stdin.flush()
+                # Its input stays open meanwhile: the process ends when this one does.
+                words = process.stdout.read()
+            except BrokenPipeError:
+                words = ""
+            finally:
+                self._running.discard(process)
+        try:
+            return dict(json.loads(words.splitlines()[-1]))
+        except (IndexError, ValueError):
+            said = " ".join(words.split())[-200:] or f"ended with code {process.returncode}"
+            return {"reason": "network", "detail": f"the download process broke: {said}", "retry_after_s": 0}

@@ -1,0 +1,108 @@
+"""The faces that a model is trained and tested on: pictures, labels and subsets.
+
+Apart from `facestudy.training.loop` because it needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from facestudy.core.errors import StudyError
+from facestudy.media.archive import read_picture
+
+Pictures = npt.NDArray[np.uint8]
+LabelArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Faces of one subset: their rows in `pictures`, uint8 RGB (n, h, w, 3), and 1 for fake, 0 for real."""
+
+    pictures: Pictures
+    rows: npt.NDArray[np.intp]
+    labels: LabelArray
+
+
+def store_pictures(folder: Path, crops: pd.DataFrame, file: Path) -> None:
+    """Decode pictures once, into a file that several processes can map (`open_pictures`).
+
+    Parameters
+    ----------
+    folder
+        The folder that the paths in `crops` are relative to.
+    crops
+        Rows of tables.CROPS.
+    file
+        The NumPy file to write: uint8 RGB (n, h, w, 3), in the order of `crops`.
+
+    Raises
+    ------
+    StudyError
+        Names the picture that cannot be read, is not the one that was stored or has another size than
+        the first. Also raised when the disk has no room.
+    """
+    paths = [folder / path for path in crops["path"]]
+    first = _decoded(paths[0], crops["sha256"].iloc[0])
+    shape = (len(paths), *first.shape)
+    size = math.prod(shape)
+    free = shutil.disk_usage(file.parent).free
+    if size > free:
+        raise StudyError(
+            f"{len(paths)} decoded crops need {size / 1e6:.1f} MB of disk in {file.parent}, {free / 1e6:.1f} MB are "
+            "free; make room or lower crops.size."
+        )
+    pictures = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as opened:  # a disk that fills up later would kill the process
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    for row, (path, sha256) in enumerate(zip(paths, crops["sha256"], strict=True)):
+        picture = _decoded(path, sha256)
+        if picture.shape != first.shape:
+            raise StudyError(
+                f"crop {path} is {picture.shape[1]}x{picture.shape[0]} pixels, {paths[0]} is "
+                f"{first.shape[1]}x{first.shape[0]}; all crops need one size, `dvc repro -f` makes them again."
+            )
+        pictures[row] = picture
+    pictures.flush()
+
+
+def open_pictures(file: Path) -> Pictures:
+    """Map the pictures that `store_pictures` wrote, so that memory stays flat."""
+    pictures: Pictures = np.load(file, mmap_mode="r")
+    return pictures
+
+
+def _decoded(path: Path, sha256: str) -> Pictures:
+    picture = read_picture(path, sha256)
+    if picture is None:
+        raise StudyError(f"crop {path} is missing or no picture; `dvc repro -f` makes the crops again.")
+    return picture
+
+
+def subset_faces(split: pd.DataFrame, subset: str, pictures: Pictures) -> Faces:
+    """The faces of one subset; row i of `split` (tables.SPLIT) belongs to picture i."""
+    rows = np.flatnonzero(split["subset"] == subset)
+    return Faces(pictures, rows, (split["label"].to_numpy()[rows] == "fake").astype(np.float32))
+
+
+def check_classes(split: pd.DataFrame, source: str) -> None:
+    """Refuse to train where the training or validation faces are of one class.
+
+    Raises StudyError naming `source`, the subset and the counts.
+    """
+    for subset in ("train", "validation"):
+        labels = split["label"][split["subset"] == subset]
+        real, fake = int((labels == "real").sum()), int((labels == "fake").sum())
+        if real == 0 or fake == 0:
+            raise StudyError(
+                f"{source}: the subset {subset} has {real} real and {fake} fake faces; training needs both, "
+                "so add videos of the missing class or change the section split in params.yaml."
+            )

@@ -1,0 +1,258 @@
+"""Fitting a model to labelled faces, choosing the epoch on validation, scoring faces.
+
+Batches are NumPy arrays, and each step calls `train_on_batch` instead of `fit`. Keras traces a new graph for each
+call of `fit`, which takes seconds for ResNet-50, and passes it batches of unknown size, so that pictures
+that already have the model's size would be resized.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from facestudy.core.errors import StudyError
+from facestudy.models.fused import Adam
+from facestudy.models.networks import build
+from facestudy.models.settings import ModelSettings
+from facestudy.runtime import backend
+from facestudy.runtime.backend import keras
+from facestudy.training.data import Faces, LabelArray, Pictures, open_pictures, subset_faces
+
+PREDICTION_BATCH = 32
+CLIP = 1e-7
+"""p_fake is kept this far from 0 and 1 in the validation loss, as Keras's binary_crossentropy does."""
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is known after an epoch; learning_rate is that of its last step."""
+
+    epoch: int
+    learning_rate: float
+    loss: float
+    validation_loss: float
+    validation_auc: float
+    selected: int = 0
+
+
+def train_seed(
+    folder: Path,
+    split: pd.DataFrame,
+    pictures: Path,
+    settings: ModelSettings,
+    select_on: str,
+    seed: int,
+    quiet: bool = False,
+) -> None:
+    """Train a model with one seed, score the validation and test faces, and write all that to a folder.
+
+    It runs in one thread, and what the process trained before does not matter: the files depend on the
+    arguments only.
+
+    Parameters
+    ----------
+    folder
+        Where model.weights.h5, history.csv and p_fake.npy are written. p_fake.npy holds one number for
+        each row of `split` that is not of the subset train.
+    split
+        The columns subset and label of tables.SPLIT.
+    pictures
+        What `labelled.store_pictures` wrote: picture i belongs to row i of `split`.
+    settings
+        The network and how it is trained.
+    select_on
+        See `fit`.
+    seed
+        Of the initial weights, the order of the batches, flips and dropout.
+    quiet
+        Show no progress bar.
+
+    Raises
+    ------
+    StudyError
+        When the training diverges, or weights that the settings name cannot be used.
+    """
+    with _ONE_AT_A_TIME:
+        model = fresh_model(settings, seed)
+        opened = open_pictures(pictures)
+        training, validation, test = (subset_faces(split, subset, opened) for subset in ("train", "validation", "test"))
+        history = fit(model, training, validation, settings, select_on, seed, quiet=quiet)
+        p_fake = np.empty(len(split))
+        for faces in (validation, test):
+            p_fake[faces.rows] = predict(model, faces)
+        np.save(folder / "p_fake.npy", p_fake[split["subset"] != "train"])
+        model.save_weights(folder / "model.weights.h5")
+        write_history(folder / "history.csv", history)
+
+
+_ONE_AT_A_TIME = threading.Lock()
+"""The random generators, the reused model and its optimizer belong to the process; Dask may run tasks in threads."""
+_built: dict[ModelSettings, keras.Model] = {}
+"""The models that this process has trained; a stage trains one."""
+
+
+def fresh_model(settings: ModelSettings, seed: int) -> keras.Model:
+    """The model that `build` gives in a new process with this seed.
+
+    A model that this process has trained before gets the new initial weights: tracing its training step again takes
+    seconds (MesoNet) to half a minute (ResNet-50).
+    """
+    backend.make_deterministic(seed)
+    model = build(settings)
+    used = _built.setdefault(settings, model)
+    for variable, initial in zip(used.variables, model.variables, strict=True):  # of the dropout's generators too
+        variable.assign(initial)
+    return used
+
+
+@functools.lru_cache(maxsize=1)
+def with_optimizer(model: keras.Model) -> keras.Model:
+    """The same layers up to `logit`, ready to be trained."""
+    return compiled(keras.Model(model.input, model.get_layer("logit").output))
+
+
+def compiled(logits: keras.Model) -> keras.Model:
+    """A model that gives logits, with its loss and optimizer."""
+    logits.compile(
+        Adam(),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        jit_compile=False,  # TensorFlow's XLA knows neither op determinism nor the resizing
+    )
+    logits.optimizer.build(logits.trainable_variables)  # else the step is traced twice, seconds for ResNet-50
+    return logits
+
+
+def learning_rate_at(step: int, steps: int, warmup_steps: int, settings: ModelSettings) -> float:
+    """The learning rate of step 0, 1, ... of `steps`: linear from zero, then constant or cosine to zero.
+
+    The cosine is that of Loshchilov and Hutter 2017, equation 5, without restarts.
+    """
+    if step < warmup_steps:
+        return settings.learning_rate * (step + 1) / warmup_steps
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    done = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def batches(faces: Faces, batch_size: int, flip: bool, seed: int, epoch: int) -> Iterator[tuple[Pictures, LabelArray]]:
+    """Pictures (batch, h, w, 3) and labels (batch, 1) of one epoch, in an order of its own.
+
+    All batches have the same size, no face is left out: the last one is filled up with the epoch's
+    first faces, as a small last batch would spoil the statistics of batch normalisation. With
+    `flip`, each picture is mirrored with probability one half.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    batch_size = min(batch_size, len(faces.rows))
+    steps = math.ceil(len(faces.rows) / batch_size)
+    order = np.resize(generator.permutation(len(faces.rows)), steps * batch_size)
+    for chosen in order.reshape(steps, batch_size):
+        pictures = faces.pictures[faces.rows[chosen]]
+        if flip:
+            mirrored = generator.random(batch_size) < 0.5
+            pictures[mirrored] = pictures[mirrored, :, ::-1]
+        yield pictures, faces.labels[chosen][:, None]
+
+
+def fit(
+    model: keras.Model,
+    training: Faces,
+    validation: Faces,
+    settings: ModelSettings,
+    select_on: str,
+    seed: int,
+    score: Callable[[keras.Model, Faces], FloatArray] | None = None,
+    quiet: bool = False,
+) -> list[Epoch]:
+    """Train a model in place; it ends with the weights of the epoch that was best on validation.
+
+    Adam, binary cross-entropy on the layer `logit` (a saturated sigmoid has no gradient).
+    select_on: 'validation_loss', or 'validation_auc' with the loss deciding between equal AUCs; of
+    equal epochs the first. Returns a record per epoch, one of them marked as selected. `score`
+    gives p_fake of faces, default `predict`. `quiet`: without a progress bar.
+
+    Raises StudyError when the loss is not finite in any epoch.
+    """
+    score = score or predict
+    logits = with_optimizer(model)
+    for variable in logits.optimizer.variables:  # of an earlier training; each step sets the learning rate
+        variable.assign(keras.ops.zeros_like(variable))
+    per_epoch = math.ceil(len(training.rows) / settings.batch_size)
+    warmup_steps = round(min(settings.warmup_epochs, settings.epochs / 2) * per_epoch)
+    history: list[Epoch] = []
+    best, best_rank, best_weights = -1, (math.inf, math.inf), model.get_weights()
+    progress = tqdm(range(settings.epochs), desc=model.name, unit="epoch", mininterval=1.0, disable=quiet)
+    for epoch in progress:
+        losses, rate = [], 0.0
+        for step, batch in enumerate(batches(training, settings.batch_size, settings.flip, seed, epoch)):
+            rate = learning_rate_at(epoch * per_epoch + step, settings.epochs * per_epoch, warmup_steps, settings)
+            logits.optimizer.learning_rate = rate
+            losses.append(float(logits.train_on_batch(*batch)))
+        p_fake = score(model, validation)
+        record = Epoch(
+            epoch + 1,
+            rate,
+            float(np.mean(losses)),
+            log_loss(validation.labels, p_fake),
+            roc_auc(validation.labels, p_fake),
+        )
+        history.append(record)
+        progress.set_postfix(loss=f"{record.loss:.3f}", validation_auc=f"{record.validation_auc:.3f}")
+        rank = (record.validation_loss, 0.0)
+        if select_on == "validation_auc":
+            rank = (-record.validation_auc, record.validation_loss)
+        if math.isfinite(record.loss) and rank < best_rank:
+            best, best_rank, best_weights = epoch, rank, model.get_weights()
+    if best < 0:
+        raise StudyError(
+            f"{model.name} diverged: its loss is not finite in any epoch; lower learning_rate "
+            f"(now {settings.learning_rate:g}) or raise warmup_epochs."
+        )
+    model.set_weights(best_weights)
+    history[best] = replace(history[best], selected=1)
+    return history
+
+
+def predict(model: keras.Model, faces: Faces) -> FloatArray:
+    """p_fake (n,) of faces, in batches of one size (the last one padded), so that one graph does."""
+    p_fake = np.empty(len(faces.rows))
+    batch = np.zeros((PREDICTION_BATCH, *faces.pictures.shape[1:]), np.uint8)
+    for start in range(0, len(faces.rows), PREDICTION_BATCH):
+        rows = faces.rows[start : start + PREDICTION_BATCH]
+        batch[: len(rows)] = faces.pictures[rows]
+        answer = np.asarray(model.predict_on_batch(batch))
+        p_fake[start : start + len(rows)] = answer[: len(rows), 0]
+    return p_fake
+
+
+def log_loss(labels: LabelArray, p_fake: FloatArray) -> float:
+    """Mean of -ln of the probability given to the truth."""
+    p_fake = np.clip(p_fake, CLIP, 1 - CLIP)
+    return float(-np.mean(np.where(labels == 1, np.log(p_fake), np.log1p(-p_fake))))
+
+
+def roc_auc(labels: LabelArray, p_fake: FloatArray) -> float:
+    """Probability that a fake scores above a real, ties count half (Hanley and McNeil 1982)."""
+    fake, real = p_fake[labels == 1], np.sort(p_fake[labels == 0])
+    below = np.searchsorted(real, fake, "left")
+    not_above = np.searchsorted(real, fake, "right")
+    return float(np.mean(below + not_above) / (2 * len(real)))
+
+
+def write_history(path: Path, history: Sequence[Epoch]) -> None:
+    """One CSV row per epoch, six decimals, the learning rate with eight."""
+    names = [field.name for field in fields(Epoch)]
+    table = pd.DataFrame([astuple(record) for record in history], columns=names)
+    table["learning_rate"] = [f"{rate:.8f}" for rate in table["learning_rate"]]
+    table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")

@@ -1,0 +1,66 @@
+"""Packages of facestudy import only what comes before them in the order of the data."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline_files import ROOT
+
+ORDER = [
+    "core",
+    "runtime",
+    "media",
+    "sources",
+    "sample",
+    "faces",
+    "dataset",
+    "crops",
+    "models",
+    "training",
+    "evaluation",
+    "report",
+]
+MODULES = sorted((ROOT / "facestudy").glob("*/*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+
+
+def test_every_package_has_its_place() -> None:
+    assert {path.parent.name for path in MODULES} == set(ORDER)
+    assert [path.name for path in (ROOT / "facestudy").glob("*.py")] == ["__init__.py"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_imports_go_one_way(path: Path) -> None:
+    allowed = ORDER[: ORDER.index(path.parent.name) + 1]
+    for module in imported(path):
+        top, _, rest = module.partition(".")
+        assert top not in ("stages", "commands", "tests", "benchmarks"), module
+        if top == "facestudy":
+            assert rest.split(".")[0] in allowed, f"{path.parent.name} imports {module}"
+
+
+def test_stages_and_commands_stay_apart() -> None:
+    for path in (ROOT / "stages").glob("*.py"):
+        assert not any(module.startswith("commands") for module in imported(path)), path.name
+
+
+def test_test_names_fit_a_line() -> None:
+    names = [
+        node.name
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert not [name for name in names if len(name) > 60]
