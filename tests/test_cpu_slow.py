@@ -12,7 +12,7 @@ from tests.cpu_features import AVX2, NOT_AVX2, clips_in_child, in_child, restric
 
 pytestmark = pytest.mark.skipif(not AVX2, reason=NOT_AVX2)
 
-GOLDEN_NETWORK = "dec83b2ff8758b5d3b0c903677c9d9d92b499a56df7315439fa6a8dccc40462d"
+GOLDEN_NETWORK = "096e48d291f83b6630cbef8069f55a7d1d166e7d0b82917a493eb86e68731694"
 
 
 @pytest.fixture(scope="module")
