@@ -120,12 +120,19 @@ _need_mb = 1.0
 
 
 def check_disk_space(size: float) -> None:
-    """Warn when the disk has less room than the stage will write, in bytes; the error on a full disk says it too."""
+    """Warn when the disk has less free space than `size`, the bytes that the stage will write.
+
+    A later error about a full disk repeats the size.
+    """
     global _need_mb
     _need_mb = max(1.0, size / 1e6)
     free = shutil.disk_usage(Path.cwd()).free / 1e6
     if free < _need_mb:
-        logging.warning("the stage writes about %.0f MB and the disk has %.0f MB free; make room", _need_mb, free)
+        logging.warning(
+            "the disk has %.0f MB free, the stage writes about %.0f MB; make room, or it may stop half-way",
+            free,
+            _need_mb,
+        )
 
 
 def _fault(error: Exception) -> str | None:

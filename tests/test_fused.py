@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -69,19 +71,26 @@ def test_prediction_and_frozen_layers_use_the_moving_statistics(inputs: np.ndarr
     assert all(np.array_equal(old, new) for old, new in zip(before, ours.get_weights(), strict=True))
 
 
-def test_other_shapes_are_left_to_keras() -> None:
-    flat = np.random.default_rng(4).normal(size=(10, 3)).astype(np.float32)
-    ours, theirs = layers(flat)
-    assert np.array_equal(np.asarray(ours(flat, training=True)), np.asarray(theirs(flat, training=True)))
+@pytest.mark.parametrize(
+    ("shape", "options"), [((10, 3), {}), ((4, 3, 5, 6), {"axis": 1}), ((4, 5, 6, 3), {"scale": False})]
+)
+def test_other_forms_are_left_to_keras(shape: tuple[int, ...], options: dict[str, Any]) -> None:
+    values = np.random.default_rng(4).normal(size=shape).astype(np.float32)
+    ours, theirs = fused.BatchNormalization(**options), keras.layers.BatchNormalization(**options)
+    mine, expected = (np.asarray(layer(values, training=True)) for layer in (ours, theirs))
+    assert np.array_equal(mine, expected)
+    pairs = zip(ours.get_weights(), theirs.get_weights(), strict=True)
+    assert all(np.array_equal(weight, other) for weight, other in pairs)
 
 
-def test_adam_takes_the_steps_of_keras() -> None:
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_adam_takes_the_steps_of_keras(amsgrad: bool) -> None:
     generator = np.random.default_rng(5)
     start = generator.normal(size=(3, 4)).astype(np.float32)
     steps = [generator.normal(size=(3, 4)).astype(np.float32) for _ in range(6)]
     ends = []
     for kind in (fused.Adam, keras.optimizers.Adam):
-        variable, optimizer = keras.Variable(start), kind(0.01)
+        variable, optimizer = keras.Variable(start), kind(0.01, amsgrad=amsgrad)
         for number, gradient in enumerate(steps):
             optimizer.learning_rate = 0.01 / (1 + number)
             optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])

@@ -51,11 +51,6 @@ def test_imports_go_one_way(path: Path) -> None:
             assert rest.split(".")[0] in allowed, f"{path.parent.name} imports {module}"
 
 
-def test_stages_and_commands_stay_apart() -> None:
-    for path in (ROOT / "stages").glob("*.py"):
-        assert not any(module.startswith("commands") for module in imported(path)), path.name
-
-
 def test_test_names_fit_a_line() -> None:
     names = [
         node.name

@@ -413,6 +413,11 @@ def test_any_crop_size_goes_in() -> None:
         assert model.predict_on_batch(np.zeros((2, height, width, 3), np.uint8)).shape == (2, 1)
 
 
+def test_a_warmup_leaves_half_of_the_epochs() -> None:
+    for epochs, warmup in ((1, 0.5), (2, 1.0), (50, 1.0)):
+        assert settings(network="meso4", input_size=64, epochs=epochs, warmup_epochs=1).warmup == warmup
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

@@ -1,7 +1,7 @@
 """Batch normalisation and Adam as single TensorFlow kernels.
 
 Keras composes both from elementary operations, about ten per layer and fifteen per weight array, and small
-networks spend more time on starting them than on computing. `python -m benchmarks.fused` measures the
+networks spend more time on starting them than on computing. `python -m benchmarks.training` measures the
 difference. With another backend, both classes do what Keras's do.
 """
 
@@ -15,7 +15,7 @@ from facestudy.runtime.backend import keras
 
 @keras.saving.register_keras_serializable("facestudy")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Batch normalisation over the last axis of (batch, h, w, channels).
+    """Batch normalisation over the last axis of (batch, h, w, channels); other forms are left to Keras.
 
     The moving variance is estimated with n - 1, as in PyTorch, where Keras divides by n; n is the number of
     values of a channel in a batch.
@@ -26,7 +26,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        if backend.name() != "tensorflow" or len(inputs.shape) != 4 or mask is not None:
+        last_axis = len(inputs.shape) == 4 and self.axis in (-1, 3) and mask is None
+        plain = self.scale and self.center and not self.renorm and not self.synchronized
+        if backend.name() != "tensorflow" or not (last_axis and plain):
             return super().call(inputs, training=training, mask=mask)
         from tensorflow import raw_ops
 
@@ -53,7 +55,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable("facestudy")
 class Adam(keras.optimizers.Adam):
-    """Adam, one kernel per weight array.
+    """Adam, one kernel per weight array; its variant AMSGrad is left to Keras.
 
     References
     ----------
@@ -62,7 +64,7 @@ class Adam(keras.optimizers.Adam):
     """
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
-        if backend.name() != "tensorflow":
+        if backend.name() != "tensorflow" or self.amsgrad:
             super()._backend_update_step(grads, trainable_variables, learning_rate)
             return
         from tensorflow import raw_ops

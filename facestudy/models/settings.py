@@ -33,6 +33,11 @@ class ModelSettings(Section):
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
     flip: bool = True
 
+    @property
+    def warmup(self) -> float:
+        """The epochs over which the learning rate rises: `warmup_epochs`, but at most half of all epochs."""
+        return min(self.warmup_epochs, self.epochs / 2)
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         meso = self.network in ("meso4", "mesoinception4")

@@ -102,7 +102,7 @@ def list_items(settings: FolderSettings) -> list[Item]:
     except OSError:  # a name that is too long
         there = False
     if settings.path.startswith("~"):
-        raise StudyError(f"folder.path: {root}: ~ is not expanded; write the whole path, such as /home/me/videos.")
+        raise StudyError(f"folder.path: {root}: ~ is not expanded; write the whole path.")
     if not there:
         raise StudyError(f"folder.path: {root} is not a folder; set it to the folder that holds real/ and fake/.")
     found = list(LAYOUTS[settings.layout](root))

@@ -122,10 +122,10 @@ def with_optimizer(model: keras.Model) -> keras.Model:
     return compiled(keras.Model(model.input, model.get_layer("logit").output))
 
 
-def compiled(logits: keras.Model) -> keras.Model:
-    """A model that gives logits, with its loss and optimizer."""
+def compiled(logits: keras.Model, optimizer: keras.optimizers.Optimizer | None = None) -> keras.Model:
+    """A model that gives logits, with its loss and an optimizer, Adam where none is given."""
     logits.compile(
-        Adam(),
+        optimizer or Adam(),
         keras.losses.BinaryCrossentropy(from_logits=True),
         jit_compile=False,  # TensorFlow's XLA knows neither op determinism nor the resizing
     )
@@ -189,7 +189,7 @@ def fit(
     for variable in logits.optimizer.variables:  # of an earlier training; each step sets the learning rate
         variable.assign(keras.ops.zeros_like(variable))
     per_epoch = math.ceil(len(training.rows) / settings.batch_size)
-    warmup_steps = round(min(settings.warmup_epochs, settings.epochs / 2) * per_epoch)
+    warmup_steps = round(settings.warmup * per_epoch)
     history: list[Epoch] = []
     best, best_rank, best_weights = -1, (math.inf, math.inf), model.get_weights()
     progress = tqdm(range(settings.epochs), desc=model.name, unit="epoch", mininterval=1.0, disable=quiet)
