@@ -162,7 +162,7 @@ def test_tensorflow_imported_too_early_is_refused(monkeypatch: pytest.MonkeyPatc
 
 def test_tensorflow_started_with_several_threads_is_refused() -> None:
     code = (
-        "from facestudy import environment; environment.prepare(); import tensorflow; tensorflow.zeros(1); "
+        "from facestudy.runtime import environment; environment.prepare(); import tensorflow; tensorflow.zeros(1); "
         "import facestudy.runtime.backend"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -170,6 +170,6 @@ def test_tensorflow_started_with_several_threads_is_refused() -> None:
 
 
 def test_importing_the_environment_is_cheap() -> None:
-    code = "import sys; from facestudy import environment; environment.prepare(); print(*sys.modules)"
+    code = "import sys; from facestudy.runtime import environment; environment.prepare(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"tensorflow", "keras", "mtcnn", "numpy"} & set(done.stdout.split())

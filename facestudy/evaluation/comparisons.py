@@ -293,6 +293,12 @@ class Results:
         """The names of the variants, the reference first."""
         return list(next(iter(self.estimates.values())))
 
+    @property
+    def method_names(self) -> list[str]:
+        """The manipulation methods of the fakes, in alphabetical order."""
+        first_model = next(iter(self.methods.values()))
+        return list(first_model[self.variants[0]])
+
 
 def study_results(cells: Cells, settings: EvaluateSettings, test_share: float) -> Results:
     """Compute all figures of a study.

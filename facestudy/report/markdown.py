@@ -60,16 +60,15 @@ def results_markdown(results: Results, models: Mapping[str, ModelSettings], seed
             [model, *(_cell(found[model][variant][metric], scale, digits) for variant in variants)] for model in found
         ]
         lines += [f"## {title}", "", *_markdown_table(head, body), ""]
-    if len(next(iter(next(iter(results.methods.values())).values()))) > 1:
+    if len(results.method_names) > 1:
         lines += _method_section(results.methods)
     if results.comparisons:
         lines += _difference_section(results.comparisons, variants[0], level, test)
     lines += ["## What a cell is", ""]
     lines += [f"- {describe_model(name, model, seeds)}" for name, model in models.items()]
     intervals = len(models) * len(variants) * 2
-    return (
-        "\n".join([*lines, "", "## How to read the tables", "", *_reading(intervals, test, results.confidence)]) + "\n"
-    )
+    notes = _reading(intervals, test, results.confidence)
+    return "\n".join([*lines, "", "## How to read the tables", "", *notes]) + "\n"
 
 
 def _interval_text(test: Counts) -> str:
