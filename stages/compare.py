@@ -13,7 +13,7 @@ from facestudy.core.errors import StudyError
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.comparisons import comparison_table, methods_table, study_results
 from facestudy.evaluation.intervals import EvaluateSettings
-from facestudy.evaluation.metrics import read_splits
+from facestudy.evaluation.scores import read_splits
 from facestudy.models.settings import ModelSettings
 from facestudy.report.markdown import results_markdown
 from stages.stage import output_file, read_params, run, section

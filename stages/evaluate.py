@@ -15,7 +15,7 @@ from facestudy.core.errors import StudyError
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.comparisons import cell_metrics, count
 from facestudy.evaluation.intervals import FEW_GROUPS, EvaluateSettings
-from facestudy.evaluation.metrics import read_splits
+from facestudy.evaluation.scores import read_splits
 from stages.stage import output_file, read_params, run, section
 
 

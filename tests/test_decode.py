@@ -163,7 +163,7 @@ from pathlib import Path
 from facestudy.media import decode
 from tests.media import LIMITS
 decode.COMMAND = (sys.executable, "-c", {BROKEN!r})
-child = decode._own.child = decode._Child()
+child = decode._own.child = decode.Child(decode.COMMAND)
 print(child.process.pid, flush=True)
 decode.probe(Path({str(path)!r}), LIMITS)
 """

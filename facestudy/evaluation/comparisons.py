@@ -22,7 +22,8 @@ from facestudy.evaluation.intervals import (
     repeated_differences,
     repeated_estimates,
 )
-from facestudy.evaluation.metrics import NAMES, Scores, by_video, groups_in, same_faces, select_method
+from facestudy.evaluation.metrics import NAMES
+from facestudy.evaluation.scores import Scores, by_video, groups_in, same_faces, select_method
 
 COMPARED = ("accuracy", "auc")
 Splits = Sequence[Scores]

@@ -45,8 +45,9 @@ import numpy as np
 from pydantic import Field
 from scipy.special import expit, logit, nctdtrinc, stdtr, stdtrit
 
+from facestudy.core.arrays import FloatArray
 from facestudy.core.settings import Section
-from facestudy.evaluation.metrics import NAMES, RANGES, FloatArray, Scores, group_metrics, groups_in
+from facestudy.evaluation.metrics import NAMES, RANGES
 from facestudy.evaluation.obuchowski_rockette import (
     Part,
     jackknife_covariance,
@@ -54,6 +55,7 @@ from facestudy.evaluation.obuchowski_rockette import (
     parts_of_mean,
     total,
 )
+from facestudy.evaluation.scores import Scores, group_metrics, groups_in
 
 FEW_GROUPS = 20
 """With fewer test groups than this, tables carry a warning."""

@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from facestudy.core.arrays import BoolArray, FloatArray
+
 Design = Literal["nested", "crossed"]
 
 
@@ -120,7 +120,7 @@ def error_covariances(covariance: FloatArray) -> tuple[float, float, float, floa
     same_variant = np.kron(np.eye(variants), np.ones((trainings, trainings))).astype(bool)
     same_training = np.kron(np.ones((variants, variants)), np.eye(trainings)).astype(bool)
 
-    def mean(chosen: npt.NDArray[np.bool_]) -> float:
+    def mean(chosen: BoolArray) -> float:
         return float(flat[chosen].mean()) if chosen.any() else 0.0
 
     return (
