@@ -11,8 +11,9 @@ from pathlib import Path
 
 from facestudy.core.errors import StudyError
 from facestudy.dataset.split import SplitSettings
-from facestudy.evaluation.comparisons import comparison_table, methods_table, study_results
+from facestudy.evaluation.comparisons import comparison_table, methods_table
 from facestudy.evaluation.intervals import EvaluateSettings
+from facestudy.evaluation.results import study_results
 from facestudy.evaluation.scores import read_splits
 from facestudy.models.settings import ModelSettings
 from facestudy.report.markdown import results_markdown

@@ -70,9 +70,10 @@ def _of_each_class(cell: Splits) -> tuple[int, int]:
     return sum(len(scores.fake) for scores in cell) - fake, fake
 
 
-def _estimates(
+def cell_estimates(
     cell: Splits, settings: EvaluateSettings, test_share: float, names: Sequence[str] = NAMES
 ) -> dict[str, Estimate]:
+    """Metrics of one cell with their intervals, over one or more splits."""
     if len(cell) == 1:
         return estimates(cell[0], settings, names)
     return repeated_estimates(cell, settings, test_share, names)
@@ -94,7 +95,7 @@ def cell_metrics(faces: Splits, settings: EvaluateSettings, test_share: float) -
     videos = [by_video(scores) for scores in faces]
     flat: dict[str, float] = {}
     for prefix, cell in (("", faces), ("video_", videos)):
-        for name, found in _estimates(cell, settings, test_share).items():
+        for name, found in cell_estimates(cell, settings, test_share).items():
             numbers = {
                 "": found.value,
                 "_low": found.low,
@@ -221,112 +222,44 @@ def fake_methods(cell: Splits) -> list[str]:
     return sorted({method for scores in cell for method, fake in zip(scores.methods, scores.fake, strict=True) if fake})
 
 
-def method_estimates(
-    cell: Splits, settings: EvaluateSettings, test_share: float
-) -> dict[str, tuple[Splits, dict[str, Estimate]]]:
+@dataclass(frozen=True)
+class MethodResult:
+    """Metrics of a cell on the fakes of one manipulation method against all real faces."""
+
+    fake_groups: int
+    fake_faces: int
+    estimates: Mapping[str, Estimate]
+
+
+def method_results(cell: Splits, settings: EvaluateSettings, test_share: float) -> dict[str, MethodResult]:
     """For each manipulation method, how well its fakes are distinguished from all real faces."""
-    found: dict[str, tuple[Splits, dict[str, Estimate]]] = {}
+    results: dict[str, MethodResult] = {}
     names = ("balanced_accuracy", "auc")  # plain accuracy would say more of the reals than of a small method
     for method in fake_methods(cell):
         part = [select_method(scores, method) for scores in cell if method in fake_methods([scores])]
-        found_estimates = _estimates(part, settings, test_share, names)
+        found = cell_estimates(part, settings, test_share, names)
         if len(part) < len(cell) and len(part) == 1:  # one split cannot tell how much another would differ
             nothing = dict.fromkeys(("low", "high", "groups_low", "groups_high"), math.nan)
-            found_estimates = {name: replace(estimate, **nothing) for name, estimate in found_estimates.items()}
-        found[method] = part, found_estimates
-    return found
+            found = {name: replace(estimate, **nothing) for name, estimate in found.items()}
+        results[method] = MethodResult(groups_in(part, fake=True), count(part).fake_faces, found)
+    return results
 
 
-ByMethod = Mapping[str, Mapping[str, Mapping[str, tuple[Splits, dict[str, Estimate]]]]]
-"""`method_estimates` by model and variant."""
+ByMethod = Mapping[str, Mapping[str, Mapping[str, MethodResult]]]
+"""`method_results` by model and variant."""
 
 
-def by_method(cells: Cells, settings: EvaluateSettings, test_share: float) -> ByMethod:
-    """`method_estimates` of every cell."""
-    return {
-        model: {variant: method_estimates(cell, settings, test_share) for variant, cell in variants.items()}
-        for model, variants in cells.items()
-    }
-
-
-def methods_table(found_by_method: ByMethod) -> pd.DataFrame:
+def methods_table(by_method: ByMethod) -> pd.DataFrame:
     """metrics/methods.csv: each cell's figures on the fakes of one method against all real faces, as text cells."""
     records = []
-    for model, variants in found_by_method.items():
+    for model, variants in by_method.items():
         for variant, methods in variants.items():
-            for method, (part, found) in methods.items():
+            for method, found in methods.items():
                 record = {"model": model, "variant": variant, "method": method}
-                for name, estimate in found.items():
+                for name, estimate in found.estimates.items():
                     low, high = ends(estimate)
                     for column, number in (("", estimate.value), ("_low", low), ("_high", high)):
                         record[name + column] = _decimals(number)
-                counts = {"fake_groups": groups_in(part, fake=True), "fake_faces": count(part).fake_faces}
+                counts = {"fake_groups": found.fake_groups, "fake_faces": found.fake_faces}
                 records.append(record | {name: str(count) for name, count in counts.items()})
     return pd.DataFrame(records)
-
-
-@dataclass(frozen=True)
-class Results:
-    """All figures of a study, computed once; facestudy.report renders them.
-
-    Attributes
-    ----------
-    test : Counts
-        What the figures are about.
-    estimates : mapping of model, variant and metric to Estimate
-        The metrics of COMPARED.
-    comparisons : list of Comparison
-        Every variant but the first against the first.
-    methods : mapping of model, variant and method
-        See `method_estimates`.
-    confidence : float
-        Of all intervals, 0 to 1.
-    """
-
-    test: Counts
-    estimates: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
-    comparisons: list[Comparison]
-    methods: ByMethod
-    confidence: float
-
-    @property
-    def variants(self) -> list[str]:
-        """The names of the variants, the reference first."""
-        return list(next(iter(self.estimates.values())))
-
-    @property
-    def method_names(self) -> list[str]:
-        """The manipulation methods of the fakes, in alphabetical order."""
-        first_model = next(iter(self.methods.values()))
-        return list(first_model[self.variants[0]])
-
-
-def study_results(cells: Cells, settings: EvaluateSettings, test_share: float) -> Results:
-    """Compute all figures of a study.
-
-    Parameters
-    ----------
-    cells
-        The scores; every cell is about the same test faces.
-    settings
-        Section `evaluate` of the settings.
-    test_share
-        The share of the groups in a test subset, 0 to 1; it counts with several splits only.
-
-    Raises
-    ------
-    StudyError
-        When there is no cell, or cells are about different faces.
-    """
-    first = check_cells(cells)
-    found = {
-        model: {variant: _estimates(scores, settings, test_share, COMPARED) for variant, scores in variants.items()}
-        for model, variants in cells.items()
-    }
-    return Results(
-        count(first),
-        found,
-        compare_variants(cells, settings, test_share),
-        by_method(cells, settings, test_share),
-        settings.confidence,
-    )

@@ -119,7 +119,7 @@ class Difference:
     groups_low: float
     groups_high: float
     groups_p: float
-    spreads: tuple[Spread, ...]
+    spreads: tuple[Spread, ...] = ()
 
     def detectable(self, level: float) -> float:
         """Smallest true difference that a test at this level finds in `POWER` of the studies."""

@@ -6,12 +6,14 @@ Apart from the code that uses them because tables and estimates need them withou
 from __future__ import annotations
 
 import zlib
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from facestudy.core.settings import Section
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import Section, check
 
 Network = Literal["meso4", "mesoinception4", "vgg19", "resnet50"]
 
@@ -64,6 +66,19 @@ class TrainSettings(Section):
     """What all trainings have in common."""
 
     select_on: Literal["validation_loss", "validation_auc"] = "validation_loss"
+
+
+def named_model(models: Mapping[str, Any], model: str, file: str) -> ModelSettings:
+    """Check and return one model of the section `models`.
+
+    Raises
+    ------
+    StudyError
+        When the section has no such model, or a setting is not valid.
+    """
+    if model not in models:
+        raise StudyError(f"{file}: models has no {model} (it has: {', '.join(models)}).")
+    return check(ModelSettings, models[model], f"models.{model}", file)
 
 
 def training_seed(seed: int, variant: str, repeat: int = 1) -> int:

@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from facestudy.core.settings import quoted
-from facestudy.evaluation.comparisons import ByMethod, Comparison, Counts, Results, ends
+from facestudy.evaluation.comparisons import ByMethod, Comparison, Counts, ends
 from facestudy.evaluation.intervals import FEW_GROUPS, POWER, Difference, Estimate
+from facestudy.evaluation.results import Results
 from facestudy.models.settings import ModelSettings
 
 SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "of AUC")}
@@ -177,7 +178,7 @@ def _method_section(methods: ByMethod) -> list[str]:
     body = []
     for model, variants in methods.items():
         for method in next(iter(variants.values())):
-            body.append([model, method, *(_cell(found[method][1]["auc"], 1, 3) for found in variants.values())])
+            body.append([model, method, *(_cell(found[method].estimates["auc"], 1, 3) for found in variants.values())])
     text = "The fakes of each method against all real faces; more in metrics/methods.csv."
     return ["## AUC by method", "", text, "", *_markdown_table(head, body), ""]
 
