@@ -9,6 +9,7 @@ if __name__ == "__main__":  # before the imports that take seconds
 
 from pathlib import Path
 
+from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.comparisons import comparison_table, methods_table, study_results
@@ -36,6 +37,7 @@ def main() -> str:
         }
         for model in models
     }
+    clips = tables.read(Path("data/clips.csv"), tables.clips_table(models, variants))
     results = study_results(cells, settings, split.test_share())
     test, rows = results.test, results.comparisons
     with output_file(Path("metrics/comparison.csv")) as path:
@@ -43,7 +45,7 @@ def main() -> str:
     with output_file(Path("metrics/methods.csv")) as path:
         methods_table(results.methods).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("metrics/results.md")) as path:
-        path.write_text(results_markdown(results, models, seeds, sample), encoding="utf-8")
+        path.write_text(results_markdown(results, models, seeds, sample, clips), encoding="utf-8")
     if all(row.verdict == "not_tested" for row in rows):
         return f"{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups"
     different = sum(row.p_holm < 1 - settings.confidence for row in rows)
