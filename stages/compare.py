@@ -1,4 +1,4 @@
-"""Every variant against the first, each method of fakes, the results table: metrics/*.csv, metrics/results.md."""
+"""All figures of the study, every variant against the first: metrics/results.json, comparison.csv, methods.csv."""
 
 from __future__ import annotations
 
@@ -8,25 +8,23 @@ if __name__ == "__main__":  # before the imports that take seconds
     begin()
 
 from pathlib import Path
+from typing import Any
 
 from facestudy.core.errors import StudyError
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.comparisons import comparison_table, methods_table
 from facestudy.evaluation.intervals import EvaluateSettings
-from facestudy.evaluation.results import study_results
+from facestudy.evaluation.results import study_results, to_json
 from facestudy.evaluation.scores import read_splits
-from facestudy.models.settings import ModelSettings
-from facestudy.report.markdown import results_markdown
 from stages.stage import output_file, read_params, run, section
 
 
 def main() -> str:
     params = read_params()
-    models = section(params, "models", dict[str, ModelSettings])
+    models = section(params, "models", dict[str, Any])
     variants = section(params, "variants", list[str])
     seeds = section(params, "seeds", list[int])
     settings = section(params, "evaluate", EvaluateSettings)
-    sample = section(params, "source", str) == "sample"
     for name, names in (("models", models), ("variants", variants), ("seeds", seeds)):
         if not names:
             raise StudyError(f"params.yaml: {name} is empty; give at least one.")
@@ -43,8 +41,8 @@ def main() -> str:
         comparison_table(rows, test).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("metrics/methods.csv")) as path:
         methods_table(results.methods).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
-    with output_file(Path("metrics/results.md")) as path:
-        path.write_text(results_markdown(results, models, seeds, sample), encoding="utf-8")
+    with output_file(Path("metrics/results.json")) as path:
+        path.write_text(to_json(results), encoding="utf-8")
     if all(row.verdict == "not_tested" for row in rows):
         return f"{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups"
     different = sum(row.p_holm < 1 - settings.confidence for row in rows)

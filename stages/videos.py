@@ -23,7 +23,7 @@ from facestudy.runtime.parallel import ComputeSettings, map_items
 from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
 from facestudy.sample.clips import Clip, SampleSettings, list_clips, render
 from facestudy.sources import youtube
-from facestudy.sources.folder import FolderSettings, examine, list_items
+from facestudy.sources.folder import FolderSettings, examine, list_items, of_other_types
 from facestudy.sources.youtube import YoutubeSettings
 from stages.stage import WORK_CACHE, check_disk_space, output_folder, read_params, run, section
 
@@ -66,10 +66,11 @@ def from_sample(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
 
 
 def from_folder(params: dict[str, Any], out: Path) -> list[dict[str, object]]:
-    """Look into every file of the folder; their rows. Nothing is copied, so `out` stays empty."""
+    """Look into every video and picture of the folder; the rows of all files. Nothing is copied: `out` stays empty."""
     settings = section(params, "folder", FolderSettings)
     work = functools.partial(examine, settings=settings)
-    return list(map_items(work, list_items(settings), section(params, "compute", ComputeSettings), "videos"))
+    found = map_items(work, list_items(settings), section(params, "compute", ComputeSettings), "videos")
+    return [*found, *of_other_types(settings)]
 
 
 def from_youtube(params: dict[str, Any], out: Path) -> list[dict[str, object]]:

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from tests.pipeline_files import ROOT
 
-RESULTS = ("dvc.lock", "data/duplicates.csv", "data/split.csv", "metrics/", "predictions/", "reports/")
+RESULTS = (
+    "dvc.lock",
+    "data/clips.csv",
+    "data/duplicates.csv",
+    "data/split.csv",
+    "metrics/",
+    "predictions/",
+    "reports/",
+)
 """What `make run` writes and git tracks."""
 
 

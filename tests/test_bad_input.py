@@ -89,6 +89,7 @@ def test_a_folder_that_cannot_be_used(project: Path, damage: Callable[[Path], An
 def test_bad_files_get_a_row_and_the_rest_goes_on(project: Path) -> None:
     real = project / "input/real"
     (real / "zero.mp4").touch()
+    (real / "notes.txt").write_text("not a clip")
     (real / "text.mp4").write_text("this is no video\n" * 100)
     (real / "loop.mp4").symlink_to("loop.mp4")
     whole = write_clip(project / "whole.mp4", 60)
@@ -100,16 +101,16 @@ def test_bad_files_get_a_row_and_the_rest_goes_on(project: Path) -> None:
     done = stage(project, "videos")
     assert done.returncode == 0, done.stderr
     index = pd.read_csv(project / "data/videos/index.csv", keep_default_na=False).set_index("path")
-    assert len(index) == 13
+    assert len(index) == 14
     reasons = index.loc[index["status"] != "ok", "reason"]
-    damaged = ("zero.mp4", "text.mp4", "loop.mp4", "truncated.mp4", "200-megapixels.png")
+    damaged = ("notes.txt", "zero.mp4", "text.mp4", "loop.mp4", "truncated.mp4", "200-megapixels.png")
     assert set(reasons.index) == {f"real/{name}" for name in damaged}
     assert "symbolic links" in reasons["real/loop.mp4"]
     assert reasons["real/zero.mp4"] == "the file is empty"
     assert "not decodable" in reasons["real/text.mp4"] and "not decodable" in reasons["real/truncated.mp4"]
     assert "megapixels" in reasons["real/200-megapixels.png"]
     assert index["video_id"].str.fullmatch("[a-z0-9_-]+").all()
-    assert "13 videos in, 7 real + 1 fake usable" in done.stdout and "rejected: the file is empty" in done.stdout
+    assert "14 videos in, 7 real + 1 fake usable" in done.stdout and "rejected: the file is empty" in done.stdout
 
     done = stage(project, "frames")
     assert done.returncode == 0, done.stderr

@@ -115,7 +115,7 @@ def test_the_commands_are_those_of_the_pipeline() -> None:
     assert found[:5] == [["videos"], ["frames"], ["faces"], ["duplicates"], ["split"]]
     assert ["train", "--model", "a", "--variant", "nose"] in found
     assert found[-1] == ["compare"]
-    assert len(found) == 5 + 3 * 2 + 1
+    assert len(found) == 5 + 3 * 2 + 2
 
 
 @pytest.mark.timeout(400)

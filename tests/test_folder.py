@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import check
 from facestudy.core.tables import ID
-from facestudy.sources.folder import FolderSettings, as_id, examine, list_items, make_id
+from facestudy.sources.folder import FolderSettings, as_id, examine, list_items, make_id, of_other_types
 from facestudy.sources.layouts import Item
 from tests.media import write_clip, write_picture
 from tests.project import params
@@ -44,6 +44,36 @@ def test_lists_media_of_both_classes(folder: Path) -> None:
         ("real/deep/two.jpg", "real"),
         ("real/one.mp4", "real"),
     ]
+
+
+def test_other_files_get_a_row_and_are_never_opened(folder: Path) -> None:
+    real = folder / "real"
+    for name in ("Thumbs.DB", "README", ".hidden", "._one.mp4", ".git/config", "odd.\x1b[2J", "deep/sound.wav"):
+        (real / name).parent.mkdir(exist_ok=True)
+        (real / name).touch()
+    (folder / "beside.txt").touch()
+    os.mkfifo(real / "pipe.fifo")  # who opened it would wait for ever
+    rows = of_other_types(settings(folder))
+    assert {row["path"]: row["reason"] for row in rows} == {
+        "fake/notes.txt": "not a video or picture (.txt)",
+        "real/README": "not a video or picture",
+        "real/Thumbs.DB": "not a video or picture (.db)",
+        "real/deep/sound.wav": "not a video or picture (.wav)",
+        "real/odd.\x1b[2J": "not a video or picture ('.\\x1b[2j')",
+        "real/pipe.fifo": "not a video or picture (.fifo)",
+    }
+    assert {row["status"] for row in rows} == {"rejected"}
+    chosen = settings(folder).model_copy(update={"max_per_class": 1})
+    assert len(list_items(chosen)) == 2 and len(of_other_types(chosen)) == 6
+
+
+def test_among_pictures_a_video_is_another_type(folder: Path) -> None:
+    chosen = settings(folder).model_copy(update={"layout": "images"})
+    assert {row["path"]: row["reason"] for row in of_other_types(chosen)} == {
+        "fake/notes.txt": "not a picture (.txt)",
+        "fake/three.mkv": "not a picture (.mkv)",
+        "real/one.mp4": "not a picture (.mp4)",
+    }
 
 
 def test_a_good_file(folder: Path) -> None:

@@ -124,7 +124,7 @@ def ran(said: str) -> list[str]:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The tiny study, run once and committed; no remote."""
     made = Clone(copy_project(tmp_path_factory.mktemp("study"), study_params()))
-    assert len(ran(made.dvc("repro"))) == 5 + 1 + 2 + 2 + 2
+    assert len(ran(made.dvc("repro"))) == 5 + 1 + 2 + 2 + 3
     made.git("add", "-A")
     made.git("commit", "-qm", "results")
     return made
@@ -242,7 +242,7 @@ def test_pull_fetches_only_what_one_setting_touches(team: Team) -> None:
     listings = set(other.outputs().values())
     assert set(other.cached()) == listings
     said = other.dvc("repro", "--pull", "--allow-missing", "--no-run-cache")
-    assert ran(said) == ["train@second-full", "evaluate@second-full", "compare", "focus"]
+    assert ran(said) == ["train@second-full", "evaluate@second-full", "clips", "compare", "focus"]
     paths = team.server.wire.requests("GET")[before:]
     fetched = {"".join(path.split("/")[-2:]) for path in paths if "/files/md5/" in path}
     crops = team.first.outputs()["data/crops/full"]

@@ -78,6 +78,7 @@ class Study:
 
     def save(self) -> None:
         Path("params.yaml").write_text(yaml.safe_dump(self.params, sort_keys=False))
+        self.write_clips()
 
     def set(self, **changes: Any) -> None:
         self.params |= changes
@@ -85,6 +86,12 @@ class Study:
 
     def evaluate(self, model: str, variant: str) -> str:
         return evaluate.main(model, variant)
+
+    def write_clips(self, *lost: dict[str, str]) -> None:
+        """data/clips.csv with two clips that were used, and those that were not."""
+        used = [{"video_id": f"p000-{label}", "label": label, "status": "used"} for label in tables.LABELS]
+        table = tables.clips_table(self.params["models"], self.params["variants"])
+        tables.write(Path("data/clips.csv"), tables.to_dataframe([*used, *lost], table), table)
 
     def compare(self) -> tuple[pd.DataFrame, str]:
         compare.main()
@@ -223,6 +230,41 @@ def test_results_page(study: Study) -> None:
     assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4)
     study.set(source="folder")
     assert "built-in sample" not in study.compare()[1]
+
+
+def clips_section(page: str) -> list[str]:
+    lines = page.splitlines()
+    return lines[lines.index("## Clips") + 2 : lines.index("## How to read the tables") - 1]
+
+
+def lost_clip(number: int, path: str, reason: str = "the file is empty") -> dict[str, str]:
+    return {"video_id": f"lost-{number:02}", "label": "real", "path": path, "status": "rejected", "reason": reason}
+
+
+def test_clips_are_one_line_when_all_are_used(study: Study) -> None:
+    assert clips_section(study.compare()[1]) == ["2 clips: 2 used; data/clips.csv has a row for each."]
+
+
+def test_lost_clips_are_named_with_their_reasons(study: Study) -> None:
+    study.write_clips(
+        lost_clip(1, "real/notes.txt", "not a video or picture (.txt)"),
+        lost_clip(2, "real/a\n\n<img src=x>.mp4"),
+        {"video_id": "link-1", "label": "fake", "status": "unavailable", "reason": "private"},
+    )
+    assert clips_section(study.compare()[1]) == [
+        "5 clips: 2 used, 2 rejected, 1 unavailable; data/clips.csv has a row for each.",
+        "",
+        "    'real/a\\n\\n<img src=x>.mp4'  rejected: the file is empty",
+        "    real/notes.txt               rejected: not a video or picture (.txt)",
+        "    link-1                       unavailable: private",
+    ]
+
+
+def test_not_more_than_twenty_clips_are_named(study: Study) -> None:
+    study.write_clips(*[lost_clip(number, f"real/{number:02}.mp4") for number in range(30)])
+    section = clips_section(study.compare()[1])
+    assert len(section) == 2 + 20 + 1
+    assert section[-2:] == ["    real/19.mp4  rejected: the file is empty", "    ... and 10 more in data/clips.csv"]
 
 
 def test_verdicts_are_said_in_words(study: Study) -> None:
@@ -411,7 +453,7 @@ def test_focus_refuses(study: Study) -> None:
 
 
 def test_the_stages_do_without_heavy_libraries() -> None:
-    code = "import sys, stages.evaluate, stages.compare, stages.focus; print(*sys.modules)"
+    code = "import sys, stages.evaluate, stages.clips, stages.compare, stages.focus; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"tensorflow", "keras", "mtcnn", "cv2", "av", "sklearn", "scipy.stats"} & set(done.stdout.split())
 

@@ -8,7 +8,7 @@ number column is missing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,6 +140,21 @@ SPLIT = Table({"repeat": "int", **_FACE_SUBSET}, key=("repeat", "face_id"))
 UNDECODED = Table({"video_id": "text", "reason": "text"}, key="video_id")
 CROPS = Table({"face_id": "text", "path": "text", "sha256": "text"}, key="face_id")
 PREDICTIONS = Table({**_FACE_SUBSET, "p_fake": 6}, key="face_id")
+CLIPS = Table(
+    {
+        "video_id": "text",
+        "label": "text",
+        "origin": "text",
+        "path": "text",
+        "status": "text",
+        "reason": "text",
+        "frames": "int",
+        "faces": "int",
+        "kept": "int",
+        "subset": "text",
+    },
+    key="video_id",
+)
 
 LABELS = ("real", "fake")
 SUBSETS = ("train", "validation", "test", "unused")
@@ -152,6 +167,16 @@ def training_name(seed: int, repeat: int, repeats: int) -> str:
     ('3', '3-2')
     """
     return str(seed) if repeats == 1 else f"{seed}-{repeat}"
+
+
+def clips_table(models: Iterable[str], variants: Sequence[str]) -> Table:
+    """CLIPS with a column for the mean p_fake of each model on each variant.
+
+    >>> clips_table(["mesonet"], ["full", "nose"]).names()[-2:]
+    ['mesonet.full', 'mesonet.nose']
+    """
+    scores = {f"{model}.{variant}": 6 for model in models for variant in variants}
+    return Table({**CLIPS.columns, **scores}, CLIPS.key)
 
 
 def to_dataframe(rows: Iterable[Mapping[str, object]], table: Table) -> pd.DataFrame:

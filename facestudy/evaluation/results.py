@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from facestudy.core.errors import StudyError
 from facestudy.evaluation.comparisons import (
     COMPARED,
     ByMethod,
@@ -110,12 +112,16 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
-def from_json(text: str) -> Results:
+def read_results(path: Path) -> Results:
     """Read what `to_json` wrote.
 
     Raises
     ------
-    ValueError
-        When the text is not JSON, or not of this form.
+    StudyError
+        When the file is missing, not JSON, or not of this form.
     """
-    return TypeAdapter(Results).validate_python(json.loads(text))
+    try:
+        return TypeAdapter(Results).validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it does not hold the figures of a study"
+        raise StudyError(f"{path} cannot be read ({why}).") from None

@@ -6,7 +6,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from facestudy.core.settings import quoted
+import pandas as pd
+
+from facestudy.core.settings import key_name, quoted
+from facestudy.dataset.clips import ENTERED, WORDS, counted
 from facestudy.evaluation.comparisons import ByMethod, Comparison, Counts, ends
 from facestudy.evaluation.intervals import FEW_GROUPS, POWER, Difference, Estimate
 from facestudy.evaluation.results import Results
@@ -16,8 +19,14 @@ SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "o
 """How a metric is written: factor, decimals, title, unit of a difference."""
 
 
-def results_markdown(results: Results, models: Mapping[str, ModelSettings], seeds: Sequence[int], sample: bool) -> str:
-    """Accuracy and AUC by model and variant, differences, verdicts, and how to read them.
+MAX_CLIPS = 20
+"""So many of the clips that gave no face to the split are named."""
+
+
+def results_markdown(
+    results: Results, models: Mapping[str, ModelSettings], seeds: Sequence[int], sample: bool, clips: pd.DataFrame
+) -> str:
+    """Accuracy and AUC by model and variant, differences, verdicts, what became of the clips, and how to read it.
 
     Parameters
     ----------
@@ -27,6 +36,8 @@ def results_markdown(results: Results, models: Mapping[str, ModelSettings], seed
         The settings that they were computed with.
     sample
         Whether the videos are the built-in sample; the page then says so.
+    clips
+        What became of each clip, as tables.CLIPS.
     """
     test, found = results.test, results.estimates
     level = f"{100 * results.confidence:g} %"
@@ -67,9 +78,27 @@ def results_markdown(results: Results, models: Mapping[str, ModelSettings], seed
         lines += _difference_section(results.comparisons, variants[0], level, test)
     lines += ["## What a cell is", ""]
     lines += [f"- {describe_model(name, model, seeds)}" for name, model in models.items()]
+    lines += ["", "## Clips", "", *_clips_section(clips)]
     intervals = len(models) * len(variants) * 2
     notes = _reading(intervals, test, results.confidence)
     return "\n".join([*lines, "", "## How to read the tables", "", *notes]) + "\n"
+
+
+def _clips_section(clips: pd.DataFrame) -> list[str]:
+    """How many clips came in and were used; those that gave no face to the split, each with its reason.
+
+    Names and reasons come from outside: they stand in an indented block, in which nothing is HTML or a link.
+    """
+    lost = clips[~clips["status"].isin(ENTERED)].sort_values(["status", "path", "video_id"], kind="stable")
+    lines = [f"{counted(clips)}; data/clips.csv has a row for each."]
+    if len(lost):
+        names = [key_name(path or video_id) for path, video_id in zip(lost["path"], lost["video_id"], strict=True)]
+        reasons = [key_name(f"{WORDS[row.status]}: {row.reason}") for row in lost.itertuples()]
+        width = max(map(len, names[:MAX_CLIPS]))
+        listed = [f"    {name:{width}}  {reason}" for name, reason in zip(names, reasons, strict=True)]
+        more = [f"    ... and {len(lost) - MAX_CLIPS} more in data/clips.csv"] if len(lost) > MAX_CLIPS else []
+        lines += ["", *listed[:MAX_CLIPS], *more]
+    return lines
 
 
 def _interval_text(test: Counts) -> str:

@@ -19,7 +19,7 @@ from facestudy.media import decode, video
 from facestudy.media.video import Limits, MediaError
 from facestudy.runtime.work_cache import file_sha256
 from facestudy.sources import user_csv, user_files
-from facestudy.sources.layouts import LAYOUTS, Item, choose, is_linked_folder
+from facestudy.sources.layouts import LAYOUTS, Item, choose, is_linked_folder, other_files
 
 
 class FolderSettings(Section):
@@ -180,10 +180,15 @@ def _with_table(items: list[Item], path: Path, labels: bool) -> list[Item]:
     return list(known.values())
 
 
-def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
-    """The row of videos/index.csv for a file; `rejected` with a reason when it is of no use."""
-    name = item.file.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    row: dict[str, object] = {
+def _name(item: Item) -> str:
+    """The name of a file as text, whatever its bytes are."""
+    return item.file.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _row(item: Item, **cells: object) -> dict[str, object]:
+    """The row of videos/index.csv for a file: what its name says, and the given cells."""
+    name = _name(item)
+    return {
         "video_id": make_id(item.file, item.label),
         "label": item.label,
         "identity": as_id(item.identity),
@@ -192,12 +197,16 @@ def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
         "official_subset": item.subset,
         "path": f"./{name}" if name.startswith(FORMULA) else name,
         "origin": "folder",
-        "status": "rejected",
+        **cells,
     }
+
+
+def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
+    """The row of videos/index.csv for a video or picture; `rejected` with a reason when it is of no use."""
     root = Path(settings.path)
     path = root / item.file
     try:
-        if name != item.file:
+        if _name(item) != item.file:
             raise MediaError("the file's name is not valid UTF-8; rename it")
         if user_files.leads_out(path, root):
             raise MediaError("a link that leads out of the folder")
@@ -207,12 +216,18 @@ def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
             raise MediaError("not a regular file")
         found = decode.probe(path, settings.limits)
     except MediaError as error:
-        return {**row, "reason": str(error)}
+        return _row(item, status="rejected", reason=str(error))
     except OSError as error:
-        return {**row, "reason": f"cannot be read ({error.strerror})"}
-    return {
-        **row,
-        "sha256": file_sha256(path),
-        **vars(found),
-        "status": "ok",
-    }
+        return _row(item, status="rejected", reason=f"cannot be read ({error.strerror})")
+    return _row(item, sha256=file_sha256(path), **vars(found), status="ok")
+
+
+def of_other_types(settings: FolderSettings) -> list[dict[str, object]]:
+    """A row for each file among the videos and pictures that is none by its name. None of them is opened."""
+    kind = "picture" if settings.layout == "images" else "video or picture"
+    rows = []
+    for item in other_files(Path(settings.path), settings.layout):
+        suffix = Path(item.file).suffix.lower()
+        reason = f"not a {kind} ({key_name(suffix)})" if suffix else f"not a {kind}"
+        rows.append(_row(item, status="rejected", reason=reason))
+    return rows

@@ -23,7 +23,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,17 +63,28 @@ MAX_LIST_BYTES = 20_000_000
 """Of a dataset's own list or JSON: that of all of DFDC takes fewer."""
 
 
+MEDIA_SUFFIXES = video.VIDEO_SUFFIXES | video.PICTURE_SUFFIXES
+
+
 def media_below(root: Path, folder: str) -> Iterator[str]:
     """Videos, pictures and linked folders below root/folder, relative to root, sorted within each folder.
 
     What lies in a linked folder is not listed.
     """
-    suffixes = video.VIDEO_SUFFIXES | video.PICTURE_SUFFIXES
     for path, folders, files in os.walk(root / folder):
         folders.sort()
         linked = {name for name in folders if (Path(path) / name).is_symlink()}
         for name in sorted([*files, *linked]):
-            if (name in linked or Path(name).suffix.lower() in suffixes) and not name.startswith("._"):
+            if (name in linked or Path(name).suffix.lower() in MEDIA_SUFFIXES) and not name.startswith("._"):
+                yield (Path(path) / name).relative_to(root).as_posix()
+
+
+def others_below(root: Path, folder: str, suffixes: Collection[str]) -> Iterator[str]:
+    """Files below root/folder whose names end in none of the suffixes; nothing hidden, no file in a hidden folder."""
+    for path, folders, files in os.walk(root / folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if Path(name).suffix.lower() not in suffixes and not name.startswith("."):
                 yield (Path(path) / name).relative_to(root).as_posix()
 
 
@@ -222,12 +233,33 @@ def images(root: Path) -> Iterator[Item]:
             if not is_linked_folder(root / file):
                 continue
             folders = Path(file).parts
-        label, subset = "", ""
-        for folder in reversed(folders):
-            words = re.split(r"[^a-z]+", folder.lower())
-            label = label or next((word for word in words if word in LABELS), "")
-            subset = subset or next((SUBSET_NAMES[word] for word in words if word in SUBSET_NAMES), "")
-        yield Item(file, label, subset=subset)
+        yield _named_by(folders, file)
+
+
+def _named_by(folders: Sequence[str], file: str) -> Item:
+    """An item with the label and the subset that the names of the folders above it say."""
+    label, subset = "", ""
+    for folder in reversed(folders):
+        words = re.split(r"[^a-z]+", folder.lower())
+        label = label or next((word for word in words if word in LABELS), "")
+        subset = subset or next((SUBSET_NAMES[word] for word in words if word in SUBSET_NAMES), "")
+    return Item(file, label, subset=subset)
+
+
+def other_files(root: Path, layout: str) -> Iterator[Item]:
+    """What lies among the videos and pictures of real_fake, or among the pictures of images, and is none.
+
+    The known datasets have files of their own beside the videos, and nothing of them is listed.
+    """
+    if layout == "real_fake":
+        for label in LABELS:
+            for file in others_below(root, label, MEDIA_SUFFIXES):
+                yield Item(file, label)
+    elif layout == "images":
+        for file in others_below(root, "", video.PICTURE_SUFFIXES):
+            item = _named_by(Path(file).parts[:-1], file)
+            if item.label:
+                yield item
 
 
 LAYOUTS: dict[str, Callable[[Path], Iterator[Item]]] = {

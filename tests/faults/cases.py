@@ -37,6 +37,7 @@ OUTPUT_OF = {
     "crops": ["data/crops/eyes_lower"],
     "train": ["models/eyes_lower/mesonet", ".cache/train"],
     "evaluate": ["metrics/eyes_lower/mesonet.json"],
+    "clips": ["data/clips.csv"],
     "compare": ["metrics/results.md"],
     "focus": ["metrics/focus"],
 }

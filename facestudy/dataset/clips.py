@@ -1,0 +1,110 @@
+"""What became of each clip: from what came in to the faces that were scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from facestudy.core.tables import CLIPS
+
+WORDS = {
+    "used": "used",
+    "unused": "left out by the split",
+    "no_face": "without a face",
+    "no_frame": "without a frame",
+    "rejected": "rejected",
+    "unavailable": "unavailable",
+}
+"""What the status of a clip means, in the order in which they are told."""
+ENTERED = ("used", "unused")
+"""The status of a clip that gave faces to the split."""
+
+
+def clip_table(
+    videos: pd.DataFrame,
+    frames: pd.DataFrame,
+    undecoded: pd.DataFrame,
+    faces: pd.DataFrame,
+    dropped: pd.DataFrame,
+    split: pd.DataFrame,
+    scores: Mapping[str, pd.Series],
+) -> pd.DataFrame:
+    """One row for each clip.
+
+    Parameters
+    ----------
+    videos, frames, undecoded, faces, dropped, split : DataFrame
+        As tables.VIDEOS, FRAMES, UNDECODED, FACES, DROPPED and SPLIT.
+    scores : mapping of str to Series
+        For each model and variant what `clip_scores` gives, by the name of its column.
+
+    Returns
+    -------
+    DataFrame
+        The columns of tables.CLIPS, then those of `scores`. `status` is a key of WORDS. `reason` says what was lost,
+        for a clip that is used as well. `kept` and `subset` are those of the first split.
+    """
+    ids = videos["video_id"]
+    kept = split[(split["repeat"] == 1) & (split["subset"] != "unused")]
+    counts = {
+        name: ids.map(rows["video_id"].value_counts()).fillna(0).astype("Int64")
+        for name, rows in (("frames", frames), ("faces", faces), ("kept", kept))
+    }
+    usable = videos["status"] == "ok"
+    status = np.select(
+        [~usable, *(counts[name] == 0 for name in ("frames", "faces", "kept"))],
+        [videos["status"], "no_frame", "no_face", "unused"],
+        "used",
+    )
+    lost = [
+        videos["reason"],
+        ids.map(undecoded.set_index("video_id")["reason"]).fillna(""),
+        ids.map(_listed(dropped)).fillna(""),
+        pd.Series(np.where(status == "unused", WORDS["unused"], ""), index=videos.index),
+    ]
+    subset = ids.map(kept.groupby("video_id")["subset"].first()).fillna("")
+    found = videos[["video_id", "label", "origin", "path"]].assign(
+        status=status,
+        reason=["; ".join(filter(None, reasons)) for reasons in zip(*lost, strict=True)],
+        **counts,
+        subset=subset.mask(status == "unused", "unused"),
+    )
+    return found[CLIPS.names()].assign(**{name: ids.map(score) for name, score in scores.items()})
+
+
+def _listed(dropped: pd.DataFrame) -> pd.Series:
+    """For each video why faces were left out, the most frequent reason first, as in "3 no_face, 1 size_below_60"."""
+    counts = dropped.groupby(["video_id", "reason"]).size().rename("count").reset_index()
+    ordered = counts.sort_values(["count", "reason"], ascending=[False, True])
+    texts = ordered["count"].astype(str) + " " + ordered["reason"]
+    return texts.groupby(ordered["video_id"]).agg(", ".join)
+
+
+def clip_scores(predictions: Sequence[pd.DataFrame]) -> pd.Series:
+    """The mean p_fake of each clip that was validated or tested, over trainings.
+
+    Parameters
+    ----------
+    predictions : sequence of DataFrame
+        As tables.PREDICTIONS, one for each training.
+
+    Returns
+    -------
+    Series
+        Indexed by video_id. For each training the mean over the faces of a person, the greatest of a clip's persons, as
+        in facestudy.evaluation.metrics.by_video.
+    """
+    each = [
+        rows.groupby(["video_id", "track_id"])["p_fake"].mean().groupby("video_id").max().round(12)
+        for rows in predictions
+    ]
+    return pd.concat(each).groupby("video_id").mean()
+
+
+def counted(clips: pd.DataFrame) -> str:
+    """How many clips there are of each status, as in "12 clips: 10 used, 2 rejected"."""
+    counts = clips["status"].value_counts()
+    told = ", ".join(f"{counts[status]} {words}" for status, words in WORDS.items() if status in counts)
+    return f"{len(clips)} clip{'' if len(clips) == 1 else 's'}: {told}"
