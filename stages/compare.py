@@ -43,13 +43,17 @@ def main() -> str:
     with output_file(Path("metrics/methods.csv")) as path:
         methods_table(results.methods).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("metrics/results.md")) as path:
-        path.write_text(results_markdown(results, models, seeds, sample), encoding="utf-8")
+        path.write_text(results_markdown(results, models, seeds, sample, settings.trial), encoding="utf-8")
+    trial = "trial, no result: " if settings.trial else ""
+    said = (
+        f"{trial}{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups"
+    )
     if all(row.verdict == "not_tested" for row in rows):
-        return f"{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups"
+        return said
     different = sum(row.p_holm < 1 - settings.confidence for row in rows)
     return (
-        f"{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups; "
-        f"{different} of {len(rows)} differences from {variants[0]} have p (Holm) below {1 - settings.confidence:.2g}"
+        f"{said}; {different} of {len(rows)} differences from {variants[0]} have p (Holm) below "
+        f"{1 - settings.confidence:.2g}"
     )
 
 

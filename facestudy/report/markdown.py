@@ -15,7 +15,9 @@ SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "o
 """How a metric is written: factor, decimals, title, unit of a difference."""
 
 
-def results_markdown(results: Results, models: Mapping[str, ModelSettings], seeds: Sequence[int], sample: bool) -> str:
+def results_markdown(
+    results: Results, models: Mapping[str, ModelSettings], seeds: Sequence[int], sample: bool, trial: bool = False
+) -> str:
     """Accuracy and AUC by model and variant, differences, verdicts, and how to read them.
 
     Parameters
@@ -26,10 +28,17 @@ def results_markdown(results: Results, models: Mapping[str, ModelSettings], seed
         The settings that they were computed with.
     sample
         Whether the videos are the built-in sample; the page then says so.
+    trial
+        Whether the study only tries out whether everything works; the page then says so.
     """
     test, found = results.test, results.estimates
     level = f"{100 * results.confidence:g} %"
     lines = ["# Results", ""]
+    if trial:
+        lines += [
+            "**Trial: few videos and short training. It shows that the study runs; its figures are no result.**",
+            "",
+        ]
     if sample:
         lines += ["These are results about the built-in sample: drawn people, one kind of fake.", ""]
     interval = _interval_text(test)

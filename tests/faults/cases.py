@@ -38,7 +38,7 @@ OUTPUT_OF = {
     "train": ["models/eyes_lower/mesonet", ".cache/train"],
     "evaluate": ["metrics/eyes_lower/mesonet.json"],
     "compare": ["metrics/results.md"],
-    "focus": ["metrics/focus"],
+    "focus": ["metrics/focus.json"],
 }
 
 
