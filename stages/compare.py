@@ -45,9 +45,7 @@ def main() -> str:
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(results_markdown(results, models, seeds, sample, settings.trial), encoding="utf-8")
     trial = "trial, no result: " if settings.trial else ""
-    said = (
-        f"{trial}{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups"
-    )
+    said = f"{trial}{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups"
     if all(row.verdict == "not_tested" for row in rows):
         return said
     different = sum(row.p_holm < 1 - settings.confidence for row in rows)

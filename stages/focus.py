@@ -1,4 +1,4 @@
-"""Accuracy and AUC of each model on the variant named by `focus`: metrics/focus.json, for `dvc metrics` and `dvc exp`."""
+"""Accuracy and AUC of each model on the variant named by `focus`, for `dvc metrics diff`: metrics/focus.json."""
 
 from __future__ import annotations
 
