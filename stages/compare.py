@@ -43,12 +43,14 @@ def main() -> str:
         methods_table(results.methods).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("metrics/results.json")) as path:
         path.write_text(to_json(results), encoding="utf-8")
+    trial = "trial, no result: " if settings.trial else ""
+    said = f"{trial}{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups"
     if all(row.verdict == "not_tested" for row in rows):
-        return f"{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups"
+        return said
     different = sum(row.p_holm < 1 - settings.confidence for row in rows)
     return (
-        f"{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups; "
-        f"{different} of {len(rows)} differences from {variants[0]} have p (Holm) below {1 - settings.confidence:.2g}"
+        f"{said}; {different} of {len(rows)} differences from {variants[0]} have p (Holm) below "
+        f"{1 - settings.confidence:.2g}"
     )
 
 

@@ -10,6 +10,7 @@ if __name__ == "__main__":  # before the imports that take seconds
 from pathlib import Path
 
 from facestudy.core import tables
+from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.results import read_results
 from facestudy.models.settings import ModelSettings
 from facestudy.report.markdown import results_markdown
@@ -25,7 +26,8 @@ def main() -> str:
     sample = section(params, "source", str) == "sample"
     results = read_results(RESULTS)
     clips = tables.read(Path("data/clips.csv"), tables.clips_table(models, results.variants))
-    page = results_markdown(results, models, seeds, sample, clips)
+    trial = section(params, "evaluate", EvaluateSettings).trial
+    page = results_markdown(results, models, seeds, sample, clips, trial)
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(page, encoding="utf-8")
     return f"metrics/results.md, {len(page.splitlines())} lines"

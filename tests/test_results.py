@@ -20,7 +20,6 @@ from facestudy.core.errors import StudyError
 from facestudy.evaluation.intervals import FEW_GROUPS
 from facestudy.evaluation.metrics import NAMES, point_metrics
 from stages import compare, evaluate, focus
-from stages.focus import focus_keys
 from tests.pipeline_files import ROOT
 from tests.project import params
 
@@ -291,8 +290,15 @@ def test_one_seed_gives_no_p_value_and_no_verdict(study: Study) -> None:
     assert "Warning: one seed" in page and "no difference seen" not in page and "| p " not in page
     study.set(focus="full", models={"mesonet": MODEL})
     focus.main()
-    shown = json.loads(Path("metrics/focus/mesonet.json").read_text())
-    assert shown == {key: found[key] for key in focus_keys(found)}
+    shown = json.loads(Path("metrics/focus.json").read_text())
+    assert shown["mesonet"] == {key: found[key] for key in ("accuracy", "auc")}
+
+
+def test_a_trial_is_labelled(study: Study) -> None:
+    assert "Trial" not in study.compare()[1]
+    study.set(evaluate={"confidence": 0.95, "trial": True})
+    assert compare.main().startswith("trial, no result: 2 models on 3 variants")
+    assert "# Results\n\n**Trial: " in Path("metrics/results.md").read_text()
 
 
 def test_several_splits_are_averaged_with_corrected_variance(study: Study) -> None:
@@ -418,31 +424,29 @@ def test_compare_refuses(study: Study) -> None:
     assert not Path("metrics").exists()
 
 
-def test_focus_copies_six_figures_of_every_model(study: Study) -> None:
+def test_focus_copies_the_main_figures_of_every_model(study: Study) -> None:
     for model in ("mesonet", "vgg"):
         for variant in ("full", "nose"):
             study.evaluate(model, variant)
     for variant in ("full", "nose"):
         study.set(focus=variant)
         assert focus.main() == f"{variant}, 2 models"
-        assert sorted(path.name for path in Path("metrics/focus").iterdir()) == ["mesonet.json", "vgg.json"]
-        for model in ("mesonet", "vgg"):
+        shown = json.loads(Path("metrics/focus.json").read_text())
+        assert (shown.pop("test_faces"), shown.pop("test_groups")) == (96, 24)
+        assert list(shown) == ["mesonet", "vgg"]
+        for model, found in shown.items():
             whole = json.loads(Path(f"metrics/{variant}/{model}.json").read_text())
-            found = json.loads(Path(f"metrics/focus/{model}.json").read_text())
-            assert found == {key: whole[key] for key in focus_keys(whole)}
+            assert found == {"accuracy": whole["accuracy"], "auc": whole["auc"]}
     study.set(models={"vgg": SMALL})
     focus.main()
-    assert [path.name for path in Path("metrics/focus").iterdir()] == ["vgg.json"]
+    assert list(json.loads(Path("metrics/focus.json").read_text())) == ["vgg", "test_faces", "test_groups"]
 
 
 def test_focus_refuses(study: Study) -> None:
     study.set(focus="mouth")
     with pytest.raises(StudyError, match=r"focus = 'mouth' is not among the variants \(full, eyes_lower"):
         focus.main()
-    study.set(focus="full", variants=["full", "focus"])
-    with pytest.raises(StudyError, match="a variant cannot be called focus"):
-        focus.main()
-    study.set(variants=["full"])
+    study.set(focus="full", variants=["full"])
     with pytest.raises(StudyError, match=r"metrics/full/mesonet\.json is missing"):
         focus.main()
     Path("metrics/full").mkdir(parents=True)

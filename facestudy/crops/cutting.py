@@ -43,8 +43,6 @@ Rect = tuple[int, int, int, int]
 Colour = tuple[int, int, int]
 """red, green, blue."""
 
-RESERVED = "focus"
-"""metrics/focus/ holds the copy that `dvc metrics diff` compares; no variant may be called so."""
 CHUNK = 32
 """Faces a task: enough to make starting a task cheap, few enough for a smooth progress bar."""
 FINEST = 16
@@ -163,11 +161,6 @@ def check_variants(variants: Mapping[str, Variant], boxes: Mapping[str, Box]) ->
 
 
 def _check_name(name: str) -> None:
-    if name == RESERVED:
-        raise StudyError(
-            f"params.yaml: no crop variant may be called {name!r}, because metrics/{name}/ holds the copy for "
-            "`dvc metrics diff`; choose another name."
-        )
     if not re.match(NAME_PATTERN, name):
         raise StudyError(f"params.yaml: the crop variant {name!r} should be named with a-z, 0-9 and _ only.")
 

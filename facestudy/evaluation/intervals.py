@@ -68,6 +68,7 @@ class EvaluateSettings(Section):
     """The section `evaluate` of the settings."""
 
     confidence: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.95
+    trial: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,16 @@ SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "o
 
 
 MAX_CLIPS = 20
-"""So many of the clips that gave no face to the split are named."""
+"""The greatest number of clips without a face in the split that are named."""
 
 
 def results_markdown(
-    results: Results, models: Mapping[str, ModelSettings], seeds: Sequence[int], sample: bool, clips: pd.DataFrame
+    results: Results,
+    models: Mapping[str, ModelSettings],
+    seeds: Sequence[int],
+    sample: bool,
+    clips: pd.DataFrame,
+    trial: bool = False,
 ) -> str:
     """Accuracy and AUC by model and variant, differences, verdicts, what became of the clips, and how to read it.
 
@@ -38,10 +43,17 @@ def results_markdown(
         Whether the videos are the built-in sample; the page then says so.
     clips
         What became of each clip, as tables.CLIPS.
+    trial
+        Whether the study only tries out whether everything works; the page then says so.
     """
     test, found = results.test, results.estimates
     level = f"{100 * results.confidence:g} %"
     lines = ["# Results", ""]
+    if trial:
+        lines += [
+            "**Trial: few videos and short training. It shows that the study runs; its figures are no result.**",
+            "",
+        ]
     if sample:
         lines += ["These are results about the built-in sample: drawn people, one kind of fake.", ""]
     interval = _interval_text(test)

@@ -39,7 +39,7 @@ OUTPUT_OF = {
     "evaluate": ["metrics/eyes_lower/mesonet.json"],
     "clips": ["data/clips.csv"],
     "compare": ["metrics/results.md"],
-    "focus": ["metrics/focus"],
+    "focus": ["metrics/focus.json"],
 }
 
 
