@@ -36,8 +36,8 @@ GIVEN := URL NAME SET PRESET QUICK WHAT
 NAME :=# not that of the environment, where WSL has a NAME
 $(foreach name,$(GIVEN),$(eval remote pull study: override export $(name) := $$(value $(name))))
 
-.PHONY: help env python run test fuzz faults audit study retry remote push pull calibrate bench lint wheels format \
-  lock clean-cache
+.PHONY: help env python run test fuzz faults audit study retry remote push pull calibrate bench lint docs wheels \
+  format lock clean-cache
 # A `python -m venv` that fails leaves an environment without pip, which the next run replaces.
 .DELETE_ON_ERROR:
 
@@ -100,6 +100,9 @@ lint: env       ## what .ci/run checks before the tests
 	ruff check .
 	ruff format --check .
 	mypy
+
+docs: env       ## the documents and the API reference as a site in site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 wheels: env     ## whether each pinned package has a wheel for each supported Python and platform
 	$(BIN)/pip install --quiet $(UV)
