@@ -16,7 +16,7 @@ from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.comparisons import cell_metrics, count
 from facestudy.evaluation.intervals import FEW_GROUPS, EvaluateSettings
 from facestudy.evaluation.scores import read_splits
-from stages.stage import output_file, read_params, run, section, seeds_of
+from stages.stage import not_empty, output_file, read_params, run, section
 
 
 def main(model: str, variant: str) -> str:
@@ -26,7 +26,7 @@ def main(model: str, variant: str) -> str:
     for kind, name, known in (("models", model, models), ("variants", variant, variants)):
         if name not in known:
             raise StudyError(f"params.yaml: {kind} has no {name!r} (it has {', '.join(known)}).")
-    seeds = seeds_of(params)
+    seeds = not_empty(section(params, "seeds", list[int]), "seeds")
     folder = Path("predictions") / variant / model
     split = section(params, "split", SplitSettings)
     faces = read_splits(folder, seeds, split.repeats)

@@ -54,12 +54,11 @@ def check_name(name: str) -> None:
         raise StudyError(f"{name!r} is not a valid name of a model or variant (letters a-z, digits and _).")
 
 
-def seeds_of(params: dict[str, Any]) -> list[int]:
-    """The seeds; raises StudyError when there are none."""
-    seeds = section(params, "seeds", list[int])
-    if not seeds:
-        raise StudyError(f"{PARAMS}: seeds is empty; give at least one.")
-    return seeds
+def not_empty(values: list[int], name: str) -> list[int]:
+    """The values; raises StudyError when there are none."""
+    if not values:
+        raise StudyError(f"{PARAMS}: {name} is empty; give at least one.")
+    return values
 
 
 @contextmanager

@@ -27,11 +27,11 @@ from stages.stage import (
     WORK_CACHE,
     check_disk_space,
     check_name,
+    not_empty,
     output_folder,
     read_params,
     run,
     section,
-    seeds_of,
 )
 
 SPLIT = Path("data/split.csv")
@@ -49,7 +49,8 @@ def main(model: str, variant: str) -> str:
     folder = Path("data/crops") / variant
     crops = crops_of_split(folder / "index.csv", splits[1])
 
-    trainings = plan(seeds_of(params), variant, splits, settings, [crops["sha256"].tolist(), common.model_dump()])
+    seeds = not_empty(section(params, "seeds", list[int]), "seeds")
+    trainings = plan(seeds, variant, splits, settings, [crops["sha256"].tolist(), common.model_dump()])
     cache = WorkCache(CACHE)
     entries = {one.name: found for one in trainings if (found := cache.find(one.key)) is not None}
     missing = [one for one in trainings if one.name not in entries]

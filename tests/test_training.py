@@ -24,6 +24,7 @@ from facestudy.models.settings import ModelSettings, training_seed
 from facestudy.runtime.backend import keras, make_deterministic
 from facestudy.runtime.disk import weights_bytes
 from facestudy.training import loop
+from facestudy.training import cell
 from facestudy.training.data import Faces, check_classes, open_pictures, store_pictures, subset_faces
 from facestudy.training.loop import (
     Epoch,
@@ -341,7 +342,7 @@ def test_what_decides_the_bytes_trains_every_seed(tmp_path: Path, monkeypatch: p
     split.loc[split["face_id"] == "f00", "subset"] = "test"
     tables.write(tmp_path / "data/split.csv", split, tables.SPLIT)
     assert trainer.run() == [1, 2]
-    monkeypatch.setattr(train, "code_below", lambda _: {"facestudy/training/loop.py": "changed"})
+    monkeypatch.setattr(cell, "code_below", lambda *_: {"facestudy/training/loop.py": "changed"})
     assert trainer.run() == [1, 2]
     assert trainer.run() == []
 
