@@ -17,20 +17,57 @@ WEIGHTS_FILE_BYTES = 300e3
 
 
 def frame_bytes(pixels: float, picture_format: str) -> float:
-    """Bytes of a stored frame, from its number of pixels."""
+    """Estimate the size of a stored frame.
+
+    Parameters
+    ----------
+    pixels
+        The number of pixels of the frame.
+    picture_format
+        "png" or "jpg".
+
+    Returns
+    -------
+    float
+        Bytes.
+
+    Examples
+    --------
+    >>> round(frame_bytes(640 * 360, "jpg"))
+    52992
+    """
     return pixels * FRAME_BYTES[picture_format]
 
 
 def cut_out_bytes(frame_height: float) -> float:
-    """The cut-out of the face in a frame."""
+    """Estimate the size in bytes of the cut-out of the face in a frame of this height in pixels."""
     return float((CUT_OUT_SIDE * frame_height) ** 2 * FRAME_BYTES["png"])
 
 
 def crop_bytes(size: tuple[int, int]) -> float:
-    """A stored crop of size (width, height)."""
+    """Estimate the size in bytes of a stored crop of this width and height in pixels."""
     return size[0] * size[1] * CROP_BYTES
 
 
 def weights_bytes(network: str, width: float) -> float:
-    """The weights of one trained network; the number of filters grows with the width on both sides of a layer."""
+    """Estimate the size of the weights file of one trained network.
+
+    Parameters
+    ----------
+    network
+        A key of WEIGHTS_BYTES.
+    width
+        The factor on the number of filters. The size grows with its square, because both the input and the output
+        of a layer grow with it.
+
+    Returns
+    -------
+    float
+        Bytes.
+
+    Examples
+    --------
+    >>> weights_bytes("resnet50", 0.5) / 1e6
+    23.8
+    """
     return WEIGHTS_BYTES[network] * width**2 + WEIGHTS_FILE_BYTES
