@@ -23,7 +23,7 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=60)]
 
 
 class Section(BaseModel):
-    """A group of settings; immutable, no unknown keys, no silent conversion of types."""
+    """A group of settings: immutable, without unknown keys and silent conversions of types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 

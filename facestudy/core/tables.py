@@ -1,7 +1,7 @@
 """The tables that stages hand to each other: their columns, how they are read and written.
 
-Every table is UTF-8 CSV with a header and "\\n" line ends, one row a thing, sorted by its key and
-the same bytes for the same rows. Text is never read as a number or as missing; an empty cell of a
+Every table is UTF-8 CSV with a header and "\\n" line ends, sorted by its key; the same rows give
+the same bytes. Text is never read as a number or as missing; an empty cell of a
 number column is missing.
 """
 

@@ -1,4 +1,4 @@
-"""A picture to judge crops by: faces of both classes, each crop beside the cut-out it came from."""
+"""Contact sheets: faces of both classes, each crop beside the cut-out that it was cut from."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Does the sample give the answer away? What file size, colour, sharpness and the box alone reveal.
+"""What file size, colour, sharpness and the box alone reveal about the class of a clip.
 
 A detector that only notices such things has not looked for a manipulation. Here a logistic
-regression tries: what it reaches, a network's result has to beat by far to mean anything.
+regression tries it. A network's result means something only if it is far above what the regression reaches.
 """
 
 from __future__ import annotations

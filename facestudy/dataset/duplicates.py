@@ -1,8 +1,8 @@
 """The same clip twice: identical files, and faces that look alike to a perceptual hash.
 
 A video and its re-encoded copy on two sides of a split are a leak that no name shows. Faces are
-compared by the pHash of their cut-outs (Zauner 2010; the package ImageHash), 256 bits, which stands
-re-encoding and resizing; cut-outs rather than frames, so that borders and captions do not matter.
+compared by the pHash of their cut-outs (Zauner 2010; the package ImageHash), 256 bits, which changes
+little by re-encoding and resizing; cut-outs rather than frames, so that borders and captions do not matter.
 """
 
 from __future__ import annotations

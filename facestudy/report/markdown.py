@@ -16,7 +16,7 @@ SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "o
 
 
 def results_markdown(results: Results, models: Mapping[str, ModelSettings], seeds: Sequence[int], sample: bool) -> str:
-    """Accuracy and AUC by model and variant, differences, verdicts, and how to read them.
+    """Write metrics/results.md: accuracy and AUC by model and variant, differences, verdicts, and how to read them.
 
     Parameters
     ----------
@@ -26,6 +26,11 @@ def results_markdown(results: Results, models: Mapping[str, ModelSettings], seed
         The settings that they were computed with.
     sample
         Whether the videos are the built-in sample; the page then says so.
+
+    Returns
+    -------
+    str
+        Markdown.
     """
     test, found = results.test, results.estimates
     level = f"{100 * results.confidence:g} %"
@@ -79,7 +84,26 @@ def _interval_text(test: Counts) -> str:
 
 
 def describe_model(name: str, model: ModelSettings, seeds: Sequence[int]) -> str:
-    """One line: network, width, input, weights, epochs, seeds."""
+    """Describe a model in one line: network, width, input, weights, epochs, seeds.
+
+    Parameters
+    ----------
+    name
+        The name of the model in the settings.
+    model
+        Its settings.
+    seeds
+        The seeds of its trainings.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> describe_model("meso", ModelSettings(network="meso4", input_size=64, epochs=9, learning_rate=1e-3), [1, 2])
+    'meso: meso4, width 1, 64 × 64 pixels, trained from scratch, 9 epochs, seeds 1, 2'
+    """
     start = "trained from scratch" if model.weights is None else f"starting from the weights {_code(model.weights)}"
     numbers = ", ".join(map(str, seeds))
     return (

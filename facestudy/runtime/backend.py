@@ -1,4 +1,4 @@
-"""Everything that speaks to the library under Keras: choice, threads, seeds, determinism.
+"""Everything that depends on the library under Keras: choice, threads, seeds, determinism.
 
 Import `keras` from here, never directly: which backend it uses is decided when it is first
 imported, and so are what TensorFlow logs and which instructions it uses (facestudy.runtime.environment). It

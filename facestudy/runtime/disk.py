@@ -1,18 +1,18 @@
-"""How many bytes pictures and weights take on the disk: for estimates before a run and sentences on a full disk."""
+"""How many bytes pictures and weights take on the disk: for estimates before a run and messages about a full disk."""
 
 from __future__ import annotations
 
 FRAME_BYTES = {"png": 1.2, "jpg": 0.23}
-"""A pixel of a frame of real video; a cut-out is PNG. From 32 web clips, nine of ten take less."""
+"""Bytes per pixel of a frame of real video, by format. Of 32 web clips, nine in ten take less."""
 CUT_OUT_SIDE = 0.8
-"""Of the frame's height: a face of two fifths, cut out at twice its size."""
+"""Side of a cut-out as a share of the frame's height: a face of two fifths, cut out at twice its size."""
 CROP_BYTES = 1.5
-"""A pixel of a stored crop (PNG)."""
+"""Bytes per pixel of a stored crop (PNG)."""
 CLIP_BYTES = 0.15
-"""A pixel of a frame of a sample clip (H.264 of noisy pictures) with what is known of it."""
+"""Bytes per pixel of a frame of a sample clip (H.264 of noisy pictures) and its truth."""
 
 WEIGHTS_BYTES = {"meso4": 0.0, "mesoinception4": 0.0, "vgg19": 80e6, "resnet50": 94e6}
-"""The file of a network's weights at width 1, without what every such file has (WEIGHTS_FILE_BYTES)."""
+"""Size of a network's weights at width 1; the rest of the file takes WEIGHTS_FILE_BYTES."""
 WEIGHTS_FILE_BYTES = 300e3
 
 

@@ -3,7 +3,7 @@
 An entry is a folder of files under `<root>/<first two digits>/<key>/`, the key a hash of
 everything that decides its bytes: the input's content, the settings, the code. An entry appears
 whole or not at all, and is checked against its own list of checksums whenever it is used, so a
-truncated or altered file is found, said and made again.
+truncated or altered file is found, reported and made again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "manifest.json"
 SHARED_BYTES = 16_384
-"""Smaller files are not worth looking for."""
+"""Files smaller than this are not worth a link."""
 log = logging.getLogger(__name__)
 
 

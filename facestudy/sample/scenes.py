@@ -1,4 +1,4 @@
-"""What is around a drawn person: a room behind and clothes below. NumPy and OpenCV alone.
+"""What surrounds a drawn person: a room behind and clothes below, drawn with NumPy and OpenCV only.
 
 What makes the bytes the same on every CPU is described in facestudy.sample.people.
 """

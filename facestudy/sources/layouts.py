@@ -1,4 +1,4 @@
-"""How the datasets people have lie on a disk, and what their file names say of who is shown.
+"""How common datasets are laid out on a disk, and what their file names say about who is shown.
 
 Each layout turns a folder into `Item`s: the files, relative to the folder, with label, identity (who
 is shown), donor (whose face or motion was put in), method and, where the dataset has one, the subset of
@@ -76,7 +76,7 @@ SUBSET_NAMES = {
     "test": "test",
     "testing": "test",
 }
-"""How datasets call the subsets, and what they are called here."""
+"""Names of subsets in datasets, and the names here."""
 MAX_LIST_BYTES = 20_000_000
 """The largest list or JSON of a dataset that is read; that of all of DFDC is smaller."""
 
