@@ -23,8 +23,7 @@ from facestudy.models.networks import build
 from facestudy.models.settings import ModelSettings, training_seed
 from facestudy.runtime.backend import keras, make_deterministic
 from facestudy.runtime.disk import weights_bytes
-from facestudy.training import loop
-from facestudy.training import cell
+from facestudy.training import cell, loop
 from facestudy.training.data import Faces, check_classes, open_pictures, store_pictures, subset_faces
 from facestudy.training.loop import (
     Epoch,

@@ -1,4 +1,4 @@
-"""The figures of a study: the metrics of each cell, the comparison of variants, what each method of fakes adds.
+"""The figures of a study: metrics of each cell, comparisons of variants, figures by method of the fakes.
 
 A cell is one model on one variant, all seeds. Cells of one study are about the same test faces.
 """
@@ -34,7 +34,20 @@ Cells = Mapping[str, Mapping[str, Splits]]
 
 @dataclass(frozen=True)
 class Counts:
-    """What results are about: groups tested in one or more splits; sums of videos and faces; seeds per split."""
+    """What results are about.
+
+    Attributes
+    ----------
+    groups : int
+        Groups that are tested in one or more splits.
+    videos, real_videos, fake_videos : int
+        Test videos, summed over splits.
+    faces, real_faces, fake_faces : int
+        Test faces, summed over splits.
+    seeds : int
+        Trainings per split.
+    splits : int
+    """
 
     groups: int
     videos: int
@@ -86,11 +99,23 @@ def _differences(first: Splits, second: Splits, settings: EvaluateSettings, test
 
 
 def cell_metrics(faces: Splits, settings: EvaluateSettings, test_share: float) -> dict[str, float]:
-    """Every metric of one cell, on faces and, with the prefix video_, on videos; and the counts.
+    """Every metric of one cell, on faces and on videos, and its counts.
 
-    Flat, numbers only, 6 decimals: <metric>, <metric>_low, <metric>_high (new trainings on new groups;
-    absent where there is one training), <metric>_groups_low, <metric>_groups_high (these trained models
-    on new groups; absent with several splits), <metric>_seed_sd.
+    Parameters
+    ----------
+    faces
+        The scores of the cell.
+    settings
+        Section `evaluate` of the settings.
+    test_share
+        The share of the groups in a test subset, 0 to 1; it matters with several splits only.
+
+    Returns
+    -------
+    dict of str to float
+        Flat, numbers only, 6 decimals: <metric>, <metric>_low, <metric>_high (new trainings on new groups; absent where
+        there is one training), <metric>_groups_low, <metric>_groups_high (these trained models on new groups; absent
+        with several splits), <metric>_seed_sd; the same on videos with the prefix video_; test_groups and other counts.
     """
     videos = [by_video(scores) for scores in faces]
     flat: dict[str, float] = {}
@@ -111,7 +136,13 @@ def cell_metrics(faces: Splits, settings: EvaluateSettings, test_share: float) -
 
 
 def ends(found: Estimate | Difference) -> tuple[float, float]:
-    """The interval for new trainings on new groups; with one seed, the one for new groups."""
+    """The interval for new trainings on new groups; with one seed, the one for new groups.
+
+    Examples
+    --------
+    >>> ends(Estimate(0.9, math.nan, math.nan, 0.8, 0.95, 0.0))
+    (0.8, 0.95)
+    """
     return (found.groups_low, found.groups_high) if math.isnan(found.low) else (found.low, found.high)
 
 
@@ -124,7 +155,7 @@ class Comparison:
     model, variant, metric : str
     difference : Difference
     p_holm : float
-        Corrected over the family; NaN where there is no p-value (one seed).
+        The p-value corrected over the family; NaN where there is none (one seed).
     detectable : float
         The smallest true difference that the study finds with a power of 80 %, at the level that is
         significant whatever the other comparisons of the family show.
@@ -142,9 +173,22 @@ class Comparison:
 
 
 def check_cells(cells: Cells) -> Splits:
-    """The scores of the first cell, after making sure that all cells are about the same test faces.
+    """Make sure that all cells are about the same test faces.
 
-    Raises StudyError when they are not.
+    Parameters
+    ----------
+    cells
+        The scores.
+
+    Returns
+    -------
+    sequence of Scores
+        The first cell.
+
+    Raises
+    ------
+    StudyError
+        When there is no cell, or two are about different faces.
     """
     first_name, first = "", None
     for model, variants in cells.items():
@@ -162,10 +206,29 @@ def check_cells(cells: Cells) -> Splits:
 
 
 def compare_variants(cells: Cells, settings: EvaluateSettings, test_share: float) -> list[Comparison]:
-    """Each variant against the reference, for every model and metric of COMPARED.
+    """Compare each variant with the reference, for every model and metric of COMPARED.
 
-    p-values are Holm-corrected over the models: one family for each variant and metric, so that
-    looking at one more control variant does not change the verdict on the others.
+    p-values are Holm-corrected over the models, one family for each variant and metric, so that looking at one more
+    control variant does not change the verdict on the others.
+
+    Parameters
+    ----------
+    cells
+        The scores.
+    settings
+        Section `evaluate` of the settings.
+    test_share
+        The share of the groups in a test subset, 0 to 1; it matters with several splits only.
+
+    Returns
+    -------
+    list of Comparison
+        In the order of models, variants and metrics.
+
+    Raises
+    ------
+    StudyError
+        When there is no cell, or two are about different faces.
     """
     check_cells(cells)
     rows = []
@@ -194,7 +257,20 @@ def _verdict(row: Comparison, level: float) -> str:
 
 
 def comparison_table(rows: Iterable[Comparison], test: Counts) -> pd.DataFrame:
-    """The comparisons as text cells, in the order of models, variants and metrics in the settings."""
+    """The content of metrics/comparison.csv as text cells.
+
+    Parameters
+    ----------
+    rows
+        The comparisons, in the order of the table.
+    test
+        What they are about.
+
+    Returns
+    -------
+    DataFrame
+        One row per comparison; a cell is empty where there is no number.
+    """
     counts = {"test_groups": test.groups, "test_videos": test.videos, "test_faces": test.faces}
     counts |= {"seeds": test.seeds, "splits": test.splits}
     columns = ["model", "variant", "metric", "reference", "value", "difference", "low", "high", "p", "p_holm"]
@@ -232,7 +308,22 @@ class MethodResult:
 
 
 def method_results(cell: Splits, settings: EvaluateSettings, test_share: float) -> dict[str, MethodResult]:
-    """For each manipulation method, how well its fakes are distinguished from all real faces."""
+    """For each manipulation method, how well its fakes are distinguished from all real faces.
+
+    Parameters
+    ----------
+    cell
+        The scores.
+    settings
+        Section `evaluate` of the settings.
+    test_share
+        The share of the groups in a test subset, 0 to 1; it matters with several splits only.
+
+    Returns
+    -------
+    dict of str to MethodResult
+        By method, with the estimates of balanced_accuracy and auc.
+    """
     results: dict[str, MethodResult] = {}
     names = ("balanced_accuracy", "auc")  # plain accuracy would say more of the reals than of a small method
     for method in fake_methods(cell):
@@ -250,7 +341,7 @@ ByMethod = Mapping[str, Mapping[str, Mapping[str, MethodResult]]]
 
 
 def methods_table(by_method: ByMethod) -> pd.DataFrame:
-    """metrics/methods.csv: each cell's figures on the fakes of one method against all real faces, as text cells."""
+    """The content of metrics/methods.csv as text cells: the figures of each cell by method of the fakes."""
     records = []
     for model, variants in by_method.items():
         for variant, methods in variants.items():

@@ -1,6 +1,6 @@
 """The settings of the models and their training: `models.<name>` and `train` in params.yaml.
 
-Apart from the code that uses them because tables and estimates need them without TensorFlow.
+They have a module of their own because tables and estimates need them without TensorFlow.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ModelSettings(Section):
 
 
 class TrainSettings(Section):
-    """What all trainings have in common."""
+    """What all trainings have in common: section `train` of params.yaml."""
 
     select_on: Literal["validation_loss", "validation_auc"] = "validation_loss"
 
@@ -84,8 +84,8 @@ def named_model(models: Mapping[str, Any], model: str, file: str) -> ModelSettin
 def training_seed(seed: int, variant: str, repeat: int = 1) -> int:
     """The number that seeds a training's generators.
 
-    Trainings on two variants share nothing, also those with the same seed: the comparison of variants
-    takes trainings as nested in variants (`facestudy.evaluation.obuchowski_rockette`).
+    Two trainings on different variants share nothing, even with the same seed: the comparison of variants treats
+    trainings as nested in variants (`facestudy.evaluation.obuchowski_rockette`).
 
     Parameters
     ----------
@@ -100,5 +100,10 @@ def training_seed(seed: int, variant: str, repeat: int = 1) -> int:
     -------
     int
         From 0 to 2**32 - 1.
+
+    Examples
+    --------
+    >>> training_seed(1, "full") == training_seed(1, "eyes_lower")
+    False
     """
     return int(np.random.SeedSequence([seed, repeat, zlib.crc32(variant.encode())]).generate_state(1)[0])

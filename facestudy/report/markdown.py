@@ -31,7 +31,7 @@ def results_markdown(
     clips: pd.DataFrame,
     trial: bool = False,
 ) -> str:
-    """Accuracy and AUC by model and variant, differences, verdicts, what became of the clips, and how to read it.
+    """Write the page: accuracy and AUC by model and variant, differences, verdicts, what became of the clips, and how to read it.
 
     Parameters
     ----------
@@ -45,6 +45,11 @@ def results_markdown(
         What became of each clip, as tables.CLIPS.
     trial
         Whether the study only tries out whether everything works; the page then says so.
+
+    Returns
+    -------
+    str
+        Markdown.
     """
     test, found = results.test, results.estimates
     level = f"{100 * results.confidence:g} %"
@@ -121,7 +126,26 @@ def _interval_text(test: Counts) -> str:
 
 
 def describe_model(name: str, model: ModelSettings, seeds: Sequence[int]) -> str:
-    """One line: network, width, input, weights, epochs, seeds."""
+    """Describe a model in one line: network, width, input, weights, epochs, seeds.
+
+    Parameters
+    ----------
+    name
+        The name of the model in the settings.
+    model
+        Its settings.
+    seeds
+        The seeds of its trainings.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> describe_model("meso", ModelSettings(network="meso4", input_size=64, epochs=9, learning_rate=1e-3), [1, 2])
+    'meso: meso4, width 1, 64 × 64 pixels, trained from scratch, 9 epochs, seeds 1, 2'
+    """
     start = "trained from scratch" if model.weights is None else f"starting from the weights {_code(model.weights)}"
     numbers = ", ".join(map(str, seeds))
     return (
