@@ -31,7 +31,7 @@ def results_markdown(
     clips: pd.DataFrame,
     trial: bool = False,
 ) -> str:
-    """Write the page: accuracy and AUC by model and variant, differences, verdicts, what became of the clips, and how to read it.
+    """Write the page: metrics by model and variant, differences, verdicts, what became of the clips.
 
     Parameters
     ----------
