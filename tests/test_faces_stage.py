@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from facestudy.faces.detection import FaceSettings
+from facestudy.faces.extraction import rows_of
+from facestudy.faces.quality import exclusion_table
 from facestudy.media.frames import write_picture
 from facestudy.sample.clips import draw, list_clips
-from stages.faces import exclusion_table, rows_of
 from tests.project import deep_update, params, stage, write_params
 from tests.test_sample import REGIONS
 from tests.test_sample import settings as sample_settings

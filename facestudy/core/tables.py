@@ -90,6 +90,7 @@ FACES = Table(
         "video_id": "text",
         "label": "text",
         "track_id": "text",
+        "rotation": "int",
         "x": 2,
         "y": 2,
         "w": 2,
