@@ -6,13 +6,15 @@ would have them. Such faces look plausible one by one; it is by the clip that th
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from facestudy.faces import detection
+from facestudy.faces import detection, quality
 from facestudy.faces.detection import FaceSettings
+from facestudy.faces.face import Face
 from facestudy.media.video import Picture
 
 ROTATIONS = (0, 90, 180, 270)
@@ -42,8 +44,8 @@ def looked_at(count: int) -> list[int]:
 def rotation_of(pictures: Sequence[Picture], settings: FaceSettings) -> int:
     """By how many degrees a clip has to be turned clockwise to stand upright.
 
-    Each picture votes for the orientation in which the detector is surest of an upright face. A clip is
-    turned when more than half of the pictures want the same.
+    Each picture votes for the orientation in which its best upright face is found: the detector is surest of it, and
+    its landmarks lie where a face has them. A clip is turned when more than half of the pictures want the same.
 
     Parameters
     ----------
@@ -52,12 +54,17 @@ def rotation_of(pictures: Sequence[Picture], settings: FaceSettings) -> int:
     settings
         How faces are searched for and chosen.
     """
-    surest = []
+    scores = []
     for rotation in ROTATIONS:
         copies = [turned(picture, rotation) for picture in pictures]
         found = zip(copies, detection.detect(copies, settings), strict=True)
         chosen = [detection.select(candidates, copy.shape, settings)[0] for copy, candidates in found]
-        surest.append([max((face.confidence for face in faces), default=0.0) for faces in chosen])
-    votes = Counter(ROTATIONS[int(np.argmax(scores))] for scores in np.transpose(surest) if scores.any())
+        scores.append([max(map(_score, faces), default=-math.inf) for faces in chosen])
+    votes = Counter(ROTATIONS[int(np.argmax(own))] for own in np.transpose(scores) if own.max() > -math.inf)
     rotation, count = votes.most_common(1)[0] if votes else (0, 0)
     return rotation if 2 * count > len(pictures) else 0
+
+
+def _score(face: Face) -> float:
+    """Both parts are needed: of a turned face the detector can be as sure, or put the landmarks as well."""
+    return face.confidence - quality.landmark_error(face.landmarks)
