@@ -171,7 +171,7 @@ def training_name(seed: int, repeat: int, repeats: int) -> str:
 
 
 def clips_table(models: Iterable[str], variants: Sequence[str]) -> Table:
-    """CLIPS with a column for the mean p_fake of each model on each variant.
+    """metrics/clips.csv: CLIPS with a column for the mean p_fake of each model on each variant.
 
     >>> clips_table(["mesonet"], ["full", "nose"]).names()[-2:]
     ['mesonet.full', 'mesonet.nose']

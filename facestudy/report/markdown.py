@@ -89,13 +89,13 @@ def _clips_section(clips: pd.DataFrame) -> list[str]:
     Names and reasons come from outside: they stand in an indented block, in which nothing is HTML or a link.
     """
     lost = clips[~clips["status"].isin(ENTERED)].sort_values(["status", "path", "video_id"], kind="stable")
-    lines = [f"{counted(clips)}; data/clips.csv has a row for each."]
+    lines = [f"{counted(clips)}; metrics/clips.csv has a row for each."]
     if len(lost):
         names = [key_name(path or video_id) for path, video_id in zip(lost["path"], lost["video_id"], strict=True)]
         reasons = [key_name(f"{WORDS[row.status]}: {row.reason}") for row in lost.itertuples()]
         width = max(map(len, names[:MAX_CLIPS]))
         listed = [f"    {name:{width}}  {reason}" for name, reason in zip(names, reasons, strict=True)]
-        more = [f"    ... and {len(lost) - MAX_CLIPS} more in data/clips.csv"] if len(lost) > MAX_CLIPS else []
+        more = [f"    ... and {len(lost) - MAX_CLIPS} more in metrics/clips.csv"] if len(lost) > MAX_CLIPS else []
         lines += ["", *listed[:MAX_CLIPS], *more]
     return lines
 
