@@ -1,4 +1,4 @@
-"""All figures of the study, every variant against the first: metrics/results.json, comparison.csv, methods.csv."""
+"""All figures of the study, every variant against the first: metrics/, and the scores of each clip: data/clips.csv."""
 
 from __future__ import annotations
 
@@ -10,13 +10,23 @@ if __name__ == "__main__":  # before the imports that take seconds
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from facestudy.core import tables
 from facestudy.core.errors import StudyError
+from facestudy.dataset.clips import clip_scores, with_scores
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.comparisons import comparison_table, methods_table
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.results import study_results, to_json
 from facestudy.evaluation.scores import read_splits
 from stages.stage import output_file, read_params, run, section
+
+
+def read_predictions(folder: Path, seeds: list[int], repeats: int) -> list[pd.DataFrame]:
+    """All rows of one model on one variant, one table for each training."""
+    names = [tables.training_name(seed, repeat, repeats) for repeat in range(1, repeats + 1) for seed in seeds]
+    return [tables.read(folder / f"{name}.csv", tables.PREDICTIONS) for name in names]
 
 
 def main() -> str:
@@ -35,12 +45,20 @@ def main() -> str:
         }
         for model in models
     }
+    scores = {
+        f"{model}.{variant}": clip_scores(read_predictions(Path("predictions") / variant / model, seeds, split.repeats))
+        for model in models
+        for variant in variants
+    }
+    clips = with_scores(tables.read(Path("data/clip_counts.csv"), tables.CLIPS), scores)
     results = study_results(cells, settings, split.test_share())
     test, rows = results.test, results.comparisons
     with output_file(Path("metrics/comparison.csv")) as path:
         comparison_table(rows, test).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("metrics/methods.csv")) as path:
         methods_table(results.methods).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+    with output_file(Path("data/clips.csv")) as path:
+        tables.write(path, clips, tables.clips_table(models, variants))
     with output_file(Path("metrics/results.json")) as path:
         path.write_text(to_json(results), encoding="utf-8")
     trial = "trial, no result: " if settings.trial else ""

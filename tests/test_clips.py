@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
-from facestudy.dataset.clips import ENTERED, WORDS, clip_scores, clip_table, counted
+from facestudy.dataset.clips import ENTERED, WORDS, clip_scores, clip_table, counted, with_scores
 from facestudy.evaluation.metrics import by_video, read_scores
 from stages import clips as stage
-from tests.project import deep_update, params, write_params
 
 Rows = list[dict[str, Any]]
 REASONS = ("no_face", "low_confidence", "size_below_60")
@@ -87,7 +86,7 @@ def test_counts_in_are_counts_out(clips: list[tuple[str, str, str, list[bool], l
     for label, status, subset, used, dropped in clips:
         data.add(label, status, tuple(subset if one else "unused" for one in used), tuple(dropped), repeats=2)
     given_tables = data.tables()
-    found = clip_table(**given_tables, scores={})
+    found = clip_table(**given_tables)
     assert list(found.columns) == tables.CLIPS.names()
     assert list(found["video_id"]) == list(given_tables["videos"]["video_id"])
     for name in ("frames", "faces"):
@@ -110,7 +109,7 @@ def test_each_clip_says_what_was_lost() -> None:
     data.add("fake", dropped=("no_face",))
     data.add("fake")
     data.add("fake", "rejected")
-    found = clip_table(**data.tables(), scores={"a.full": pd.Series({"v000": 0.25})})
+    found = with_scores(clip_table(**data.tables()), {"a.full": pd.Series({"v000": 0.25})})
     assert found[["status", "reason", "frames", "faces", "kept", "subset"]].to_numpy().tolist() == [
         ["used", "2 no_face, 1 size_below_60", 5, 2, 2, "train"],
         ["unused", "left out by the split", 1, 1, 0, "unused"],
@@ -155,9 +154,6 @@ def test_scores_are_those_of_the_metrics(tmp_path: Path) -> None:
 
 def test_the_stage_writes_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    values = deep_update(params(), {"seeds": [1, 2], "variants": ["full"]})
-    values["models"] = {"mesonet": values["models"]["mesonet"]}
-    write_params(tmp_path, values)
     data = Data()
     for video in range(8):
         data.add(tables.LABELS[video % 2], subsets=("test",))
@@ -166,16 +162,12 @@ def test_the_stage_writes_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     kinds = (tables.VIDEOS, tables.FRAMES, tables.UNDECODED, tables.FACES, tables.DROPPED, tables.SPLIT)
     for name, table, kind in zip(files, data.tables().values(), kinds, strict=True):
         tables.write(Path(f"data/{name}.csv"), table, kind)
-    for seed in (1, 2):
-        scored = predictions(seed).assign(video_id=lambda rows: rows["video_id"].str.replace("v", "v00"))
-        tables.write(Path(f"predictions/full/mesonet/{seed}.csv"), scored, tables.PREDICTIONS)
-    assert stage.main() == "9 clips: 8 used, 1 rejected (data/clips.csv)"
-    before = Path("data/clips.csv").read_bytes()
-    found = tables.read(Path("data/clips.csv"), tables.clips_table(["mesonet"], ["full"]))
-    assert found["mesonet.full"].notna().tolist() == [True] * 8 + [False]
+    assert stage.main() == "9 clips: 8 used, 1 rejected (data/clip_counts.csv)"
+    before = Path("data/clip_counts.csv").read_bytes()
+    assert tables.read(Path("data/clip_counts.csv"), tables.CLIPS)["kept"].tolist() == [1] * 8 + [0]
     stage.main()
-    assert Path("data/clips.csv").read_bytes() == before
-    Path("predictions/full/mesonet/2.csv").unlink()
-    with pytest.raises(StudyError, match=r"predictions/full/mesonet/2\.csv is missing"):
+    assert Path("data/clip_counts.csv").read_bytes() == before
+    Path("data/faces/dropped.csv").unlink()
+    with pytest.raises(StudyError, match=r"data/faces/dropped\.csv is missing"):
         stage.main()
-    assert Path("data/clips.csv").read_bytes() == before
+    assert Path("data/clip_counts.csv").read_bytes() == before

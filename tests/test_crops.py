@@ -22,7 +22,8 @@ from facestudy.core.regions import Box, FloatArray
 from facestudy.core.settings import check
 from facestudy.crops import cutting
 from facestudy.crops.contact_sheet import TILE, crop_sheet, mark_boxes
-from facestudy.crops.cutting import CropSettings, Face, Image, Plan, Variant
+from facestudy.crops.cutting import CropSettings, Image, Plan, Variant
+from facestudy.faces.face import Face
 from facestudy.runtime.parallel import ComputeSettings
 from stages import crops as stage
 from tests.pipeline_files import ROOT
@@ -79,9 +80,7 @@ def cut(frame: Image, matrix: FloatArray, box: tuple[float, float, float, float]
     rows = np.clip(np.arange(top, top + side), 0, frame.shape[0] - 1)
     columns = np.clip(np.arange(left, left + side), 0, frame.shape[1] - 1)
     landmarks = regions.apply(matrix, regions.CANONICAL_LANDMARKS)
-    points = tuple((float(a), float(b)) for a, b in landmarks)
-    face = Face("f1", "v1", "real", "f1.png", "", points, box, left, top, 1.0)
-    return frame[rows][:, columns], face
+    return frame[rows][:, columns], Face(*box, 0.99, landmarks, left, top, face_id="f1", video_id="v1", label="real")
 
 
 def detector_box(matrix: FloatArray) -> tuple[float, float, float, float]:
@@ -383,7 +382,7 @@ NO_FIT = tuple((float(x), float(y)) for x, y in SQUEEZED)
     ],
 )
 def test_landmarks_of_no_face_name_the_face(landmarks: tuple[tuple[float, float], ...]) -> None:
-    face = Face("f7", "v1", "real", "f7.png", "", landmarks, (0, 0, 10, 10), 0, 0, 1.0)
+    face = Face(0, 0, 10, 10, 0.99, np.array(landmarks), face_id="f7")
     with pytest.raises(StudyError, match="Face f7: its landmarks"):
         cutting.plane_to_cut(face, plan_of("full"))
 
@@ -486,7 +485,17 @@ def test_the_stage_ends_in_a_sentence_on_bad_input(project: Path) -> None:
 
 def test_the_sheet_shows_twins_of_different_videos(tmp_path: Path) -> None:
     faces = [
-        Face(f"{label}-{i:02d}-{k}", f"{label}-{i:02d}", label, "", "", (), (0, 0, 1, 1), 0, 0, 1.0)
+        Face(
+            0,
+            0,
+            1,
+            1,
+            0.99,
+            np.zeros((5, 2)),
+            face_id=f"{label}-{i:02d}-{k}",
+            video_id=f"{label}-{i:02d}",
+            label=label,
+        )
         for label, i, k in product(("fake", "real"), range(20), range(3))
     ]
     chosen = dict(cutting.sheet_choice(faces, 4))

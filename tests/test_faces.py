@@ -12,17 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facestudy.core.errors import StudyError
+from facestudy.core.regions import CANONICAL_LANDMARKS
 from facestudy.faces import detection
 from facestudy.faces.detection import (
-    Face,
     FaceSettings,
     cut_out,
     detect,
     intersection_over_union,
     is_plausible,
+    is_upright,
     select,
     tracks,
 )
+from facestudy.faces.face import Face
 from tests.project import params
 
 SETTINGS = FaceSettings.model_validate(params()["faces"] | {"batch": 4})
@@ -31,6 +33,20 @@ POINTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]]
 
 def face(x: float, y: float, w: float, h: float, confidence: float = 0.99) -> Face:
     return Face(x, y, w, h, confidence, POINTS * [w, h] + [x, y])
+
+
+def tilted(degrees: float) -> Face:
+    """A face of the canonical landmarks turned clockwise."""
+    angle = np.deg2rad(degrees)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return Face(0, 0, 50, 50, 0.99, (CANONICAL_LANDMARKS - 0.5) @ turn * 100 + 50)
+
+
+@given(st.floats(-180, 180))
+def test_upright_is_within_45_degrees(degrees: float) -> None:
+    assert is_plausible(tilted(degrees))
+    if abs(abs(degrees) - 45) > 1e-6:
+        assert is_upright(tilted(degrees)) == (abs(degrees) < 45)
 
 
 @given(
@@ -48,20 +64,21 @@ def test_cut_outs_are_squares_wherever_the_box_is(
     picture = np.stack([columns, rows, np.full_like(rows, 7)], axis=-1).astype(np.uint8)
     cut = cut_out(picture, face(x, y, w, h))
     side = max(2, round(2 * max(w, h)))
-    assert cut.picture.shape == (side, side, 3)
+    assert cut.picture is not None and cut.picture.shape == (side, side, 3)
     x0, y0, x1, y1 = cut.valid
     assert 0 <= x0 <= x1 <= side and 0 <= y0 <= y1 <= side
     # Every pixel is the frame's nearest one: edge-padded, never wrapped round. (Outside the frame
     # altogether only the colour of the nearest edge is promised.)
-    columns = np.clip(np.arange(side) + cut.x, 0, width - 1)
-    rows = np.clip(np.arange(side) + cut.y, 0, height - 1)
+    columns = np.clip(np.arange(side) + round(cut.cut_x), 0, width - 1)
+    rows = np.clip(np.arange(side) + round(cut.cut_y), 0, height - 1)
     assert np.array_equal(cut.picture[..., 0], np.broadcast_to(columns, (side, side)))
     assert np.array_equal(cut.picture[..., 1], np.broadcast_to(rows[:, None], (side, side)))
 
 
 def test_the_cut_out_is_centred_on_the_box() -> None:
     cut = cut_out(np.zeros((500, 500, 3), np.uint8), face(200, 220, 60, 80))
-    assert (cut.x, cut.y, cut.picture.shape[0]) == (150, 180, 160)
+    assert cut.picture is not None
+    assert (cut.cut_x, cut.cut_y, cut.picture.shape[0]) == (150, 180, 160)
     assert cut.valid == (0, 0, 160, 160)
 
 
@@ -104,6 +121,7 @@ def test_tracks_survive_a_change_of_the_larger_face() -> None:
         ([face(0, 0, 50, 50, 0.9)], (200, 200, 3), "low_confidence"),
         ([face(0, 0, 50, 50)], (1, 1, 3), "frame_too_small"),
         ([face(0, 0, 0.2, 50)], (200, 200, 3), "implausible_landmarks"),
+        ([tilted(180)], (200, 200, 3), "not_upright"),
     ],
 )
 def test_a_frame_without_a_face_has_a_reason(candidates: list[Face], shape: tuple[int, ...], reason: str) -> None:

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from facestudy.faces.detection import FaceSettings
+from facestudy.faces.extraction import rows_of
+from facestudy.faces.quality import exclusion_table, summary
 from facestudy.media.frames import write_picture
 from facestudy.sample.clips import draw, list_clips
-from stages.faces import exclusion_table, rows_of
 from tests.project import deep_update, params, stage, write_params
 from tests.test_sample import REGIONS
 from tests.test_sample import settings as sample_settings
@@ -94,3 +95,9 @@ def test_the_stage_finds_both_and_says_what_a_threshold_took(tmp_path: Path, pai
     done = stage(tmp_path, "faces")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"no face is left of 6 frames ({len(everyone)} size_below_500" in done.stderr
+
+
+def test_the_summary_tells_how_many_clips_were_turned() -> None:
+    rows = [{"video_id": f"v{n // 2}", "label": "real", "rotation": 90 * (n // 4)} for n in range(12)]
+    assert summary(12, rows, []).splitlines()[1:] == ["  4 videos turned upright: `rotation` in data/faces/index.csv"]
+    assert len(summary(4, rows[:4], []).splitlines()) == 1

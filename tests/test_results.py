@@ -19,7 +19,7 @@ from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.evaluation.intervals import FEW_GROUPS
 from facestudy.evaluation.metrics import NAMES, point_metrics
-from stages import compare, evaluate, focus
+from stages import compare, evaluate, focus, report
 from tests.pipeline_files import ROOT
 from tests.project import params
 
@@ -64,6 +64,7 @@ class Study:
             "evaluate": {"confidence": 0.95},
         }
         self.save()
+        self.write_clips()
         strengths = {"full": 1.0, "eyes_lower": 3.0, "nose": 0.0}
         for v, (variant, strength) in enumerate(strengths.items()):
             for m, model in enumerate(self.params["models"]):
@@ -77,7 +78,6 @@ class Study:
 
     def save(self) -> None:
         Path("params.yaml").write_text(yaml.safe_dump(self.params, sort_keys=False))
-        self.write_clips()
 
     def set(self, **changes: Any) -> None:
         self.params |= changes
@@ -87,13 +87,13 @@ class Study:
         return evaluate.main(model, variant)
 
     def write_clips(self, *lost: dict[str, str]) -> None:
-        """data/clips.csv with two clips that were used, and those that were not."""
+        """data/clip_counts.csv with two clips that were used, and those that were not."""
         used = [{"video_id": f"p000-{label}", "label": label, "status": "used"} for label in tables.LABELS]
-        table = tables.clips_table(self.params["models"], self.params["variants"])
-        tables.write(Path("data/clips.csv"), tables.to_dataframe([*used, *lost], table), table)
+        tables.write(Path("data/clip_counts.csv"), tables.to_dataframe([*used, *lost], tables.CLIPS), tables.CLIPS)
 
     def compare(self) -> tuple[pd.DataFrame, str]:
         compare.main()
+        report.main()
         return pd.read_csv("metrics/comparison.csv"), Path("metrics/results.md").read_text()
 
 
@@ -242,6 +242,18 @@ def lost_clip(number: int, path: str, reason: str = "the file is empty") -> dict
 
 def test_clips_are_one_line_when_all_are_used(study: Study) -> None:
     assert clips_section(study.compare()[1]) == ["2 clips: 2 used; data/clips.csv has a row for each."]
+
+
+def test_clips_have_the_mean_p_fake_of_each_cell(study: Study) -> None:
+    study.compare()
+    table = tables.clips_table(study.params["models"], study.params["variants"])
+    found = tables.read(Path("data/clips.csv"), table).set_index("video_id")
+    for model in study.params["models"]:
+        for variant in study.params["variants"]:
+            files = [study.predictions(variant, model, seed) for seed in study.params["seeds"]]
+            every = pd.concat(tables.read(file, tables.PREDICTIONS) for file in files)
+            means = every.groupby("video_id")["p_fake"].mean()
+            assert found[f"{model}.{variant}"].tolist() == pytest.approx(means[found.index].tolist(), abs=1e-6)
 
 
 def test_lost_clips_are_named_with_their_reasons(study: Study) -> None:
@@ -457,7 +469,7 @@ def test_focus_refuses(study: Study) -> None:
 
 
 def test_the_stages_do_without_heavy_libraries() -> None:
-    code = "import sys, stages.evaluate, stages.clips, stages.compare, stages.focus; print(*sys.modules)"
+    code = "import sys, stages.clips, stages.evaluate, stages.compare, stages.focus; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"tensorflow", "keras", "mtcnn", "cv2", "av", "sklearn", "scipy.stats"} & set(done.stdout.split())
 

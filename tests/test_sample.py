@@ -15,6 +15,7 @@ from facestudy.core.regions import CANONICAL_LANDMARKS, Box, to_canonical
 from facestudy.core.settings import check
 from facestudy.dataset import cues
 from facestudy.faces import detection
+from facestudy.faces.face import Face
 from facestudy.media.video import OWN_FILES, probe, read_video
 from facestudy.sample.clips import Clip, Drawing, SampleSettings, draw, inner_face, list_clips, render
 from facestudy.sample.people import draw_light, draw_person, mixed_light, paint_head
@@ -251,7 +252,7 @@ def test_the_cue_check_finds_a_cue_and_does_not_invent_one() -> None:
 def test_cues_of_a_clip() -> None:
     picture = np.zeros((40, 40, 3), np.uint8)
     picture[:, ::2] = (200, 100, 50)
-    face = detection.Face(-3.0, 5.0, 20.0, 22.0, 0.99, np.zeros((5, 2)))
+    face = Face(-3.0, 5.0, 20.0, 22.0, 0.99, np.zeros((5, 2)))
     found = dict(zip(cues.CUES, cues.clip_cues(1000, [picture, picture], [face, None]), strict=True))
     assert found["log_file_size"] == pytest.approx(np.log(1000))
     assert [found[f"mean_{c}"] for c in ("red", "green", "blue")] == [100, 50, 25]

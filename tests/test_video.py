@@ -63,23 +63,30 @@ def test_picture_orientation_is_honoured(tmp_path: Path, orientation: int) -> No
     assert (found.width, found.height, found.frames) == (64, 48, 1)
 
 
-def test_rotation_flag_of_a_phone_video(tmp_path: Path) -> None:
+DISPLAY_MATRICES = {
+    90: (0, 65536, 0, -65536, 0, 0, 48 << 16, 0, 1 << 30),
+    180: (-65536, 0, 0, 0, -65536, 0, 64 << 16, 48 << 16, 1 << 30),
+    270: (0, -65536, 0, 65536, 0, 0, 0, 64 << 16, 1 << 30),
+}
+"""Of a track of 64 x 48 pixels that is to be shown turned clockwise by so many degrees (ISO/IEC 14496-12, 8.3.2)."""
+
+
+@pytest.mark.parametrize("degrees", DISPLAY_MATRICES)
+def test_rotation_flag_of_a_phone_video(tmp_path: Path, degrees: int) -> None:
+    def written(matrix: tuple[int, ...]) -> bytes:
+        return b"".join(value.to_bytes(4, "big", signed=True) for value in matrix)
+
     flat = write_clip(tmp_path / "flat.mp4", 6)
     data = bytearray(flat.read_bytes())
-    identity = b"".join(value.to_bytes(4, "big", signed=True) for value in (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30))
-    quarter = b"".join(
-        value.to_bytes(4, "big", signed=True) for value in (0, 65536, 0, -65536, 0, 0, 48 << 16, 0, 1 << 30)
-    )
-    track = data.index(b"tkhd")
-    place = data.index(identity, track)  # the track's display matrix: a clockwise quarter turn
-    data[place : place + len(quarter)] = quarter
+    place = data.index(written((65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)), data.index(b"tkhd"))
+    data[place : place + 36] = written(DISPLAY_MATRICES[degrees])
     turned = tmp_path / "turned.mp4"
     turned.write_bytes(data)
     found = probe(turned, LIMITS)
-    assert (found.width, found.height) == (48, 64)
+    assert (found.width, found.height) == ((64, 48) if degrees == 180 else (48, 64))
     before = next(iter(read_video(flat, [2], LIMITS))).picture
     after = next(iter(read_video(turned, [2], LIMITS))).picture
-    assert np.array_equal(after, np.rot90(before, -1))
+    assert np.array_equal(after, np.rot90(before, -degrees // 90))
 
 
 def test_truncated_clip_gives_what_is_there_or_a_reason(tmp_path: Path) -> None:

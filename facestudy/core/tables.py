@@ -99,6 +99,7 @@ FACES = Table(
         "video_id": "text",
         "label": "text",
         "track_id": "text",
+        "rotation": "int",
         "x": 2,
         "y": 2,
         "w": 2,
@@ -195,7 +196,7 @@ def training_name(seed: int, repeat: int, repeats: int) -> str:
 
 
 def clips_table(models: Iterable[str], variants: Sequence[str]) -> Table:
-    """CLIPS with a column for the mean p_fake of each model on each variant.
+    """data/clips.csv: CLIPS with a column for the mean p_fake of each model on each variant.
 
     >>> clips_table(["mesonet"], ["full", "nose"]).names()[-2:]
     ['mesonet.full', 'mesonet.nose']

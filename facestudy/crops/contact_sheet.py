@@ -13,7 +13,6 @@ from facestudy.core import regions
 from facestudy.core.regions import Box, FloatArray
 from facestudy.crops.cutting import (
     Colour,
-    Face,
     Image,
     Plan,
     crop,
@@ -21,6 +20,7 @@ from facestudy.crops.cutting import (
     read_cut_out,
     sheet_choice,
 )
+from facestudy.faces.face import Face
 
 TILE = 160
 """Width and height of one picture on the sheet, pixels."""
@@ -111,7 +111,7 @@ def mark_boxes(cut_out: Image, face: Face, plan: Plan) -> Image:
     for box in plan.boxes:
         _outline(tile, matrix, box, scale, HIDDEN if plan.layout == "occlude" else SHOWN)
     origin = np.array([face.cut_x, face.cut_y])
-    for x, y in (np.array(face.landmarks) + 0.5 - origin) * face.cut_scale * scale - 0.5:
+    for x, y in (face.landmarks + 0.5 - origin) * face.cut_scale * scale - 0.5:
         cv2.circle(tile, (round(float(x)), round(float(y))), 1, POINT, -1, cv2.LINE_AA)
     return tile
 

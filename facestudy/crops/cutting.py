@@ -33,7 +33,7 @@ from facestudy.core import regions
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box, FloatArray
 from facestudy.core.settings import NAME_PATTERN, Section
-from facestudy.core.tables import LANDMARK_COLUMNS
+from facestudy.faces.face import Face
 from facestudy.media.archive import SUFFIX, pack, read_picture
 from facestudy.runtime.parallel import ComputeSettings, map_items
 
@@ -90,37 +90,6 @@ class CropSettings(Section):
     fit: Literal["stretch", "pad"] = "stretch"
     seed: Annotated[int, Field(ge=0)] = 1
     sheet_faces: Annotated[int, Field(ge=1, le=64)] = 8
-
-
-@dataclass(frozen=True)
-class Face:
-    """What the crops need of a row of the faces table; the module says which coordinates these are.
-
-    Attributes
-    ----------
-    face_id, video_id, label : str
-    path, sha256 : str
-        Of the cut-out.
-    landmarks : tuple of (float, float)
-        Five points x, y in pixels of the source frame.
-    box : (float, float, float, float)
-        Left, top, width and height in pixels of the source frame.
-    cut_x, cut_y : float
-        The left and top edge of the cut-out in pixels of the source frame.
-    cut_scale : float
-        Pixels of the cut-out per pixel of the source frame.
-    """
-
-    face_id: str
-    video_id: str
-    label: str
-    path: str
-    sha256: str
-    landmarks: tuple[tuple[float, float], ...]
-    box: tuple[float, float, float, float]
-    cut_x: float
-    cut_y: float
-    cut_scale: float
 
 
 @dataclass(frozen=True)
@@ -427,25 +396,8 @@ def _total_overlap(places: Sequence[FloatArray], fixed: Sequence[FloatArray], ch
 
 
 def faces_from_table(table: pd.DataFrame) -> list[Face]:
-    """Turn the rows of a faces table (tables.FACES) into records, sorted by face_id."""
-    faces = []
-    for row in table.sort_values("face_id", kind="stable").to_dict("records"):
-        points = [float(row[column]) for column in LANDMARK_COLUMNS]
-        faces.append(
-            Face(
-                face_id=row["face_id"],
-                video_id=row["video_id"],
-                label=row["label"],
-                path=row["path"],
-                sha256=row["sha256"],
-                landmarks=tuple(zip(points[::2], points[1::2], strict=True)),
-                box=(float(row["x"]), float(row["y"]), float(row["w"]), float(row["h"])),
-                cut_x=float(row["cut_x"]),
-                cut_y=float(row["cut_y"]),
-                cut_scale=float(row["cut_scale"]),
-            )
-        )
-    return faces
+    """The rows of a faces table (tables.FACES) as records, sorted by face_id."""
+    return [Face.from_row(row) for row in table.sort_values("face_id", kind="stable").to_dict("records")]
 
 
 def plane_to_cut(face: Face, plan: Plan) -> FloatArray:
@@ -510,7 +462,7 @@ def canonical_to_frame(face: Face) -> FloatArray:
     StudyError
         When the landmarks coincide or are not arranged as in a face; the message names the face.
     """
-    landmarks = np.array(face.landmarks, float)
+    landmarks = face.landmarks
     try:
         to_canonical = regions.to_canonical(landmarks)
     except ValueError:
@@ -519,7 +471,7 @@ def canonical_to_frame(face: Face) -> FloatArray:
     spread = float(np.ptp(landmarks, axis=0).max())
     # A real face's landmarks span about a third of the square; far less means they fit no face.
     if not (np.isfinite(scale) and spread > 0 and 0.05 < scale * spread < 5):
-        places = "; ".join(f"{x:g}, {y:g}" for x, y in face.landmarks)
+        places = "; ".join(f"{x:g}, {y:g}" for x, y in landmarks)
         raise StudyError(
             f"Face {face.face_id}: its landmarks ({places}) are not those of a face; remove the frame or raise "
             "faces.min_confidence."

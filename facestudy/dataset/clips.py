@@ -1,4 +1,4 @@
-"""What became of each clip: from what came in to the faces that were scored."""
+"""What became of each clip: from what came in to the faces that were used, and its scores."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def clip_table(
     faces: pd.DataFrame,
     dropped: pd.DataFrame,
     split: pd.DataFrame,
-    scores: Mapping[str, pd.Series],
 ) -> pd.DataFrame:
     """One row for each clip.
 
@@ -37,14 +36,12 @@ def clip_table(
     ----------
     videos, frames, undecoded, faces, dropped, split : DataFrame
         As tables.VIDEOS, FRAMES, UNDECODED, FACES, DROPPED and SPLIT.
-    scores : mapping of str to Series
-        For each model and variant what `clip_scores` gives, by the name of its column.
 
     Returns
     -------
     DataFrame
-        The columns of tables.CLIPS, then those of `scores`. `status` is a key of WORDS. `reason` says what was lost,
-        for a clip that is used as well. `kept` and `subset` are those of the first split.
+        As tables.CLIPS. `status` is a key of WORDS. `reason` says what was lost, for a clip that is used as well.
+        `kept` and `subset` are those of the first split.
     """
     ids = videos["video_id"]
     kept = split[(split["repeat"] == 1) & (split["subset"] != "unused")]
@@ -71,7 +68,7 @@ def clip_table(
         **counts,
         subset=subset.mask(status == "unused", "unused"),
     )
-    return found[CLIPS.names()].assign(**{name: ids.map(score) for name, score in scores.items()})
+    return found[CLIPS.names()]
 
 
 def _listed(dropped: pd.DataFrame) -> pd.Series:
@@ -101,6 +98,11 @@ def clip_scores(predictions: Sequence[pd.DataFrame]) -> pd.Series:
         for rows in predictions
     ]
     return pd.concat(each).groupby("video_id").mean()
+
+
+def with_scores(clips: pd.DataFrame, scores: Mapping[str, pd.Series]) -> pd.DataFrame:
+    """The clips with a column for each of the scores, as `clip_scores` gives them; empty where a clip has none."""
+    return clips.assign(**{name: clips["video_id"].map(score) for name, score in scores.items()})
 
 
 def counted(clips: pd.DataFrame) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facestudy.core.regions import FloatArray
-from facestudy.faces.detection import Face
+from facestudy.faces.face import Face
 from facestudy.faces.quality import sharpness
 from facestudy.media.video import Picture
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +19,9 @@ import numpy.typing as npt
 from pydantic import Field
 
 from facestudy.core.errors import StudyError
-from facestudy.core.regions import LANDMARKS, FloatArray
+from facestudy.core.regions import LANDMARKS
 from facestudy.core.settings import Section
+from facestudy.faces.face import Face
 from facestudy.faces.quality import QualitySettings
 from facestudy.media.frames import reduce
 from facestudy.media.video import Picture
@@ -56,18 +57,6 @@ class FaceSettings(Section):
     def of_search(self) -> dict[str, object]:
         """The settings that decide what is found and cut out; the others only choose among it."""
         return self.model_dump(exclude={"track_overlap", "quality"})
-
-
-@dataclass(frozen=True)
-class Face:
-    """A face as MTCNN reports it: box (x, y, w, h), confidence 0-1, (5, 2) landmarks, in pixels."""
-
-    x: float
-    y: float
-    w: float
-    h: float
-    confidence: float
-    landmarks: FloatArray
 
 
 @functools.cache
@@ -157,7 +146,7 @@ def _scaled(face: dict[str, Any], scale: tuple[float, float]) -> Face:
 
 
 def select(faces: Sequence[Face], shape: tuple[int, ...], settings: FaceSettings) -> tuple[list[Face], str]:
-    """The faces above the confidence threshold, the largest first, or none and the reason.
+    """The upright faces above the confidence threshold, the largest first, or none and the reason.
 
     shape: of the frame, (height, width, ...). Only the largest unless `settings.all`.
     """
@@ -171,7 +160,10 @@ def select(faces: Sequence[Face], shape: tuple[int, ...], settings: FaceSettings
     plausible = [face for face in sure if is_plausible(face)]
     if not plausible:
         return [], "implausible_landmarks"
-    ordered = sorted(plausible, key=lambda face: (face.w * face.h, face.confidence), reverse=True)
+    upright = [face for face in plausible if is_upright(face)]
+    if not upright:
+        return [], "not_upright"
+    ordered = sorted(upright, key=lambda face: (face.w * face.h, face.confidence), reverse=True)
     return ordered if settings.all else ordered[:1], ""
 
 
@@ -234,25 +226,19 @@ def is_plausible(face: Face) -> bool:
     return bool(np.hypot(*across) >= 2 and across[0] * down[1] - across[1] * down[0] > 0)
 
 
-@dataclass(frozen=True)
-class CutOut:
-    """A square around a face: frame coordinates = (cut-out coordinates) / scale + (x, y).
-
-    valid: left, top, right, bottom of the part that lies inside the frame, in cut-out pixels; the
-    rest repeats the frame's edge.
-    """
-
-    picture: Picture
-    x: int
-    y: int
-    scale: float
-    valid: tuple[int, int, int, int]
+def is_upright(face: Face) -> bool:
+    """Whether the eyes lie above the mouth, and the line through them within 45 degrees of level."""
+    left_eye, right_eye, _, mouth_left, mouth_right = face.landmarks
+    across = right_eye - left_eye
+    down = mouth_left + mouth_right - left_eye - right_eye
+    return bool(abs(across[1]) <= across[0] and down[1] > 0)
 
 
-def cut_out(picture: Picture, face: Face) -> CutOut:
-    """The square of twice the longer side of the box around its centre, at source resolution.
+def cut_out(picture: Picture, face: Face) -> Face:
+    """The face with its cut-out: the square of twice the longer side of the box around its centre.
 
-    Always a square of the full size: where it reaches over the frame the edge is repeated.
+    At source resolution and always of the full size: where it reaches over the frame the edge is repeated. The numbers
+    are rounded as the faces table has them.
     """
     height, width = picture.shape[:2]
     side = max(2, round(2 * max(face.w, face.h)))
@@ -265,4 +251,5 @@ def cut_out(picture: Picture, face: Face) -> CutOut:
     top, left = min(max(y0 - y, 0), side - (y1 - y0)), min(max(x0 - x, 0), side - (x1 - x0))
     bottom, right = side - (y1 - y0) - top, side - (x1 - x0) - left
     padded = cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE)
-    return CutOut(padded, x, y, 1.0, (left, top, side - right, side - bottom))
+    valid = (left, top, side - right, side - bottom)
+    return replace(face.rounded(), picture=padded, cut_x=x, cut_y=y, cut_scale=1.0, valid=valid)

@@ -1,22 +1,53 @@
-"""The faces in the frames of a video: searched for, cut out, measured."""
+"""The faces in the frames of a video: searched for, measured, cut out, and their rows in the tables.
+
+(faces, reason), *_ = find_faces([picture], settings)             # RGB picture -> faces, or why there are none
+crops = [crop(face.picture, face, plan, colour) for face in faces]    # facestudy.crops.cutting
+p_fake = predict(model, crops, batch_size)                        # facestudy.training.loop
+"""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from facestudy.core import tables
-from facestudy.faces import detection, quality
+from facestudy.faces import detection, orientation, quality
 from facestudy.faces.detection import FaceSettings
+from facestudy.faces.face import Face
 from facestudy.media import archive, frames, video
-from facestudy.runtime.work_cache import WorkCache, key_of
+from facestudy.media.video import Picture
+from facestudy.runtime.work_cache import WorkCache, key_of, link_or_copy
 
 MAX_PIXELS = 10**9  # frames are our own pictures
 Stored = list[tuple[str, str]]
 """Of each frame of a video: path and sha256."""
+
+
+def find_faces(pictures: Sequence[Picture], settings: FaceSettings) -> list[tuple[list[Face], str]]:
+    """Find the faces in each picture, measure them, cut them out.
+
+    Parameters
+    ----------
+    pictures
+        RGB, any sizes, upright.
+    settings
+        How faces are searched for and chosen. Thresholds on quality are left to the caller.
+
+    Returns
+    -------
+    list of tuple
+        For each picture its faces with their cut-outs, the largest first (only that one unless `settings.all`), and
+        "", or no face and the reason.
+    """
+    found = []
+    for picture, candidates in zip(pictures, detection.detect(pictures, settings), strict=True):
+        chosen, reason = detection.select(candidates, picture.shape, settings)
+        measured = [replace(face, quality=quality.measure(picture, face.box, face.landmarks)) for face in chosen]
+        found.append(([detection.cut_out(picture, face) for face in measured], reason))
+    return found
 
 
 def faces_of_video(
@@ -62,30 +93,88 @@ def faces_of_video(
 
 
 def search(stored: Stored, folder: Path, settings: FaceSettings, out: Path) -> None:
-    """Write the cut-outs of each frame's faces and faces.json: for each frame its faces, or the reason for none."""
-    found: list[dict[str, Any]] = []
-    for start in range(0, len(stored), settings.batch):  # a batch in memory, however long the video
-        batch = [archive.read_bytes(folder / name, sha256) for name, sha256 in stored[start : start + settings.batch]]
-        pictures = [video.read_picture(io.BytesIO(content), MAX_PIXELS) for content in batch]
-        for picture, candidates in zip(pictures, detection.detect(pictures, settings), strict=True):
-            chosen, reason = detection.select(candidates, picture.shape, settings)
-            rows = [cut(picture, face, out / f"{len(found):06d}_f{n}.png") for n, face in enumerate(chosen)]
-            found.append({"faces": rows, "reason": reason})
+    """Write the cut-outs of each frame's faces and faces.json: for each frame its faces, or the reason for none.
+
+    Where a frame shows no upright face, the clip may lie on its side: then its frames vote, and are turned.
+    """
+    found = _search(stored, folder, settings, out, 0)
+    if not all(frame["faces"] for frame in found):
+        voters = [stored[number] for number in orientation.looked_at(len(stored))]
+        rotation = orientation.rotation_of(_pictures(voters, folder), settings)
+        if rotation:
+            for path in out.glob("*.png"):
+                path.unlink()
+            found = _search(stored, folder, settings, out, rotation)
     (out / "faces.json").write_text(json.dumps(found))
 
 
-def cut(picture: video.Picture, face: detection.Face, path: Path) -> dict[str, Any]:
+def _pictures(stored: Stored, folder: Path) -> list[Picture]:
+    return [
+        video.read_picture(io.BytesIO(archive.read_bytes(folder / name, sha256)), MAX_PIXELS) for name, sha256 in stored
+    ]
+
+
+def _search(stored: Stored, folder: Path, settings: FaceSettings, out: Path, rotation: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(stored), settings.batch):  # a batch in memory, however long the video
+        pictures = _pictures(stored[start : start + settings.batch], folder)
+        if rotation:
+            pictures = [orientation.turned(picture, rotation) for picture in pictures]
+        for faces, reason in find_faces(pictures, settings):
+            rows = [
+                {"rotation": rotation, **write(face, out / f"{len(found):06d}_f{n}.png")}
+                for n, face in enumerate(faces)
+            ]
+            found.append({"faces": rows, "reason": reason})
+    return found
+
+
+def write(face: Face, path: Path) -> dict[str, Any]:
     """Write the cut-out of a face; return its columns of tables.FACES, `path` relative to the entry."""
-    found = detection.cut_out(picture, face)
-    sha256 = frames.write_picture(path, found.picture)
-    box = {"x": face.x, "y": face.y, "w": face.w, "h": face.h}
-    return {
-        **box,
-        "confidence": face.confidence,
-        **dict(zip(tables.LANDMARK_COLUMNS, face.landmarks.ravel().tolist(), strict=True)),
-        **{"cut_x": found.x, "cut_y": found.y, "cut_scale": found.scale},
-        **dict(zip(("valid_x0", "valid_y0", "valid_x1", "valid_y1"), found.valid, strict=True)),
-        **quality.measure(picture, (face.x, face.y, face.w, face.h), face.landmarks),
-        "path": path.name,
-        "sha256": sha256,
-    }
+    assert face.picture is not None
+    return replace(face, path=path.name, sha256=frames.write_picture(path, face.picture)).row()
+
+
+def rows_of(
+    video_id: str, label: str, frame_ids: Sequence[str], answers: Sequence[dict[str, Any]], settings: FaceSettings
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Make the rows of one video for the faces table, `path` relative to the entry, and for that of dropped faces.
+
+    Parameters
+    ----------
+    video_id, label, frame_ids
+        Of the video.
+    answers
+        What `search` wrote: for each frame its faces, or the reason for none.
+    settings
+        The thresholds on quality, and how a person is followed.
+    """
+    boxes = [[(face["x"], face["y"], face["w"], face["h"]) for face in answer["faces"]] for answer in answers]
+    # One face a frame is taken for one person: the largest face of a clip.
+    numbers = detection.tracks(boxes, settings.track_overlap) if settings.all else [[0] * len(frame) for frame in boxes]
+    kept: list[dict[str, Any]] = []
+    dropped: list[dict[str, Any]] = []
+    for frame_id, answer, on in zip(frame_ids, answers, numbers, strict=True):
+        frame = {"video_id": video_id, "label": label, "frame_id": frame_id}
+        if answer["reason"]:
+            dropped.append({**frame, "face_id": f"{frame_id}_f0", "reason": answer["reason"]})
+        for number, (face, track) in enumerate(zip(answer["faces"], on, strict=True)):
+            row = {**frame, **face, "face_id": f"{frame_id}_f{number}", "track_id": f"{video_id}_t{track}"}
+            row["reason"] = settings.quality.reason(face)
+            (dropped if row["reason"] else kept).append(row)
+    return kept, dropped
+
+
+def place(
+    entry: Path, video_id: str, kept: Sequence[dict[str, Any]], out: Path, archived: bool
+) -> list[dict[str, Any]]:
+    """Put the cut-outs of a video's kept faces into the stage's output; the rows with their paths there."""
+    if archived and kept:
+        link_or_copy(entry / archive.PICTURES, out / f"{video_id}{archive.SUFFIX}")
+    rows = []
+    for row in kept:
+        name = f"{video_id}{archive.SUFFIX}/{row['path']}" if archived else f"{video_id}/{row['face_id']}.png"
+        if not archived:
+            link_or_copy(entry / row["path"], out / name)
+        rows.append({**row, "path": name})
+    return rows

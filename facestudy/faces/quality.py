@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -115,6 +115,10 @@ def blockiness(grey: npt.NDArray[np.uint8], left: int, top: int) -> float:
     return float(edges.mean() / others.mean())
 
 
+BEYOND_CHANCE = 0.05
+"""Below this p the difference between the classes is worth a warning."""
+
+
 @dataclass(frozen=True)
 class Exclusion:
     """How many of the looked-at (faces, or frames without one) a reason took from each class.
@@ -164,3 +168,43 @@ def _p_of_difference(first: FloatArray, second: FloatArray, seed: int) -> float:
         rng=np.random.default_rng(seed),
     )
     return float(result.pvalue)
+
+
+def exclusion_table(exclusions: Sequence[Exclusion]) -> pd.DataFrame:
+    """metrics/faces.csv: for each reason how many of each class it took, of how many, and p of the difference."""
+    columns = ["reason", *(f"{label}_{what}" for label in LABELS for what in ("dropped", "examined")), "p"]
+    rows = [
+        [
+            one.reason,
+            *(n for label in LABELS for n in (one.dropped[label], one.examined[label])),
+            one.p,
+        ]
+        for one in exclusions
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    table["p"] = [f"{p:.4f}" for p in table["p"]]
+    return table
+
+
+def summary(frame_count: int, found: Sequence[Mapping[str, Any]], exclusions: Sequence[Exclusion]) -> str:
+    """Faces of each class, why others were left out, and a warning where a reason took more of one class."""
+    rates = "; ".join(rate(label, sum(row["label"] == label for row in found), exclusions) for label in LABELS)
+    lines = [f"{frame_count} frames in, {len(found)} faces out; {rates}"]
+    turned = len({row["video_id"] for row in found if row["rotation"]})
+    if turned:
+        lines.append(f"  {turned} video{'s' if turned > 1 else ''} turned upright: `rotation` in data/faces/index.csv")
+    for one in exclusions:
+        if one.p < BEYOND_CHANCE:
+            taken = " and ".join(f"{one.dropped[label]} of {one.examined[label]} {label}" for label in LABELS)
+            lines.append(
+                f"  warning: {one.reason} excluded {taken} frames (p = {one.p:.3f}); a model may learn that imbalance"
+            )
+    return "\n".join(lines)
+
+
+def rate(label: str, kept: int, exclusions: Sequence[Exclusion]) -> str:
+    """The share of a class's frames that gave a face, and why the others did not."""
+    total = kept + sum(one.dropped[label] for one in exclusions)
+    share = f"{kept / total:.1%}" if total else "none"
+    listed = ", ".join(f"{one.dropped[label]} {one.reason}" for one in exclusions if one.dropped[label])
+    return f"{label} {kept} of {total} ({share})" + (f", without: {listed}" if listed else "")

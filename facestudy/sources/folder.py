@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import re
 import stat
@@ -17,6 +18,7 @@ from facestudy.core.settings import Section, key_name, quoted
 from facestudy.core.tables import ID, LABELS, SUBSETS
 from facestudy.media import decode, video
 from facestudy.media.video import Limits, MediaError
+from facestudy.runtime.parallel import ComputeSettings, map_items
 from facestudy.runtime.work_cache import file_sha256
 from facestudy.sources import user_csv, user_files
 from facestudy.sources.layouts import LAYOUTS, Item, choose, is_linked_folder, other_files
@@ -88,6 +90,15 @@ def as_id(name: str) -> str:
 def method_of(label: str, method: str) -> str:
     """The id of a manipulation method; without a name none for the real and unknown for the fake."""
     return as_id(method.lower()) or ("none" if label == "real" else "unknown")
+
+
+def obtain(settings: FolderSettings, compute: ComputeSettings) -> list[dict[str, object]]:
+    """Look into every video and picture of the folder; a row of tables.VIDEOS for each of its files.
+
+    Raises StudyError as `list_items` does.
+    """
+    found = map_items(functools.partial(examine, settings=settings), list_items(settings), compute, "videos")
+    return [*found, *of_other_types(settings)]
 
 
 def list_items(settings: FolderSettings) -> list[Item]:

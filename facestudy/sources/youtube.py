@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +27,13 @@ from pydantic import Field, StringConstraints, model_validator
 from scipy.stats import fisher_exact
 from tqdm import tqdm
 
+from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import Section
 from facestudy.core.tables import LABELS, Table
 from facestudy.media.video import VIDEO_SUFFIXES, Limits
 from facestudy.runtime.child import Child, Ended
-from facestudy.runtime.work_cache import MANIFEST, WorkCache, file_sha256, key_of
+from facestudy.runtime.work_cache import MANIFEST, WorkCache, file_sha256, key_of, link_or_copy
 from facestudy.sources import links, user_files
 from facestudy.sources.download import REASONS
 from facestudy.sources.folder import FORMULA, method_of
@@ -214,6 +215,18 @@ def row(outcome: Outcome) -> dict[str, object]:
         "sha256": manifest[file],
         "status": "ok",
     }
+
+
+def store(outcomes: Iterable[Outcome], out: Path) -> list[dict[str, object]]:
+    """Put what was fetched into a folder, with requests.csv; the rows of videos/index.csv, one for each link."""
+    rows, requests = [], []
+    for outcome in outcomes:
+        rows.append(row(outcome))
+        requests.append(request_row(outcome, rows[-1]))
+        if outcome.entry is not None:
+            link_or_copy(outcome.entry / probe_of(outcome.entry)["file"], out / str(rows[-1]["path"]))
+    tables.write(out / "requests.csv", tables.to_dataframe(requests, REQUESTS), REQUESTS)
+    return rows
 
 
 def request_row(outcome: Outcome, row: Mapping[str, object]) -> dict[str, object]:
