@@ -161,6 +161,7 @@ def _configure_dvc(folder: Path, cache: Path) -> None:
         shutil.copy2(own, folder / own)
     with Config(dvc_dir=str(folder / ".dvc"), validate=False).edit("local", validate=False) as local:
         local.setdefault("cache", {}).update(dir=str(cache), type="reflink,hardlink,copy")
+        local.setdefault("core", {})["autostage"] = True
 
 
 def run_pipeline(folder: Path) -> bool:
@@ -199,9 +200,9 @@ def publish(folder: Path, name: str) -> None:
     """Make what is in the folder the DVC experiment `name`, in place of all earlier ones, and the folder its own."""
     base = call("git", "rev-parse", "HEAD", folder=folder).strip()
     _add(folder, [path for path, cached in _outputs(folder).items() if not cached] + ["dvc.lock"])
-    author = [f"-cuser.{key}={_identity(key)}" for key in ("name", "email")]
+    author = [word for key in ("name", "email") for word in ("-c", f"user.{key}={_identity(key)}")]
     commit = ["commit", "--quiet", "--allow-empty", "--no-gpg-sign", "-m", f"study {name}"]
-    call("git", *author, "-ccore.hooksPath=/dev/null", *commit, folder=folder)
+    call("git", *author, "-c", "core.hooksPath=/dev/null", *commit, folder=folder)
     revision = call("git", "rev-parse", "HEAD", folder=folder).strip()
     call("git", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(folder.absolute()), "HEAD")
     ref = f"refs/exps/{base[:2]}/{base[2:]}/{name}"
