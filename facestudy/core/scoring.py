@@ -35,7 +35,12 @@ def log_loss(fake: BoolArray, p_fake: FloatArray, weights: FloatArray, clip: flo
 
 
 def roc_auc(fake: BoolArray, p_fake: FloatArray) -> float:
-    """Compute the AUC of (n,) labels and (n,) scores.
+    """Compute the AUC.
+
+    Parameters
+    ----------
+    fake : ndarray of bool, shape (n,)
+    p_fake : ndarray of float64, shape (n,)
 
     Examples
     --------
@@ -68,9 +73,18 @@ def operating_points(fake: BoolArray, p_fake: FloatArray, weights: FloatArray) -
 
 
 def area(found: FloatArray, alarms: FloatArray) -> FloatArray:
-    """Compute the AUC, shape (r,), from the operating points: the area below the ROC polygon.
+    """Compute the AUC from the operating points: the area below the ROC polygon.
 
     It is the probability that a fake scores above a real, ties count half.
+
+    Parameters
+    ----------
+    found, alarms : ndarray of float64, shape (r, thresholds + 1)
+        As `operating_points` returns them.
+
+    Returns
+    -------
+    ndarray of float64, shape (r,)
 
     References
     ----------

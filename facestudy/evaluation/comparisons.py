@@ -86,7 +86,19 @@ def _of_each_class(cell: Splits) -> tuple[int, int]:
 def cell_estimates(
     cell: Splits, settings: EvaluateSettings, test_share: float, names: Sequence[str] = NAMES
 ) -> dict[str, Estimate]:
-    """Metrics of one cell with their intervals, over one or more splits."""
+    """Compute metrics of one cell with their intervals, over one or more splits.
+
+    Parameters
+    ----------
+    cell
+        The scores, one item for each split.
+    settings
+        Section `evaluate` of the settings.
+    test_share
+        The share of the groups in a test subset, 0 to 1; it matters with several splits only.
+    names
+        Metrics of `facestudy.evaluation.metrics.NAMES`.
+    """
     if len(cell) == 1:
         return estimates(cell[0], settings, names)
     return repeated_estimates(cell, settings, test_share, names)

@@ -56,8 +56,11 @@ class Scores:
 def read_scores(paths: Sequence[Path]) -> Scores:
     """The test rows of the predictions of one model on one variant, one file a seed.
 
-    Raises StudyError when a file is missing or lists other test faces than the first, when a label or
-    a p_fake is out of range, when a video has two labels or groups, and when a class is missing.
+    Raises
+    ------
+    StudyError
+        When a file is missing or lists other test faces than the first, when a label or a p_fake is out of range, when
+        a video has two labels or groups, and when a class is missing.
     """
     reference = pd.DataFrame()
     p_fake: list[FloatArray] = []

@@ -91,6 +91,13 @@ def frames_of_video(
 def stored_frames(entry: Path, video_id: str, archived: bool) -> tuple[dict[str, str], list[dict[str, Any]], str]:
     """Read an entry of `frames_of_video`.
 
+    Parameters
+    ----------
+    entry : Path
+    video_id : str
+    archived : bool
+        As in `frames_of_video`.
+
     Returns
     -------
     files : dict of str to str
@@ -118,13 +125,27 @@ def stored_frames(entry: Path, video_id: str, archived: bool) -> tuple[dict[str,
 
 
 def expected_frames(video: Mapping[Any, Any], settings: FrameSettings) -> float:
-    """Estimate the number of frames from a row of tables.VIDEOS; a still picture has no duration and gives one."""
+    """Estimate the number of frames of a video; a still picture has no duration and gives one.
+
+    Parameters
+    ----------
+    video : mapping
+        A row of tables.VIDEOS.
+    settings : FrameSettings
+    """
     all_frames = video["fps"] * video["duration_s"]
     most = settings.per_video or settings.max_per_video
     return float(max(1, min(most, all_frames / (settings.every or 1))))
 
 
 def expected_bytes(video: Mapping[Any, Any], settings: FrameSettings) -> float:
-    """Estimate the bytes of the frames of a row of tables.VIDEOS."""
+    """Estimate the bytes of the frames of a video.
+
+    Parameters
+    ----------
+    video : mapping
+        A row of tables.VIDEOS.
+    settings : FrameSettings
+    """
     pixels = video["width"] * video["height"] * min(1.0, (settings.max_side or 1e9) / max(video["width"], 1)) ** 2
     return expected_frames(video, settings) * frame_bytes(pixels, settings.format)

@@ -71,6 +71,15 @@ class TrainSettings(Section):
 def named_model(models: Mapping[str, Any], model: str, file: str) -> ModelSettings:
     """Check and return one model of the section `models`.
 
+    Parameters
+    ----------
+    models : mapping
+        The section.
+    model : str
+        A key of it.
+    file : str
+        What holds the section, for messages.
+
     Raises
     ------
     StudyError

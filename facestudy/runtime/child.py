@@ -70,7 +70,20 @@ class Child:
             raise StudyError(f"the process {command[-1]} does not start ({problem}); `make env` may help.") from None
 
     def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """Return the answer to a request. Raises Ended when the process ends first, or after `seconds`."""
+        """Return the answer to a request.
+
+        Parameters
+        ----------
+        request : mapping
+            Anything that JSON can hold.
+        seconds : float
+            Time that the answer may take.
+
+        Raises
+        ------
+        Ended
+            When the process ends first, or is ended because its time is up.
+        """
         self.used = True
         assert self.process.stdin
         with contextlib.suppress(BrokenPipeError):  # then there is no answer either
