@@ -306,10 +306,27 @@ def test_one_seed_gives_no_p_value_and_no_verdict(study: Study) -> None:
     assert shown["mesonet"] == {key: found[key] for key in ("accuracy", "auc")}
 
 
+def test_the_page_needs_no_second_computation(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, page = study.compare()
+    Path("metrics/results.md").unlink()
+    monkeypatch.setattr("facestudy.evaluation.comparisons.cell_estimates", None)
+    report.main()
+    assert Path("metrics/results.md").read_text() == page
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"test": {}}'])
+def test_a_damaged_results_file_is_named(study: Study, text: str) -> None:
+    study.compare()
+    Path("metrics/results.json").write_text(text)
+    with pytest.raises(StudyError, match=r"metrics/results\.json cannot be read"):
+        report.main()
+
+
 def test_a_trial_is_labelled(study: Study) -> None:
     assert "Trial" not in study.compare()[1]
     study.set(evaluate={"confidence": 0.95, "trial": True})
     assert compare.main().startswith("trial, no result: 2 models on 3 variants")
+    report.main()
     assert "# Results\n\n**Trial: " in Path("metrics/results.md").read_text()
 
 

@@ -7,26 +7,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 from pathlib import Path
-from typing import Any
 
+from facestudy.models.catalogue import builders
 from facestudy.models.layers import OWN_ENDING, check_digest, load_by_name
-from facestudy.models.mesonet import meso4, mesoinception4
-from facestudy.models.resnet50 import resnet50
 from facestudy.models.settings import ModelSettings
-from facestudy.models.vgg19 import vgg19
 from facestudy.runtime.backend import keras
 
-__all__ = ["BUILDERS", "ModelSettings", "build", "load"]
-
-BUILDERS: dict[str, Callable[..., keras.Model]] = {
-    "meso4": meso4,
-    "mesoinception4": mesoinception4,
-    "vgg19": vgg19,
-    "resnet50": resnet50,
-}
-"""Each is `(input_size, **settings) -> keras.Model`, ending in the layers `logit` and `p_fake`."""
+__all__ = ["ModelSettings", "build", "load"]
 
 
 def build(settings: ModelSettings) -> keras.Model:
@@ -76,9 +65,7 @@ def load(settings: ModelSettings, path: Path, sha256: str) -> keras.Model:
 
 def _network(settings: ModelSettings, fill: bool) -> keras.Model:
     """The network; `fill` says whether the weights that settings name are loaded."""
-    keywords: dict[str, Any] = {"batch_norm_momentum": settings.batch_norm_momentum}
-    if settings.network in ("vgg19", "resnet50"):
-        keywords |= {"width": settings.width, "weights": settings.weights, "fill": fill}
-    if settings.network == "vgg19":
-        keywords["batch_norm"] = settings.batch_norm
-    return BUILDERS[settings.network](settings.input_size, **keywords)
+    builder = builders()[settings.network]
+    values = {**settings.model_dump(), "fill": fill}
+    build_network = getattr(importlib.import_module(builder.module), settings.network)
+    return build_network(settings.input_size, **{name: values[name] for name in builder.keywords})

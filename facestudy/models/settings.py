@@ -10,18 +10,23 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import Section, check
+from facestudy.models.catalogue import builders, networks_with
 
-Network = Literal["meso4", "mesoinception4", "vgg19", "resnet50"]
+
+def _known(network: str) -> str:
+    if network not in builders():
+        raise ValueError(f"{network!r} is not a network; facestudy/models/ has {', '.join(builders())}")
+    return network
 
 
 class ModelSettings(Section):
     """A network, its size and how it is trained. Defaults are those of a short training from scratch."""
 
-    network: Network
+    network: Annotated[str, AfterValidator(_known)]
     input_size: Annotated[int, Field(ge=32, le=1024)]
     width: Annotated[float, Field(ge=1 / 64, le=1)] = 1.0
     batch_norm: bool = True
@@ -42,15 +47,19 @@ class ModelSettings(Section):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        meso = self.network in ("meso4", "mesoinception4")
-        if meso and self.width != 1:
-            raise ValueError(f"width {self.width:g} is for vgg19 and resnet50; {self.network} has width 1.0")
-        if self.network != "vgg19" and not self.batch_norm:
-            raise ValueError(f"batch_norm can be false with vgg19 only; it is part of {self.network}")
-        if meso and self.input_size < 64:
+        takes = builders()[self.network].keywords
+        if "width" not in takes and self.width != 1:
+            raise ValueError(f"width {self.width:g} is for {networks_with('width')}; {self.network} has width 1.0")
+        if "batch_norm" not in takes and not self.batch_norm:
+            raise ValueError(
+                f"batch_norm can be false with {networks_with('batch_norm')} only; it is part of {self.network}"
+            )
+        if self.network in ("meso4", "mesoinception4") and self.input_size < 64:
             raise ValueError(f"{self.network} halves the picture five times; input_size must be at least 64")
-        if meso and self.weights is not None:
-            raise ValueError(f"weights are for vgg19 and resnet50; {self.network} is trained from scratch (null)")
+        if "weights" not in takes and self.weights is not None:
+            raise ValueError(
+                f"weights are for {networks_with('weights')}; {self.network} is trained from scratch (null)"
+            )
         if self.weights is not None and self.width != 1:
             raise ValueError(f"weights need the full network: width must be 1.0, not {self.width:g}")
         if self.weights is not None and self.network == "vgg19" and self.batch_norm:

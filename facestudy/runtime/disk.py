@@ -14,6 +14,8 @@ CLIP_BYTES = 0.15
 WEIGHTS_BYTES = {"meso4": 0.0, "mesoinception4": 0.0, "vgg19": 80e6, "resnet50": 94e6}
 """Size of a network's weights at width 1; the rest of the file takes WEIGHTS_FILE_BYTES."""
 WEIGHTS_FILE_BYTES = 300e3
+OTHER_BYTES = 100e6
+"""Assumed of a network that is not listed here."""
 
 
 def frame_bytes(pixels: float, picture_format: str) -> float:
@@ -70,4 +72,4 @@ def weights_bytes(network: str, width: float) -> float:
     >>> weights_bytes("resnet50", 0.5) / 1e6
     23.8
     """
-    return WEIGHTS_BYTES[network] * width**2 + WEIGHTS_FILE_BYTES
+    return WEIGHTS_BYTES.get(network, OTHER_BYTES) * width**2 + WEIGHTS_FILE_BYTES

@@ -15,6 +15,7 @@ import pandas as pd
 
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
+from facestudy.models.catalogue import builders
 from facestudy.models.settings import ModelSettings, training_seed
 from facestudy.runtime import environment
 from facestudy.runtime.parallel import has_gpu
@@ -63,7 +64,7 @@ def plan(
         file_sha256(weights) if weights.is_file() else None,
         [library, version(library), version("keras"), has_gpu()],
         variables,
-        code_below("facestudy.training.loop"),
+        code_below("facestudy.training.loop", builders()[settings.network].module),
     ]
     found = []
     for repeat, split in splits.items():
