@@ -6,7 +6,6 @@ export PYTHONPATH := $(CURDIR)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-NAME := team
 UV := uv==0.13.9
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate
 REQUIREMENTS := requirements.txt $(wildcard remotes/*.txt)
@@ -27,12 +26,18 @@ else
   PYTHON = $(eval PYTHON := $$(newest))$(or $(PYTHON),$(absent))
 endif
 
+# A misspelt variable would be ignored in silence.
+KNOWN := N NAME PRESET PYTHON QUICK SEED SET URL WHAT
+unknown := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$(filter-out $(KNOWN) UV -*,$v)))
+$(if $(strip $(unknown)),$(error unknown variable $(strip $(unknown)); the variables are $(KNOWN)))
+
 # Python reads these in the environment, as they were written: neither make nor the shell expands what is in them.
-GIVEN := URL NAME SET PRESET WHAT
+GIVEN := URL NAME SET PRESET QUICK WHAT
+NAME :=# not that of the environment, where WSL has a NAME
 $(foreach name,$(GIVEN),$(eval remote pull study: override export $(name) := $$(value $(name))))
 
-.PHONY: help env python run test fuzz faults audit study retry back remote push pull calibrate bench lint wheels format \
-  lock clean-cache
+.PHONY: help env python run test fuzz faults audit study retry remote push pull calibrate bench lint docs wheels \
+  format lock clean-cache
 # A `python -m venv` that fails leaves an environment without pip, which the next run replaces.
 .DELETE_ON_ERROR:
 
@@ -58,14 +63,11 @@ run: env        ## the whole study as params.yaml describes it, then the results
 test: env       ## all tests, each skipped one listed with its reason
 	python -m pytest --numprocesses 2 --dist loadfile
 
-study: env      ## a preset as a DVC experiment: make study PRESET=paper SET="folder.path=/my/videos"
+study: env      ## a preset in studies/NAME: make study PRESET=videos SET="folder.path=/my/videos" NAME=mine QUICK=1
 	@python -m commands.study run
 
 retry: env      ## look again for the videos that a passing fault kept away (source: youtube)
 	dvc repro --force --single-item videos
-
-back: env       ## undo what `make study` wrote: parameters, data and results
-	@python -m commands.study back
 
 remote: env     ## where to share data: make remote URL=s3://bucket/study SET="endpointurl=https://…" NAME=team
 	@python -m commands.remote set
@@ -98,6 +100,9 @@ lint: env       ## what .ci/run checks before the tests
 	ruff check .
 	ruff format --check .
 	mypy
+
+docs: env       ## the documents and the API reference as a site in site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 wheels: env     ## whether each pinned package has a wheel for each supported Python and platform
 	$(BIN)/pip install --quiet $(UV)

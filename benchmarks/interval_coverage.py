@@ -29,9 +29,11 @@ from scipy.optimize import brentq
 from scipy.special import expit, stdtrit
 from scipy.stats import norm
 
+from facestudy.core.arrays import FloatArray
 from facestudy.evaluation.intervals import EvaluateSettings, Spread, differences, estimates
-from facestudy.evaluation.metrics import NAMES, FloatArray, Scores, group_metrics, point_metrics
+from facestudy.evaluation.metrics import NAMES, point_metrics
 from facestudy.evaluation.obuchowski_rockette import jackknife_covariance, parts_of_difference, parts_of_mean, total
+from facestudy.evaluation.scores import Scores, group_metrics
 
 LEVEL = 0.95
 CORRELATION = 0.6

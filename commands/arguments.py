@@ -14,3 +14,11 @@ def words(variable: str) -> list[str]:
         return shlex.split(os.environ.get(variable, ""))
     except ValueError:
         raise StudyError(f"{variable}: a quote is opened and not closed; close it or put a \\ before it.") from None
+
+
+def switched_on(variable: str) -> bool:
+    """Whether a variable of the environment is 1."""
+    value = os.environ.get(variable, "")
+    if value not in ("", "0", "1"):
+        raise StudyError(f"{variable} = {value!r}: give {variable}=1, or leave it out.")
+    return value == "1"

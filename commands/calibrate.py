@@ -48,14 +48,16 @@ METRICS = ("accuracy", "auc")
 class Case(Section):
     """One kind of run: an artefact, what is drawn again, the trainings, and what differs from params.yaml.
 
-    The runs take seeds of the sample from `first_seed` on; with `vary: split`, seeds of the split of one sample.
+    The runs take seeds of the sample from `first_seed` on; with `vary: split`, seeds of the split of one sample. No
+    two runs of a case share a seed of their trainings: the same initial weights in each run would hide the variation
+    between trainings.
     """
 
     artefact: str
     vary: Literal["sample", "split"] = "sample"
     first_seed: Annotated[int, Field(ge=0)]
     runs: Annotated[int, Field(ge=1)]
-    trainings: Annotated[list[int], Field(min_length=1)]
+    trainings: Annotated[int, Field(ge=1)]
     variants: Annotated[list[str], Field(min_length=1)]
     override: dict[str, Any]
 
@@ -81,7 +83,7 @@ def case_params(params: dict[str, Any], model: str, case: Case, seed: int) -> di
     values[case.vary] |= {"seed": seed}
     values["models"] = {model: values["models"][model]}
     values["variants"] = case.variants
-    values["seeds"] = case.trainings
+    values["seeds"] = [seed * case.trainings + number for number in range(case.trainings)]
     values["focus"] = case.variants[0]
     values["compute"] = {"backend": "loky", "workers": 1, "scheduler": None}
     values["calibrate"] = {}  # other cases do not matter
@@ -225,30 +227,28 @@ def difference_summary(rows: pd.DataFrame, name: str) -> str:
 def sources(table: pd.DataFrame) -> str:
     """How much the difference of AUC varies with what is drawn again, as a Markdown table.
 
-    The variance between trainings of one study is that of a single training on each variant. The
-    variance between splits or samples is what is left of the variance of their means over trainings
-    after the trainings' share.
+    Each study reports the mean over its trainings. The share of the trainings is computed from the
+    spread between the trainings of each study.
     """
-    cropped = table[(table["variant"] != table.groupby("case")["variant"].transform("first")) & (table["seeds"] > 1)]
-    whole = table[table["variant"] == table.groupby("case")["variant"].transform("first")]
-    of_trainings = (
-        whole.set_index(["case", "seed"])["auc_seed_sd"] ** 2 + cropped.set_index(["case", "seed"])["auc_seed_sd"] ** 2
-    )
+    reference = table["variant"] == table.groupby("case")["variant"].transform("first")
+    several = table[table["seeds"] > 1]
+    cropped, whole = (several[mask[several.index]].set_index(["case", "seed"]) for mask in (~reference, reference))
+    share = (whole["auc_seed_sd"] ** 2 + cropped["auc_seed_sd"] ** 2) / cropped["seeds"]
 
-    def left(case: str) -> float:
-        rows = cropped[cropped["case"] == case]
-        share = of_trainings[case].mean() / rows["seeds"].iloc[0]
-        return math.sqrt(max(0.0, rows["difference_auc"].var(ddof=1) - share))
+    def row(case: str, what: str) -> str:
+        observed = cropped.loc[case, "difference_auc"].std(ddof=1)
+        return f"| {what} | {observed:.3f} | {math.sqrt(share[case].mean()):.3f} | {people} |"
 
+    people = "the test people; the training people with `split.repeats`"
+    alone = math.sqrt(share["repeat"].mean())
     lines = [
-        "| drawn again | standard deviation of the difference of AUC | covered by the interval |",
-        "|---|---|---|",
-        f"| the training (seed) | {math.sqrt(of_trainings['repeat'].mean()):.3f} | yes |",
-        f"| the split of the same people | {left('split'):.3f} | the test people; the training people with "
-        "`split.repeats` |",
-        f"| the people, and so the split | {left('repeat'):.3f} | the test people; the training people with "
-        "`split.repeats` |",
-        "| the number of cores, workers or threads, the CPU (x86-64 with AVX2) | 0 | nothing to cover |",
+        "| drawn again | standard deviation of the difference of AUC | of which the trainings explain | covered by the "
+        "interval |",
+        "|---|---|---|---|",
+        f"| the {cropped['seeds'].iloc[0]} trainings (seeds) | {alone:.3f} | {alone:.3f} | yes |",
+        row("split", "the trainings and the split of the same people"),
+        row("repeat", "the trainings, the split and the people"),
+        "| the number of cores, workers or threads, the CPU (x86-64 with AVX2) | 0 | 0 | nothing to cover |",
     ]
     return "\n".join(lines)
 

@@ -390,7 +390,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         if arguments.command == "set" and arguments.url is None:
-            set_remote(os.environ.get("URL", ""), os.environ.get("NAME", "team"), words("SET"))
+            set_remote(os.environ.get("URL", ""), os.environ.get("NAME") or "team", words("SET"))
         elif arguments.command == "set":
             set_remote(arguments.url, arguments.name, arguments.settings)
         elif arguments.command == "push":

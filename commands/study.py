@@ -1,11 +1,11 @@
-"""The commands behind `make run` and `make study`: check the settings, run a preset, go back.
+"""The commands behind `make run` and `make study`: check the settings, run a preset.
 
 python -m commands.study check                     are all settings known and sound?
 python -m commands.study results                   print the results table; share what lies in two caches
-python -m commands.study run NAME [KEY=VALUE ...]  presets/NAME.yaml over params.yaml, run as DVC experiment NAME
-python -m commands.study back                      undo what `run` wrote: parameters, outputs, results
+python -m commands.study run PRESET [KEY=VALUE ...] [--name NAME] [--quick]
+    presets/PRESET.yaml over params.yaml, run in a private copy of the project, as the DVC experiment NAME
 
-Without a NAME `run` takes the environment's PRESET and SET, as make gives them.
+Without a PRESET `run` takes the environment's PRESET, SET, NAME and QUICK, as make gives them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,9 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from fnmatch import fnmatchcase
 from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,9 +25,10 @@ from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
-from commands.arguments import words
+from commands.arguments import switched_on, words
 from commands.calibrate import CalibrationSettings
 from commands.estimate import Pictures, Timing, estimate, time_model
+from commands.private_copy import STUDIES, alone, call, check_name, earlier, make_copy, publish, run_pipeline
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
 from facestudy.core.settings import Name, Section, check, merge, quoted, read_yaml
@@ -52,9 +49,11 @@ from facestudy.sources.youtube import YoutubeSettings, expected_video_gb, wanted
 from stages.stage import PARAMS, WORK_CACHE, read_params
 
 LOCK = Path("dvc.lock")
-WRITTEN = WORK_CACHE / "params.yaml"
-"""What `make study` last made of params.yaml."""
-ALL_FILES = ("--no-renames", "--untracked-files=all")
+QUICK = "quick"
+"""The preset of a trial, merged over any other with QUICK=1."""
+TRIAL_EPOCHS = 8
+FILES = ("path", "weights")
+"""Keys of lists of links and of models that name a file."""
 SOURCE_HEIGHT = 720
 """Pixels; assumed of the videos in a folder, before they are examined."""
 
@@ -104,18 +103,19 @@ def check_params(values: Mapping[str, Any], file: str = str(PARAMS)) -> Params:
     if params.focus not in params.variants:
         known = ", ".join(params.variants)
         raise StudyError(f"{file}: focus = {quoted(params.focus)} is not one of the variants ({known}).")
-    if params.source == "folder":
-        list_items(params.folder)
     return params
 
 
-def restore_lock() -> None:
-    """Restore dvc.lock when a killed run left it incomplete: DVC writes it in place, and cannot read it then."""
+def restore_lock(folder: Path = Path()) -> None:
+    """Restore the dvc.lock of the project, or of a copy in a folder, when a killed run left it incomplete.
+
+    DVC writes it in place, and cannot read it then.
+    """
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from voluptuous import Invalid
 
     try:
-        content = LOCK.read_bytes()
+        content = (folder / LOCK).read_bytes()
         COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(content.decode()))
         return
     except FileNotFoundError:
@@ -126,43 +126,93 @@ def restore_lock() -> None:
                 f"{LOCK} holds both sides of a merge; take one (`git checkout --ours {LOCK}` or `--theirs`), "
                 f"`git add {LOCK}`, and run again: stages that do not match run again."
             ) from None
-        LOCK.unlink()
-    if LOCK.name in call("git", "ls-files", LOCK.name).split():
-        call("git", "restore", LOCK.name)
+        (folder / LOCK).unlink()
+    if LOCK.name in call("git", "ls-files", LOCK.name, folder=folder).split():
+        call("git", "restore", "--source=HEAD", LOCK.name, folder=folder)
     print(f"{LOCK} is incomplete after an interrupted run; missing stages run again", flush=True)
 
 
-def apply_preset(name: str, settings: list[str]) -> Params:
-    """Write presets/NAME.yaml and KEY=VALUE settings over params.yaml, keeping its comments."""
-    path = Path("presets") / f"{name}.yaml"
+def preset_settings(name: str, settings: list[str], quick: bool = False) -> tuple[Any, Params]:
+    """params.yaml with presets/NAME.yaml, with `quick` the preset of a trial, and KEY=VALUE settings put over it.
+
+    Returns the settings as `write_settings` writes them, and as they were checked. Raises StudyError that names the
+    file, or SET, and the key.
+    """
+    merged = _writer().load(PARAMS.read_text(encoding="utf-8"))
+    layers = [(str(PARAMS), _plain(merged))]
+    for preset in [name, QUICK] if quick and name != QUICK else [name]:
+        path = _preset(preset)
+        over = read_yaml(path.read_bytes(), str(path)) or {}
+        if not isinstance(over, dict):
+            raise StudyError(f"{path} should hold sections of params.yaml.")
+        merge(merged, _flow(over), str(path))
+        if preset == QUICK:
+            _shorten(merged["models"])
+        layers.append((str(path), _plain(merged)))
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise StudyError(f"SET: {setting!r} is not of the form KEY=VALUE, as in folder.path=/my/videos.")
+        nested: Any = _flow(read_yaml(value.encode(), f"SET: {key}"))
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        merge(merged, nested, "SET")
+        layers.append(("SET", _plain(merged)))
+    params = _check_layers(layers)
+    check_folder(params)
+    return merged, params
+
+
+def _preset(name: str) -> Path:
     known = sorted(preset.stem for preset in Path("presets").glob("*.yaml"))
     if not name:
         raise StudyError(f"give a preset, as in `make study PRESET=videos`; presets/ has {', '.join(known)}.")
     if name not in known:
-        raise StudyError(f"there is no preset {name!r}; presets/ has {', '.join(known)}.")
-    try:
-        over = read_yaml(path.read_bytes(), str(path)) or {}
-    except OSError as error:
-        raise StudyError(f"{path} cannot be read ({error.strerror}).") from None
-    if not isinstance(over, dict):
-        raise StudyError(f"{path} should hold sections of params.yaml.")
-    writer = _writer()
-    merged = writer.load(PARAMS.read_text(encoding="utf-8"))
-    merge(merged, _flow(over), str(path))
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise StudyError(f"{setting!r} is not of the form KEY=VALUE, as in folder.path=/my/videos.")
-        nested: Any = _flow(read_yaml(value.encode(), f"SET {setting}"))
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        merge(merged, nested, f"SET {setting}")
-    params = check_params(_plain(merged), str(path))
-    with PARAMS.open("w", encoding="utf-8") as file:
-        writer.dump(merged, file)
-    WRITTEN.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(PARAMS, WRITTEN)
+        raise StudyError(f"PRESET = {quoted(name)}: there is no such preset; presets/ has {', '.join(known)}.")
+    return Path("presets") / f"{name}.yaml"
+
+
+def _shorten(models: Any) -> None:
+    """Keep one model, a small one where there is one, for a few epochs."""
+    small = (name for name, model in models.items() if str(model.get("network")).startswith("meso"))
+    kept = next(small, next(iter(models)))
+    for name in list(models):
+        if name != kept:
+            del models[name]
+    models[kept]["epochs"] = min(models[kept]["epochs"], TRIAL_EPOCHS)
+
+
+def _check_layers(layers: list[tuple[str, dict[str, Any]]]) -> Params:
+    """The settings after the last layer; StudyError for the layer that made them unsound: later ones may mend it."""
+    first = None
+    for label, values in layers:
+        try:
+            params = check_params(values, label)
+            first = None
+        except StudyError as error:
+            first = first or error
+    if first:
+        raise first
     return params
+
+
+def check_folder(params: Params) -> None:
+    """Raise StudyError when the study is about a folder that is missing or lacks a class."""
+    if params.source == "folder":
+        list_items(params.folder)
+
+
+def write_settings(merged: Any, folder: Path) -> None:
+    """Write settings to the params.yaml of a copy of the project, in which paths to the user's files stay valid."""
+    if merged["source"] == "folder":
+        merged["folder"]["path"] = str(Path(merged["folder"]["path"]).absolute())
+    places = [*merged["youtube"]["lists"], *merged["models"].values()]
+    for section, key in [(merged["youtube"], "cookies"), *((place, key) for place in places for key in FILES)]:
+        path = section.get(key)
+        if path and Path(path).exists() and (key == "cookies" or not (folder / path).exists()):
+            section[key] = str(Path(path).absolute())
+    with (folder / PARAMS).open("w", encoding="utf-8") as file:
+        _writer().dump(merged, file)
 
 
 def _writer() -> YAML:
@@ -196,46 +246,43 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def call(*command: str) -> str:
-    """Run a command and return what it prints; StudyError with its last words when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise StudyError(f"`{' '.join(command)}` failed: {done.stderr.strip().splitlines()[-1:]}")
-    return done.stdout
+def run_study(preset: str, settings: list[str], name: str = "", quick: bool = False) -> None:
+    """Run a preset in a private copy of the project, as the DVC experiment `name`; the work tree stays as it is.
 
-
-def run_preset(name: str, settings: list[str]) -> None:
-    """Run a preset as the DVC experiment of its name; the results are in the work tree then."""
-    restore_lock()
-    changed = call("git", "status", "--porcelain", "--untracked-files=no").strip()
-    if changed:
-        raise StudyError(
-            f"the work tree has changes ({changed.splitlines()[0].strip()}, …): commit or stash them, or undo an "
-            "earlier study with `make back`, before a preset takes the place of params.yaml."
-        )
-    params = apply_preset(name, settings)
-    print(expected(params), flush=True)
-    run_experiment(name)
-    print_results()
+    A trial's name ends in "-trial", so that it never takes the place of a whole study.
+    """
+    merged, params = preset_settings(preset, settings, quick)
+    trial = params.evaluate.trial
+    name = name or preset
+    if trial and not name.endswith("-trial"):
+        name += "-trial"
+    check_name(name)
+    with alone(name):
+        before = earlier(name)
+        if before:
+            print(f"The study {name} exists ({before}).")
+            print("It is replaced when this one has succeeded; another NAME, as in NAME=other, keeps both.")
+        if not trial:
+            print(expected(params), flush=True)
+        folder = make_copy(name, dvc_cache(), Path(params.folder.path) if params.source == "folder" else None)
+        restore_lock(folder)
+        write_settings(merged, folder)
+        print(f"Running in {folder}/ ...", flush=True)
+        if not run_pipeline(folder):
+            raise StudyError(
+                f"the study {name} did not finish; its files are in {folder}/. Fix the problem above and give the same "
+                f"command again: what is finished is not done again.{' The earlier one is kept.' if before else ''}"
+            )
+        publish(folder, name)
+    done = STUDIES / name
+    print_results(done)
     share_caches()
+    if trial:
+        print(f"\nThis was a trial: {name} shows that the study runs. Run it without QUICK=1 for results.")
     branch = call("git", "rev-parse", "--abbrev-ref", "HEAD").strip()
-    print(f"\nThis is the experiment {name}: `dvc metrics diff {branch} {name}` compares it with {branch},")
-    print(f"`make back` returns to {branch}.")
-
-
-def run_experiment(name: str) -> None:
-    """Run the experiment; an earlier one of the same name is replaced once the new one has succeeded."""
-    existing = call("dvc", "exp", "list", "--name-only").split()
-    running = f"{name}-running" if name in existing else name
-    if running in existing:  # left by an interrupted run
-        call("dvc", "exp", "remove", running)
-    failed = subprocess.run(["dvc", "exp", "run", "--name", running]).returncode
-    if failed:
-        raise StudyError("the study stopped; fix the problem above and run it again, or undo it with `make back`.")
-    if running != name:
-        call("dvc", "exp", "remove", name)
-        call("dvc", "exp", "rename", running, name)
-        print(f"The earlier experiment {name} is replaced.")
+    print(f"\nThe work tree is as it was. The study is the DVC experiment {name}:")
+    print(f"  dvc metrics diff {branch} {name}   compares its main figures with those of {branch}")
+    print(f"  dvc exp apply {name}   brings its settings and results into the work tree")
 
 
 def expected(params: Params) -> str:
@@ -267,66 +314,26 @@ def timed(params: Params) -> dict[str, Timing]:
         )
 
 
-def back() -> None:
-    """Undo what `make study` wrote since the last commit: parameters, outputs, results. Other changes stay.
-
-    Raises StudyError when params.yaml was edited after `make study` wrote it.
-    """
-    changed = {
-        line[3:]: line[:2] for line in call("git", "status", "--porcelain", "-z", *ALL_FILES).split("\0") if line
-    }
-    if PARAMS.name in changed and not (WRITTEN.is_file() and WRITTEN.read_bytes() == PARAMS.read_bytes()):
-        raise StudyError(
-            f"{PARAMS} is not what `make study` last wrote; commit your changes or undo them "
-            f"(`git restore {PARAMS}`), then run `make back` again."
-        )
-    patterns = [PARAMS.name, LOCK.name, *git_outputs()]
-    ours = [path for path in changed if any(fnmatchcase(path, p) or fnmatchcase(path, f"{p}/*") for p in patterns)]
-    tracked = [path for path in ours if changed[path] != "??"]
-    if tracked:
-        call("git", "restore", "--source=HEAD", "--staged", "--worktree", "--", *tracked)
-    for path in set(ours) - set(tracked):
-        Path(path).unlink()
-    try:
-        call("dvc", "checkout", "--allow-missing")
-    except StudyError as error:
-        raise StudyError(
-            f"{error} These outputs are not in DVC's cache; `dvc checkout --force` replaces them with those of the "
-            "last commit."
-        ) from None
-    print("back at", call("git", "log", "-1", "--format=%h %s").strip())
-    others = sorted(changed.keys() - set(ours))
-    if others:
-        print("not changed by make study, and left as they are:", ", ".join(others))
-
-
-def git_outputs() -> list[str]:
-    """What the stages write and git tracks: paths in the committed dvc.yaml, with `*` for the values of a matrix."""
-    stages = yaml.safe_load(call("git", "show", "HEAD:dvc.yaml"))["stages"].values()
-    outputs = [out for stage in stages for out in [*stage.get("outs", []), *stage.get("metrics", [])]]
-    return [
-        re.sub(r"\$\{[^}]*\}", "*", path)
-        for out in outputs
-        if isinstance(out, dict)
-        for path, options in out.items()
-        if options.get("cache") is False
-    ]
+def dvc_cache() -> Path:
+    """DVC's cache of this project."""
+    return Path(call("dvc", "cache", "dir").strip())
 
 
 def share_caches() -> None:
     """Files that the work cache and DVC's cache both hold take their place once from here on."""
-    saved = share(WORK_CACHE, Path(call("dvc", "cache", "dir").strip()) / "files" / "md5")
+    saved = share(WORK_CACHE, dvc_cache() / "files" / "md5")
     if saved:
         print(f"freed {saved / 1e9:.2f} GB by linking duplicate cache files")
 
 
-def print_results() -> None:
-    """The results table, and where the figures are."""
+def print_results(folder: Path = Path()) -> None:
+    """The results table of the project or of a copy, and where the figures are."""
+    page = folder / "metrics/results.md"
     try:
-        print(Path("metrics/results.md").read_text(encoding="utf-8"))
+        print(page.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StudyError("metrics/results.md is missing; `make run` makes it.") from None
-    print("Metrics: metrics/<variant>/<model>.json, metrics/comparison.csv; contact sheets: reports/")
+        raise StudyError(f"{page} is missing; `make run` makes it.") from None
+    print(f"This page: {page}. Figures: {folder / 'metrics'}/; contact sheets: {folder / 'reports'}/")
 
 
 def main() -> None:
@@ -334,29 +341,32 @@ def main() -> None:
         "python -m commands.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("check", "results", "back"):
+    for name in ("check", "results"):
         commands.add_parser(name)
     runner = commands.add_parser("run")
     runner.add_argument("preset", nargs="?")
     runner.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    runner.add_argument("--name", default="", help="of the experiment and the folder in studies/")
+    runner.add_argument("--quick", action="store_true", help="a trial of a few minutes")
     arguments = parser.parse_args()
     try:
         if arguments.command == "check":
             restore_lock()
             params = check_params(read_params())
+            check_folder(params)
             if params.source != "sample":
                 print(expected(params), flush=True)
         elif arguments.command == "results":
             print_results()
             share_caches()
-        elif arguments.command == "run" and arguments.preset is None:
-            run_preset(os.environ.get("PRESET", ""), words("SET"))
-        elif arguments.command == "run":
-            run_preset(arguments.preset, arguments.settings)
+        elif arguments.preset is None:
+            run_study(os.environ.get("PRESET", ""), words("SET"), os.environ.get("NAME", ""), switched_on("QUICK"))
         else:
-            back()
+            run_study(arguments.preset, arguments.settings, arguments.name, arguments.quick)
     except StudyError as error:
         sys.exit(f"study: {error}")
+    except KeyboardInterrupt:
+        sys.exit("study: interrupted.")
     except OSError as error:
         where = f"{called(error.filename)}: " if error.filename else ""
         sys.exit(f"study: {where}{error.strerror or error}; fix this and run again.")

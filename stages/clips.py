@@ -1,4 +1,4 @@
-"""What became of each clip on its way into the split: data/clips.csv."""
+"""What became of each clip on its way into the split: data/clip_counts.csv."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def main() -> str:
         tables.read(DATA / "faces/dropped.csv", tables.DROPPED),
         tables.read(DATA / "split.csv", tables.SPLIT),
     )
-    with output_file(DATA / "clips.csv") as path:
+    with output_file(DATA / "clip_counts.csv") as path:
         tables.write(path, clips, tables.CLIPS)
-    return f"{counted(clips)} (data/clips.csv)"
+    return f"{counted(clips)} (data/clip_counts.csv)"
 
 
 if __name__ == "__main__":

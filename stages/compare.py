@@ -1,4 +1,4 @@
-"""Every variant against the first, each method of fakes, the results table: metrics/*.csv, metrics/results.md."""
+"""All figures of the study, every variant against the first: metrics/, and the scores of each clip: data/clips.csv."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ if __name__ == "__main__":  # before the imports that take seconds
     begin()
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,11 +16,10 @@ from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.dataset.clips import clip_scores, with_scores
 from facestudy.dataset.split import SplitSettings
-from facestudy.evaluation.comparisons import comparison_table, methods_table, study_results
+from facestudy.evaluation.comparisons import comparison_table, methods_table
 from facestudy.evaluation.intervals import EvaluateSettings
-from facestudy.evaluation.metrics import read_splits
-from facestudy.models.settings import ModelSettings
-from facestudy.report.markdown import results_markdown
+from facestudy.evaluation.results import study_results, to_json
+from facestudy.evaluation.scores import read_splits
 from stages.stage import output_file, read_params, run, section
 
 
@@ -31,11 +31,10 @@ def read_predictions(folder: Path, seeds: list[int], repeats: int) -> list[pd.Da
 
 def main() -> str:
     params = read_params()
-    models = section(params, "models", dict[str, ModelSettings])
+    models = section(params, "models", dict[str, Any])
     variants = section(params, "variants", list[str])
     seeds = section(params, "seeds", list[int])
     settings = section(params, "evaluate", EvaluateSettings)
-    sample = section(params, "source", str) == "sample"
     for name, names in (("models", models), ("variants", variants), ("seeds", seeds)):
         if not names:
             raise StudyError(f"params.yaml: {name} is empty; give at least one.")
@@ -51,23 +50,25 @@ def main() -> str:
         for model in models
         for variant in variants
     }
-    clips = with_scores(tables.read(Path("data/clips.csv"), tables.CLIPS), scores)
+    clips = with_scores(tables.read(Path("data/clip_counts.csv"), tables.CLIPS), scores)
     results = study_results(cells, settings, split.test_share())
     test, rows = results.test, results.comparisons
     with output_file(Path("metrics/comparison.csv")) as path:
         comparison_table(rows, test).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("metrics/methods.csv")) as path:
         methods_table(results.methods).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
-    with output_file(Path("metrics/clips.csv")) as path:
+    with output_file(Path("data/clips.csv")) as path:
         tables.write(path, clips, tables.clips_table(models, variants))
-    with output_file(Path("metrics/results.md")) as path:
-        path.write_text(results_markdown(results, models, seeds, sample, clips), encoding="utf-8")
+    with output_file(Path("metrics/results.json")) as path:
+        path.write_text(to_json(results), encoding="utf-8")
+    trial = "trial, no result: " if settings.trial else ""
+    said = f"{trial}{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups"
     if all(row.verdict == "not_tested" for row in rows):
-        return f"{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups"
+        return said
     different = sum(row.p_holm < 1 - settings.confidence for row in rows)
     return (
-        f"{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups; "
-        f"{different} of {len(rows)} differences from {variants[0]} have p (Holm) below {1 - settings.confidence:.2g}"
+        f"{said}; {different} of {len(rows)} differences from {variants[0]} have p (Holm) below "
+        f"{1 - settings.confidence:.2g}"
     )
 
 

@@ -15,8 +15,8 @@ from facestudy.core.errors import StudyError
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.comparisons import cell_metrics, count
 from facestudy.evaluation.intervals import FEW_GROUPS, EvaluateSettings
-from facestudy.evaluation.metrics import read_splits
-from stages.stage import output_file, read_params, run, section
+from facestudy.evaluation.scores import read_splits
+from stages.stage import not_empty, output_file, read_params, run, section
 
 
 def main(model: str, variant: str) -> str:
@@ -26,9 +26,7 @@ def main(model: str, variant: str) -> str:
     for kind, name, known in (("models", model, models), ("variants", variant, variants)):
         if name not in known:
             raise StudyError(f"params.yaml: {kind} has no {name!r} (it has {', '.join(known)}).")
-    seeds = section(params, "seeds", list[int])
-    if not seeds:
-        raise StudyError("params.yaml: seeds is empty; give at least one.")
+    seeds = not_empty(section(params, "seeds", list[int]), "seeds")
     folder = Path("predictions") / variant / model
     split = section(params, "split", SplitSettings)
     faces = read_splits(folder, seeds, split.repeats)

@@ -1,4 +1,4 @@
-"""Accuracy and AUC of the variant named by `focus`, for `dvc metrics diff`: metrics/focus/<model>.json."""
+"""Accuracy and AUC of each model on the variant named by `focus`, for `dvc metrics diff`: metrics/focus.json."""
 
 from __future__ import annotations
 
@@ -12,15 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from facestudy.core.errors import StudyError
-from stages.stage import output_folder, read_params, run, section
+from stages.stage import output_file, read_params, run, section
 
 NAMES = ("accuracy", "auc")
-
-
-def focus_keys(metrics: dict[str, float]) -> list[str]:
-    """Keys of a metrics file that are shown; with one training, the interval is the one for new groups."""
-    ends = ("_low", "_high") if "auc_low" in metrics else ("_groups_low", "_groups_high")
-    return [f"{name}{end}" for name in NAMES for end in ("", *ends)]
+COUNTS = ("test_faces", "test_groups")
 
 
 def main() -> str:
@@ -28,15 +23,14 @@ def main() -> str:
     models = section(params, "models", dict[str, Any])
     variants = section(params, "variants", list[str])
     focus = section(params, "focus", str)
-    if "focus" in variants:
-        raise StudyError("params.yaml: variants: a variant cannot be called focus, metrics/focus/ is taken; rename it.")
     if focus not in variants:
         raise StudyError(f"params.yaml: focus = {focus!r} is not among the variants ({', '.join(variants)}).")
-    with output_folder(Path("metrics/focus")) as folder:
-        for model in models:
-            metrics = read_metrics(Path("metrics") / focus / f"{model}.json")
-            text = json.dumps({key: metrics[key] for key in focus_keys(metrics)}, indent=2) + "\n"
-            (folder / f"{model}.json").write_text(text, encoding="utf-8")
+    found = {model: read_metrics(Path("metrics") / focus / f"{model}.json") for model in models}
+    shown: dict[str, Any] = {model: {name: metrics[name] for name in NAMES} for model, metrics in found.items()}
+    for metrics in found.values():  # the same in all
+        shown |= {name: metrics[name] for name in COUNTS}
+    with output_file(Path("metrics/focus.json")) as path:
+        path.write_text(json.dumps(shown, indent=2) + "\n", encoding="utf-8")
     return f"{focus}, {len(models)} models"
 
 
@@ -47,7 +41,8 @@ def read_metrics(path: Path) -> dict[str, float]:
         raise StudyError(f"{path} is missing; `dvc repro` makes it.") from None
     except ValueError as error:
         raise StudyError(f"{path} is not valid JSON ({error}); `dvc repro -f` makes it again.") from None
-    missing = [key for key in focus_keys(metrics) if key not in metrics] if isinstance(metrics, dict) else list(NAMES)
+    names = [*NAMES, *COUNTS]
+    missing = [name for name in names if name not in metrics] if isinstance(metrics, dict) else names
     if missing:
         raise StudyError(f"{path} has no {missing[0]}; `dvc repro -f` makes it again.")
     return dict(metrics)

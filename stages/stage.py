@@ -6,6 +6,7 @@ import argparse
 import errno
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from facestudy.core.errors import StudyError
-from facestudy.core.settings import check, read_yaml
+from facestudy.core.settings import NAME_PATTERN, check, read_yaml
 
 S = TypeVar("S")
 
@@ -45,6 +46,19 @@ def section(params: dict[str, Any], name: str, kind: type[S]) -> S:
     if name not in params:
         raise StudyError(f"{PARAMS}: the section {name} is missing.")
     return check(kind, params[name], name, str(PARAMS))
+
+
+def check_name(name: str) -> None:
+    """Raises StudyError for what cannot be the name of a model or a variant: it goes into paths."""
+    if not re.match(NAME_PATTERN, name):
+        raise StudyError(f"{name!r} is not a valid name of a model or variant (letters a-z, digits and _).")
+
+
+def not_empty(values: list[int], name: str) -> list[int]:
+    """The values; raises StudyError when there are none."""
+    if not values:
+        raise StudyError(f"{PARAMS}: {name} is empty; give at least one.")
+    return values
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from tests.pipeline_files import ROOT
 
 RESULTS = (
     "dvc.lock",
+    "data/clip_counts.csv",
     "data/clips.csv",
     "data/duplicates.csv",
     "data/split.csv",

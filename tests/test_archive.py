@@ -24,9 +24,9 @@ from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.core.tables import Table
 from facestudy.media.archive import NAME, PICTURES, StorageSettings, pack, read_bytes, read_picture
+from facestudy.media.extraction import expected_frames
 from facestudy.runtime.work_cache import SHARED_BYTES, WorkCache, share
 from facestudy.training.data import store_pictures
-from stages.frames import expected_frames
 from tests.faults.harness import tiny_params
 from tests.fuzz.targets import mutated
 from tests.media import numbered_picture, write_picture
@@ -330,7 +330,7 @@ def test_video_changed_after_listing_is_not_cached(ways: dict[str, Path], tmp_pa
     shutil.copytree(ways["files"], folder, ignore=shutil.ignore_patterns(".cache"))
     first, second = sorted((folder / "data/videos").glob("*.mp4"))[:2]
     first.write_bytes(second.read_bytes())
-    with pytest.raises(StudyError, match=rf"{first.name} is not the file that data/videos/index.csv lists"):
+    with pytest.raises(StudyError, match=rf"{first.name} is not the file that was examined before"):
         run_here(folder, "frames")
     assert len(list((folder / ".cache/frames").rglob("frames.json"))) == 0
 

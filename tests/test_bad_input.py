@@ -178,11 +178,6 @@ PARAMS: list[tuple[str, dict[str, Any], str]] = [
     ("unknown choice", {"source": "tape"}, "source = 'tape': input should be"),
     ("unknown region", {"crop_variants": {"ears": {"regions": ["ears"], "layout": "stack"}}}, "names 'ears', which"),
     (
-        "a variant called focus",
-        {"crop_variants": {"focus": {"regions": ["eyes"], "layout": "stack"}}},
-        "no crop variant may be called 'focus'",
-    ),
-    (
         "undeclared variant",
         {"variants": ["full", "nose_only"]},
         "variants names 'nose_only', which crop_variants does not hold",

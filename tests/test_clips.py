@@ -162,12 +162,12 @@ def test_the_stage_writes_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     kinds = (tables.VIDEOS, tables.FRAMES, tables.UNDECODED, tables.FACES, tables.DROPPED, tables.SPLIT)
     for name, table, kind in zip(files, data.tables().values(), kinds, strict=True):
         tables.write(Path(f"data/{name}.csv"), table, kind)
-    assert stage.main() == "9 clips: 8 used, 1 rejected (data/clips.csv)"
-    before = Path("data/clips.csv").read_bytes()
-    assert tables.read(Path("data/clips.csv"), tables.CLIPS)["kept"].tolist() == [1] * 8 + [0]
+    assert stage.main() == "9 clips: 8 used, 1 rejected (data/clip_counts.csv)"
+    before = Path("data/clip_counts.csv").read_bytes()
+    assert tables.read(Path("data/clip_counts.csv"), tables.CLIPS)["kept"].tolist() == [1] * 8 + [0]
     stage.main()
-    assert Path("data/clips.csv").read_bytes() == before
+    assert Path("data/clip_counts.csv").read_bytes() == before
     Path("data/faces/dropped.csv").unlink()
     with pytest.raises(StudyError, match=r"data/faces/dropped\.csv is missing"):
         stage.main()
-    assert Path("data/clips.csv").read_bytes() == before
+    assert Path("data/clip_counts.csv").read_bytes() == before

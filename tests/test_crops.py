@@ -329,14 +329,6 @@ def test_an_unknown_region_is_refused_by_name() -> None:
         cutting.resolve("mine", variants, BOXES, SIZE)
 
 
-@pytest.mark.parametrize("chosen", ["full", "focus"])
-def test_variant_called_focus_is_always_refused(chosen: str) -> None:
-    with pytest.raises(StudyError, match="called 'focus'"):
-        cutting.resolve("focus", VARIANTS, BOXES, SIZE)
-    with pytest.raises(StudyError, match=r"called 'focus'.*metrics/focus"):
-        cutting.resolve(chosen, {**VARIANTS, "focus": VARIANTS["full"]}, BOXES, SIZE)
-
-
 def test_an_unknown_variant_and_a_bad_name_are_refused() -> None:
     with pytest.raises(StudyError, match=r"does not hold 'whole' \(known: full, eyes_lower"):
         cutting.resolve("whole", VARIANTS, BOXES, SIZE)

@@ -19,10 +19,10 @@ from PIL import Image
 from facestudy.core.settings import check
 from facestudy.media import decode, frames, video
 from facestudy.media.decode import DecodingStopped
+from facestudy.media.extraction import frames_of_video
 from facestudy.media.frames import FrameSettings
 from facestudy.media.video import MediaError
 from facestudy.runtime.work_cache import file_sha256
-from stages import frames as frames_stage
 from tests.media import LIMITS, write_clip, write_picture
 from tests.project import ENVIRONMENT, params
 
@@ -140,10 +140,15 @@ def test_a_picture_that_needs_too_much_memory(tmp_path: Path) -> None:
 def test_stopped_download_gets_a_row_and_another_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     path = write_clip(tmp_path / "crash.mp4")
     take = functools.partial(
-        frames_stage.one_video, root=tmp_path, settings=settings(), limits=LIMITS, archived=False, code={}
+        frames_of_video,
+        root=tmp_path,
+        settings=settings(),
+        limits=LIMITS,
+        archived=False,
+        cache=tmp_path / "cache",
+        code={},
     )
     item = (path.name, file_sha256(path), None, None)
     with monkeypatch.context() as patch:
@@ -163,7 +168,7 @@ from pathlib import Path
 from facestudy.media import decode
 from tests.media import LIMITS
 decode.COMMAND = (sys.executable, "-c", {BROKEN!r})
-child = decode._own.child = decode._Child()
+child = decode._own.child = decode.Child(decode.COMMAND)
 print(child.process.pid, flush=True)
 decode.probe(Path({str(path)!r}), LIMITS)
 """

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from benchmarks.interval_coverage import Study, comparisons, coverage, power_at_detectable, simulate
 from facestudy.evaluation.intervals import Difference, Estimate, EvaluateSettings, Spread, differences, estimates, holm
-from facestudy.evaluation.metrics import NAMES, RANGES, Scores
+from facestudy.evaluation.metrics import NAMES, RANGES
 from facestudy.evaluation.obuchowski_rockette import Part
+from facestudy.evaluation.scores import Scores
 
 SETTINGS = EvaluateSettings(confidence=0.95)
 METRICS = ("accuracy", "balanced_accuracy", "auc", "average_precision")

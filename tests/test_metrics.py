@@ -14,19 +14,20 @@ from scipy.optimize import brentq
 
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
-from facestudy.evaluation.metrics import (
-    CLIP,
-    NAMES,
-    RANGES,
-    Scores,
-    by_video,
-    group_metrics,
-    point_metrics,
-    read_scores,
-    same_faces,
-    select_method,
-    weighted_metrics,
-)
+from facestudy.core.scoring import log_loss, roc_auc
+from facestudy.evaluation.metrics import CLIP, NAMES, RANGES, point_metrics, weighted_metrics
+from facestudy.evaluation.scores import Scores, by_video, group_metrics, read_scores, same_faces, select_method
+
+
+def test_auc_and_log_loss_of_training() -> None:
+    generator = np.random.default_rng(1)
+    for _ in range(20):
+        fake = np.append(generator.integers(0, 2, 30), [0, 1]) == 1
+        p_fake = generator.integers(0, 11, 32) / 10  # many ties, also at 0 and 1
+        assert roc_auc(fake, p_fake) == pytest.approx(sk.roc_auc_score(fake, p_fake))
+        held = np.clip(p_fake, 1e-7, 1 - 1e-7)
+        found = log_loss(fake, p_fake, np.ones((1, 32)), 1e-7)
+        assert found == pytest.approx(sk.log_loss(fake, held))
 
 
 def sklearn_metrics(fake: np.ndarray, p_fake: np.ndarray, weight: np.ndarray | None = None) -> dict[str, float]:
@@ -104,7 +105,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = Scores(np.arange(24) % 2 == 0, rng.random((2, 24)).round(2), group, group)
     multiplicities = rng.multinomial(6, np.full(6, 1 / 6), size=11)
     whole = group_metrics(scores, NAMES, multiplicities)
-    monkeypatch.setattr("facestudy.evaluation.metrics.CHUNK", 50)
+    monkeypatch.setattr("facestudy.evaluation.scores.CHUNK", 50)
     for name, values in group_metrics(scores, NAMES, multiplicities).items():
         np.testing.assert_allclose(values, whole[name], rtol=1e-13)
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from facestudy.evaluation.metrics import Scores, group_metrics
 from facestudy.evaluation.obuchowski_rockette import (
     Part,
     error_covariances,
@@ -17,6 +16,7 @@ from facestudy.evaluation.obuchowski_rockette import (
     parts_of_mean,
     total,
 )
+from facestudy.evaluation.scores import Scores, group_metrics
 
 READERS = 5
 MODALITIES = 2

@@ -83,7 +83,7 @@ class Clone:
         return {path.parent.name + path.name: path.read_bytes() for path in found}
 
     def outputs(self) -> dict[str, str]:
-        """The folders of the lock that DVC shares, and the checksums of their listings; git has metrics/focus."""
+        """The folders of the lock that DVC shares, and the checksums of their listings."""
         stages = yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"].values()
         outs = [out for stage in stages for out in stage["outs"]]
         return {

@@ -19,8 +19,7 @@ from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.evaluation.intervals import FEW_GROUPS
 from facestudy.evaluation.metrics import NAMES, point_metrics
-from stages import compare, evaluate, focus
-from stages.focus import focus_keys
+from stages import compare, evaluate, focus, report
 from tests.pipeline_files import ROOT
 from tests.project import params
 
@@ -88,12 +87,13 @@ class Study:
         return evaluate.main(model, variant)
 
     def write_clips(self, *lost: dict[str, str]) -> None:
-        """data/clips.csv with two clips that were used, and those that were not."""
+        """data/clip_counts.csv with two clips that were used, and those that were not."""
         used = [{"video_id": f"p000-{label}", "label": label, "status": "used"} for label in tables.LABELS]
-        tables.write(Path("data/clips.csv"), tables.to_dataframe([*used, *lost], tables.CLIPS), tables.CLIPS)
+        tables.write(Path("data/clip_counts.csv"), tables.to_dataframe([*used, *lost], tables.CLIPS), tables.CLIPS)
 
     def compare(self) -> tuple[pd.DataFrame, str]:
         compare.main()
+        report.main()
         return pd.read_csv("metrics/comparison.csv"), Path("metrics/results.md").read_text()
 
 
@@ -241,13 +241,13 @@ def lost_clip(number: int, path: str, reason: str = "the file is empty") -> dict
 
 
 def test_clips_are_one_line_when_all_are_used(study: Study) -> None:
-    assert clips_section(study.compare()[1]) == ["2 clips: 2 used; metrics/clips.csv has a row for each."]
+    assert clips_section(study.compare()[1]) == ["2 clips: 2 used; data/clips.csv has a row for each."]
 
 
 def test_clips_have_the_mean_p_fake_of_each_cell(study: Study) -> None:
     study.compare()
     table = tables.clips_table(study.params["models"], study.params["variants"])
-    found = tables.read(Path("metrics/clips.csv"), table).set_index("video_id")
+    found = tables.read(Path("data/clips.csv"), table).set_index("video_id")
     for model in study.params["models"]:
         for variant in study.params["variants"]:
             files = [study.predictions(variant, model, seed) for seed in study.params["seeds"]]
@@ -263,7 +263,7 @@ def test_lost_clips_are_named_with_their_reasons(study: Study) -> None:
         {"video_id": "link-1", "label": "fake", "status": "unavailable", "reason": "private"},
     )
     assert clips_section(study.compare()[1]) == [
-        "5 clips: 2 used, 2 rejected, 1 unavailable; metrics/clips.csv has a row for each.",
+        "5 clips: 2 used, 2 rejected, 1 unavailable; data/clips.csv has a row for each.",
         "",
         "    'real/a\\n\\n<img src=x>.mp4'  rejected: the file is empty",
         "    real/notes.txt               rejected: not a video or picture (.txt)",
@@ -275,7 +275,7 @@ def test_not_more_than_twenty_clips_are_named(study: Study) -> None:
     study.write_clips(*[lost_clip(number, f"real/{number:02}.mp4") for number in range(30)])
     section = clips_section(study.compare()[1])
     assert len(section) == 2 + 20 + 1
-    assert section[-2:] == ["    real/19.mp4  rejected: the file is empty", "    ... and 10 more in metrics/clips.csv"]
+    assert section[-2:] == ["    real/19.mp4  rejected: the file is empty", "    ... and 10 more in data/clips.csv"]
 
 
 def test_verdicts_are_said_in_words(study: Study) -> None:
@@ -302,8 +302,15 @@ def test_one_seed_gives_no_p_value_and_no_verdict(study: Study) -> None:
     assert "Warning: one seed" in page and "no difference seen" not in page and "| p " not in page
     study.set(focus="full", models={"mesonet": MODEL})
     focus.main()
-    shown = json.loads(Path("metrics/focus/mesonet.json").read_text())
-    assert shown == {key: found[key] for key in focus_keys(found)}
+    shown = json.loads(Path("metrics/focus.json").read_text())
+    assert shown["mesonet"] == {key: found[key] for key in ("accuracy", "auc")}
+
+
+def test_a_trial_is_labelled(study: Study) -> None:
+    assert "Trial" not in study.compare()[1]
+    study.set(evaluate={"confidence": 0.95, "trial": True})
+    assert compare.main().startswith("trial, no result: 2 models on 3 variants")
+    assert "# Results\n\n**Trial: " in Path("metrics/results.md").read_text()
 
 
 def test_several_splits_are_averaged_with_corrected_variance(study: Study) -> None:
@@ -429,31 +436,29 @@ def test_compare_refuses(study: Study) -> None:
     assert not Path("metrics").exists()
 
 
-def test_focus_copies_six_figures_of_every_model(study: Study) -> None:
+def test_focus_copies_the_main_figures_of_every_model(study: Study) -> None:
     for model in ("mesonet", "vgg"):
         for variant in ("full", "nose"):
             study.evaluate(model, variant)
     for variant in ("full", "nose"):
         study.set(focus=variant)
         assert focus.main() == f"{variant}, 2 models"
-        assert sorted(path.name for path in Path("metrics/focus").iterdir()) == ["mesonet.json", "vgg.json"]
-        for model in ("mesonet", "vgg"):
+        shown = json.loads(Path("metrics/focus.json").read_text())
+        assert (shown.pop("test_faces"), shown.pop("test_groups")) == (96, 24)
+        assert list(shown) == ["mesonet", "vgg"]
+        for model, found in shown.items():
             whole = json.loads(Path(f"metrics/{variant}/{model}.json").read_text())
-            found = json.loads(Path(f"metrics/focus/{model}.json").read_text())
-            assert found == {key: whole[key] for key in focus_keys(whole)}
+            assert found == {"accuracy": whole["accuracy"], "auc": whole["auc"]}
     study.set(models={"vgg": SMALL})
     focus.main()
-    assert [path.name for path in Path("metrics/focus").iterdir()] == ["vgg.json"]
+    assert list(json.loads(Path("metrics/focus.json").read_text())) == ["vgg", "test_faces", "test_groups"]
 
 
 def test_focus_refuses(study: Study) -> None:
     study.set(focus="mouth")
     with pytest.raises(StudyError, match=r"focus = 'mouth' is not among the variants \(full, eyes_lower"):
         focus.main()
-    study.set(focus="full", variants=["full", "focus"])
-    with pytest.raises(StudyError, match="a variant cannot be called focus"):
-        focus.main()
-    study.set(variants=["full"])
+    study.set(focus="full", variants=["full"])
     with pytest.raises(StudyError, match=r"metrics/full/mesonet\.json is missing"):
         focus.main()
     Path("metrics/full").mkdir(parents=True)

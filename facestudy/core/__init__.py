@@ -1,1 +1,1 @@
-"""What all packages speak of: errors, settings, tables, the canonical face."""
+"""What all packages share: errors, settings, tables, the canonical face."""

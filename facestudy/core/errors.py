@@ -8,3 +8,7 @@ class StudyError(Exception):
     Stages print it without a traceback and exit with status 1; everything else is a bug and
     keeps its traceback.
     """
+
+
+class AlteredFileError(StudyError):
+    """A file is not the one that an earlier stage examined; the message names it."""

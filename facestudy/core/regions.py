@@ -40,13 +40,32 @@ Box = Annotated[tuple[float, float, float, float], Field(strict=False), AfterVal
 
 
 def similarity(source: FloatArray, target: FloatArray) -> FloatArray:
-    """The least-squares similarity (rotation, uniform scale, shift) that takes source to target.
+    """Find the least-squares similarity (rotation, one scale, shift) that takes source to target.
 
-    source, target: (n, 2) points, n >= 2, in any units. Returns a (2, 3) matrix M so that
-    target ~ source @ M[:, :2].T + M[:, 2]. Reflections are excluded (Umeyama 1991, eq. 40-43).
+    Reflections are excluded.
 
-    Raises ValueError when the source points coincide.
+    Parameters
+    ----------
+    source, target : ndarray of shape (n, 2)
+        Points x, y in any units; n is at least 2.
 
+    Returns
+    -------
+    ndarray of shape (2, 3)
+        A matrix M such that ``target`` is close to ``source @ M[:, :2].T + M[:, 2]``.
+
+    Raises
+    ------
+    ValueError
+        When the source points coincide.
+
+    References
+    ----------
+    Umeyama 1991, Least-squares estimation of transformation parameters between two point patterns, IEEE
+    Transactions on Pattern Analysis and Machine Intelligence 13, equations 40 to 43.
+
+    Examples
+    --------
     >>> similarity(np.array([[0.0, 0], [1, 0]]), np.array([[1.0, 1], [1, 3]])).round(6).tolist()
     [[0.0, -2.0, 1.0], [2.0, 0.0, 1.0]]
     """
@@ -64,19 +83,73 @@ def similarity(source: FloatArray, target: FloatArray) -> FloatArray:
 
 
 def apply(matrix: FloatArray, points: FloatArray) -> FloatArray:
-    """Transform (n, 2) points by a (2, 3) matrix."""
+    """Transform points by an affine matrix.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (2, 3)
+    points : ndarray of shape (n, 2)
+        Points x, y.
+
+    Returns
+    -------
+    ndarray of shape (n, 2)
+
+    Examples
+    --------
+    >>> apply(np.array([[2.0, 0, 1], [0, 2, 0]]), np.array([[1.0, 1]])).tolist()
+    [[3.0, 2.0]]
+    """
     return np.asarray(points, float) @ matrix[:, :2].T + matrix[:, 2]
 
 
 def invert(matrix: FloatArray) -> FloatArray:
-    """The inverse of a (2, 3) affine matrix."""
+    """Invert an affine matrix.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (2, 3)
+
+    Returns
+    -------
+    ndarray of shape (2, 3)
+        The matrix that undoes `matrix`.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        When the matrix has no inverse.
+
+    Examples
+    --------
+    >>> invert(np.array([[2.0, 0, 1], [0, 2, 3]])).tolist()
+    [[0.5, 0.0, -0.5], [0.0, 0.5, -1.5]]
+    """
     linear = np.linalg.inv(matrix[:, :2])
     return np.hstack([linear, -(linear @ matrix[:, 2])[:, None]])
 
 
 def to_canonical(landmarks: FloatArray) -> FloatArray:
-    """The (2, 3) similarity from picture pixels to the canonical face.
+    """Find the similarity from picture pixels to the canonical face.
 
-    landmarks: (5, 2) x, y in pixels, in the order of LANDMARKS.
+    Parameters
+    ----------
+    landmarks : ndarray of shape (5, 2)
+        Points x, y in pixels, in the order of LANDMARKS.
+
+    Returns
+    -------
+    ndarray of shape (2, 3)
+
+    Raises
+    ------
+    ValueError
+        When the landmarks coincide.
+
+    Examples
+    --------
+    >>> landmarks = 100 * CANONICAL_LANDMARKS + 20
+    >>> np.allclose(apply(to_canonical(landmarks), landmarks), CANONICAL_LANDMARKS)
+    True
     """
     return similarity(landmarks, CANONICAL_LANDMARKS)

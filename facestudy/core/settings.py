@@ -23,7 +23,7 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=60)]
 
 
 class Section(BaseModel):
-    """A group of settings; immutable, no unknown keys, no silent conversion of types."""
+    """A group of settings: immutable, without unknown keys and silent conversions of types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -34,8 +34,29 @@ S = TypeVar("S")
 def check(kind: type[S], values: object, name: str, file: str = "params.yaml") -> S:
     """Turn plain values into settings of type `kind`.
 
-    Raises StudyError naming `file`, the key below `name`, the value and what is allowed.
+    Parameters
+    ----------
+    kind
+        A `Section` or a plain type.
+    values
+        What YAML holds: mappings, lists, numbers, text.
+    name
+        The key of these values, for messages.
+    file
+        The file that they come from, for messages.
 
+    Returns
+    -------
+    S
+        An object of type `kind`.
+
+    Raises
+    ------
+    StudyError
+        When a value is not allowed; the message names the file, the key, the value and what is allowed.
+
+    Examples
+    --------
     >>> check(int, 3, "seed")
     3
     """
@@ -83,8 +104,10 @@ _brief.maxstring = _brief.maxother = 200
 
 
 def quoted(value: object) -> str:
-    """A value in a message, cut short where it is long; letters that no terminal should get are escaped.
+    """Quote a value for a message; long values are cut short, and characters that a terminal would obey are escaped.
 
+    Examples
+    --------
     >>> print(quoted(["a", 1.5]), quoted(chr(27) + "[2J"))
     ['a', 1.5] '\\x1b[2J'
     """
@@ -92,8 +115,10 @@ def quoted(value: object) -> str:
 
 
 def key_name(key: object) -> str:
-    """A key in a message, as it stands unless it is long or odd.
+    """Write a key for a message: as it is, or quoted where it is long or has unprintable characters.
 
+    Examples
+    --------
     >>> key_name("frames"), key_name("a\\nb")
     ('frames', "'a\\\\nb'")
     """
@@ -107,10 +132,30 @@ MAX_YAML_BRACKETS = 1_000
 
 
 def read_yaml(data: bytes, file: str) -> Any:
-    """The plain values of a YAML file that people write.
+    """Read the plain values of a YAML file that people write.
 
-    Raises StudyError naming `file`, also for one that is not YAML, or one that is large, as it stands or
-    once its aliases (*) are put in: ten lines of aliases can stand for billions of values.
+    Parameters
+    ----------
+    data
+        The content of the file.
+    file
+        The name of the file, for messages.
+
+    Returns
+    -------
+    Any
+        Mappings, lists, numbers and text; None for an empty file.
+
+    Raises
+    ------
+    StudyError
+        When the file is not valid YAML, repeats a key or is too large. Its size counts with aliases (*) written
+        out: ten lines of aliases can stand for billions of values.
+
+    Examples
+    --------
+    >>> read_yaml(b"frames: {per_video: 2}", "params.yaml")
+    {'frames': {'per_video': 2}}
     """
     if len(data) > MAX_YAML_BYTES:
         raise StudyError(f"{file} has {len(data) / 1000:.0f} kB; settings have at most {MAX_YAML_BYTES // 1000}.")
@@ -171,11 +216,32 @@ NAMED_THINGS = ("models", "crop_variants", "regions")
 
 
 def merge(base: Any, over: Mapping[str, Any], file: str, path: str = "") -> None:
-    """Put the values of `over` into the settings `base`, in place, key by key; lists and plain values replace.
+    """Put the values of `over` into the settings `base`, in place.
 
-    `file` names where `over` comes from, `path` the section of the settings that `base` is.
+    Sections are merged key by key; lists, plain values and crop variants are replaced.
 
-    Raises StudyError for a key that `base` does not have, except in sections of named things.
+    Parameters
+    ----------
+    base
+        The settings.
+    over
+        The values to put in. In the sections NAMED_THINGS a null removes an entry.
+    file
+        The file that `over` comes from, for messages.
+    path
+        The section that `base` is, with a dot at its end; empty for all settings.
+
+    Raises
+    ------
+    StudyError
+        When `over` has a key that `base` lacks, except in the sections NAMED_THINGS.
+
+    Examples
+    --------
+    >>> settings = {"seeds": [1, 2], "split": {"test": 0.2, "seed": 1}}
+    >>> merge(settings, {"seeds": [7], "split": {"test": 0.4}}, "my.yaml")
+    >>> settings
+    {'seeds': [7], 'split': {'test': 0.4, 'seed': 1}}
     """
     for key, value in over.items():
         name = f"{path}{key_name(key)}"

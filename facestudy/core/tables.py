@@ -1,7 +1,7 @@
 """The tables that stages hand to each other: their columns, how they are read and written.
 
-Every table is UTF-8 CSV with a header and "\\n" line ends, one row a thing, sorted by its key and
-the same bytes for the same rows. Text is never read as a number or as missing; an empty cell of a
+Every table is UTF-8 CSV with a header and "\\n" line ends, sorted by its key; the same rows give
+the same bytes. Text is never read as a number or as missing; an empty cell of a
 number column is missing.
 """
 
@@ -33,16 +33,25 @@ QUALITY_COLUMNS: dict[str, str | int] = {
 
 @dataclass(frozen=True)
 class Table:
-    """A table's columns in order, each 'text', 'int' or the number of decimals of a float."""
+    """The columns of a table, and the key that tells its rows apart.
+
+    Attributes
+    ----------
+    columns : mapping of str to str or int
+        Each column in order: "text", "int", or the number of decimals of a float.
+    key : str or tuple of str
+        One or more columns.
+    """
 
     columns: Mapping[str, str | int]
     key: str | tuple[str, ...]
 
     def names(self) -> list[str]:
+        """The names of the columns, in order."""
         return list(self.columns)
 
     def key_columns(self) -> list[str]:
-        """The columns that tell rows apart."""
+        """The names of the columns that tell rows apart."""
         return [self.key] if isinstance(self.key, str) else list(self.key)
 
 
@@ -162,8 +171,24 @@ SUBSETS = ("train", "validation", "test", "unused")
 
 
 def training_name(seed: int, repeat: int, repeats: int) -> str:
-    """What the files of one training are called below models/ and predictions/.
+    """Name the files of one training below models/ and predictions/.
 
+    Parameters
+    ----------
+    seed
+        The seed of the training.
+    repeat
+        The number of the split, from 1.
+    repeats
+        How many splits the study has.
+
+    Returns
+    -------
+    str
+        The seed, followed by the split where there are several.
+
+    Examples
+    --------
     >>> training_name(3, 1, 1), training_name(3, 2, 5)
     ('3', '3-2')
     """
@@ -171,7 +196,7 @@ def training_name(seed: int, repeat: int, repeats: int) -> str:
 
 
 def clips_table(models: Iterable[str], variants: Sequence[str]) -> Table:
-    """metrics/clips.csv: CLIPS with a column for the mean p_fake of each model on each variant.
+    """data/clips.csv: CLIPS with a column for the mean p_fake of each model on each variant.
 
     >>> clips_table(["mesonet"], ["full", "nose"]).names()[-2:]
     ['mesonet.full', 'mesonet.nose']
@@ -181,7 +206,25 @@ def clips_table(models: Iterable[str], variants: Sequence[str]) -> Table:
 
 
 def to_dataframe(rows: Iterable[Mapping[str, object]], table: Table) -> pd.DataFrame:
-    """Rows as a data frame with the table's columns and types; absent cells are missing or empty."""
+    """Make a data frame with the columns and types of a table.
+
+    Parameters
+    ----------
+    rows
+        Values by column. Text that is absent becomes empty, a number that is absent becomes missing.
+    table
+        The table that the rows belong to.
+
+    Returns
+    -------
+    DataFrame
+        Columns of dtype object (text), Int64 (int) and float64.
+
+    Examples
+    --------
+    >>> to_dataframe([{"face_id": "a"}], CROPS).to_dict("records")
+    [{'face_id': 'a', 'path': '', 'sha256': ''}]
+    """
     data = pd.DataFrame.from_records([dict(row) for row in rows], columns=table.names())
     for column, kind in table.columns.items():
         if kind == "text":
@@ -194,9 +237,21 @@ def to_dataframe(rows: Iterable[Mapping[str, object]], table: Table) -> pd.DataF
 
 
 def write(path: Path, data: pd.DataFrame, table: Table) -> None:
-    """Write a table sorted by its key; floats with the table's decimals.
+    """Write a table as CSV, sorted by its key, floats with the decimals of the table.
 
-    Raises ValueError when a column is missing or a key repeats: a bug of the caller.
+    Parameters
+    ----------
+    path
+        The file; its folder is made.
+    data
+        The rows, with exactly the columns of the table.
+    table
+        The table that the rows belong to.
+
+    Raises
+    ------
+    ValueError
+        When a column is missing or a key repeats. Both are errors in the calling code.
     """
     if list(data.columns) != table.names():
         raise ValueError(f"{path.name}: columns {list(data.columns)} are not {table.names()}")
@@ -218,9 +273,24 @@ def _decimals(value: float, digits: int) -> str:
 
 
 def read(path: Path, table: Table) -> pd.DataFrame:
-    """Read a table and check it: columns, types, ids, no repeated key.
+    """Read a table and check its columns, types and ids, and that no key repeats.
 
-    Raises StudyError naming the file, the row and the value.
+    Parameters
+    ----------
+    path
+        A file that `write` wrote.
+    table
+        The table that it should hold.
+
+    Returns
+    -------
+    DataFrame
+        Columns as `to_dataframe` makes them.
+
+    Raises
+    ------
+    StudyError
+        When the file is missing or holds something else; the message names the file, the row and the value.
     """
     try:
         raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A picture to judge crops by: faces of both classes, each crop beside the cut-out it came from."""
+"""Contact sheets: faces of both classes, each crop beside the cut-out that it was cut from."""
 
 from __future__ import annotations
 
@@ -33,17 +33,47 @@ SHOWN, HIDDEN, OUTLINE, POINT = (60, 220, 60), (240, 60, 40), (255, 255, 255), (
 
 @dataclass(frozen=True)
 class SheetRow:
-    """A labelled row of pictures, each (h, w, 3) uint8 RGB of any size."""
+    """A row of pictures with a label.
+
+    Attributes
+    ----------
+    label : str
+        One or more lines.
+    pictures : sequence of ndarray of shape (h, w, 3), uint8
+        RGB, of any size.
+    """
 
     label: str
     pictures: Sequence[Image]
 
 
 def crop_sheet(faces: Sequence[Face], folder: Path, plan: Plan, colour: Colour, count: int) -> Image:
-    """The contact sheet of a variant: cut-outs and crops of the reals above those of the fakes.
+    """Make the contact sheet of a variant: cut-outs and crops of real faces above those of fake faces.
 
-    On the cut-outs: the face region (white), the boxes (green: shown, red: filled) and the
-    landmarks. Up to `count` faces a class, each of another video.
+    The cut-outs show the face region (white), the boxes (green: shown, red: filled) and the landmarks.
+
+    Parameters
+    ----------
+    faces
+        The faces to choose from.
+    folder
+        The folder that their paths are relative to.
+    plan
+        The plan of the variant.
+    colour
+        What fills the parts that the variant does not show.
+    count
+        The largest number of faces of a class; each is of another video.
+
+    Returns
+    -------
+    ndarray of shape (h, w, 3), uint8
+        RGB.
+
+    Raises
+    ------
+    StudyError
+        When a cut-out cannot be read.
     """
     rows = []
     for label, chosen in sheet_choice(faces, count):
@@ -58,7 +88,22 @@ def crop_sheet(faces: Sequence[Face], folder: Path, plan: Plan, colour: Colour, 
 
 
 def mark_boxes(cut_out: Image, face: Face, plan: Plan) -> Image:
-    """A cut-out at TILE pixels a side with the plan's boxes and the face's landmarks drawn on it."""
+    """Draw the boxes of a plan and the landmarks of a face on its cut-out.
+
+    Parameters
+    ----------
+    cut_out : ndarray of shape (side, side, 3), uint8
+        RGB; not changed.
+    face
+        The face.
+    plan
+        The plan of the variant.
+
+    Returns
+    -------
+    ndarray of shape (TILE, TILE, 3), uint8
+        RGB.
+    """
     scale = TILE / cut_out.shape[0]
     tile = np.ascontiguousarray(_fitted(cut_out))
     matrix = plane_to_cut(face, plan)
@@ -89,7 +134,25 @@ def _fitted(picture: Image) -> Image:
 
 
 def sheet(rows: Sequence[SheetRow], title: str) -> Image:
-    """Rows of pictures under a title, each row with its label at the left: (h, w, 3) uint8 RGB."""
+    """Put rows of pictures under a title, each row with its label at the left.
+
+    Parameters
+    ----------
+    rows
+        The rows, from the top.
+    title
+        One line.
+
+    Returns
+    -------
+    ndarray of shape (h, w, 3), uint8
+        RGB.
+
+    Examples
+    --------
+    >>> sheet([SheetRow("real", [np.zeros((20, 10, 3), np.uint8)])], "full").shape
+    (196, 420, 3)
+    """
     columns = max((len(row.pictures) for row in rows), default=0)
     top = 30
     height = top + len(rows) * (TILE + GAP)

@@ -39,16 +39,14 @@ from facestudy.runtime.parallel import ComputeSettings, map_items
 
 Image = npt.NDArray[np.uint8]
 Rect = tuple[int, int, int, int]
-"""left, top, right, bottom in pixels of the crop, edges."""
+"""Left, top, right, bottom edge in pixels of the crop."""
 Colour = tuple[int, int, int]
-"""red, green, blue."""
+"""Red, green, blue, 0 to 255."""
 
-RESERVED = "focus"
-"""metrics/focus/ holds the copy that `dvc metrics diff` compares; no variant may be called so."""
 CHUNK = 32
-"""Faces a task: enough to make starting a task cheap, few enough for a smooth progress bar."""
+"""Faces per task: enough to make starting a task cheap, few enough for a smooth progress bar."""
 FINEST = 16
-"""Most samples a crop pixel along one axis; a face more than 16 times the crop's size aliases."""
+"""Most samples per pixel of a crop along one axis; a face more than 16 times the crop's size aliases."""
 MEAN_SIDE = 64
 """The mean colour is taken from faces of this many pixels, whatever the size of the crops."""
 
@@ -84,7 +82,7 @@ class Variant(Section):
 
 
 class CropSettings(Section):
-    """How crops are stored."""
+    """How crops are stored: section `crops` of params.yaml."""
 
     size: Annotated[
         tuple[Annotated[int, Field(ge=8, le=2048)], Annotated[int, Field(ge=8, le=2048)]], Field(strict=False)
@@ -104,34 +102,64 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """A variant with every number worked out; the same for all faces."""
+    """A variant with every number worked out; the same for all faces.
+
+    Attributes
+    ----------
+    name : str
+    layout, placement : str
+        As in `Variant`.
+    plane : {"aligned", "box"}
+        As `face` in `Variant`.
+    plane_size : (float, float)
+        Width and height of the plane: 1, 1 for the canonical face, else pixels of `box_size`.
+    box_margins : (float, float, float, float)
+        As in `Variant`.
+    whole : Box
+        The face region: `mask` and `occlude` show it in place, and random boxes lie in it.
+    boxes : tuple of Box
+        The boxes as placed; for `occlude` also widened by `margin`, without `margin_px`.
+    overlap : float
+        Random placement: the share of the boxes' area that lies on the original boxes or on each other.
+    size : (int, int)
+        Width and height of the crop, pixels.
+    parts : tuple of Part
+        What the crop shows, and where.
+    rects : tuple of Rect
+        `mask`: what stays visible; `occlude`: what is filled; `stack`: empty.
+    """
 
     name: str
     layout: Literal["stack", "mask", "occlude"]
     placement: Literal["anatomical", "random"]
     plane: Literal["aligned", "box"]
     plane_size: tuple[float, float]
-    """width, height of the plane: 1, 1 for the canonical face, else pixels of box_size."""
     box_margins: tuple[float, float, float, float]
     whole: Box
-    """The face region: what `mask` and `occlude` show in place, what random boxes are placed in."""
     boxes: tuple[Box, ...]
-    """As placed and, for `occlude`, widened by all but the pixels."""
     overlap: float
-    """Random placement: share of the boxes' area that lies on the original boxes or on each other."""
     size: tuple[int, int]
     parts: tuple[Part, ...]
     rects: tuple[Rect, ...]
-    """mask: what stays; occlude: what goes; stack: nothing."""
 
 
 # --- from a variant to a plan ------------------------------------------------------------------
 
 
 def check_variants(variants: Mapping[str, Variant], boxes: Mapping[str, Box]) -> None:
-    """Refuse names that cannot be paths, the reserved name and unknown regions.
+    """Refuse variants with names that cannot be paths, with the reserved name, or with unknown regions.
 
-    Raises StudyError naming the file, the variant, the name and the known ones.
+    Parameters
+    ----------
+    variants
+        Section `crop_variants` of the settings.
+    boxes
+        Named boxes on the canonical face.
+
+    Raises
+    ------
+    StudyError
+        With the file, the variant, the wrong name and the known ones.
     """
     known = ", ".join(boxes)
     if "face" not in boxes:
@@ -147,11 +175,6 @@ def check_variants(variants: Mapping[str, Variant], boxes: Mapping[str, Box]) ->
 
 
 def _check_name(name: str) -> None:
-    if name == RESERVED:
-        raise StudyError(
-            f"params.yaml: no crop variant may be called {name!r}, because metrics/{name}/ holds the copy for "
-            "`dvc metrics diff`; choose another name."
-        )
     if not re.match(NAME_PATTERN, name):
         raise StudyError(f"params.yaml: the crop variant {name!r} should be named with a-z, 0-9 and _ only.")
 
@@ -163,12 +186,36 @@ def resolve(
     settings: CropSettings,
     feather: float = 0.0,
 ) -> Plan:
-    """Work out the plan of the variant called `name`.
+    """Work out the plan of a variant.
 
-    variants: all of `crop_variants`. boxes: the named regions on the canonical face. feather: what
-    `margin: sample.feather` stands for, a fraction of the canonical face.
+    Parameters
+    ----------
+    name
+        The variant.
+    variants
+        All of `crop_variants`.
+    boxes
+        Named boxes on the canonical face.
+    settings
+        Section `crops` of the settings.
+    feather
+        The value of `margin: sample.feather`, a fraction of the canonical face.
 
-    Raises StudyError for an unknown variant or region, or a region too small for the crop.
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    StudyError
+        When a variant or region is unknown, or a region is too small for the crop.
+
+    Examples
+    --------
+    >>> boxes = {"face": (0.0, 0.0, 1.0, 1.0), "eyes": (0.2, 0.25, 0.8, 0.5)}
+    >>> eyes = Variant(regions=["eyes"], layout="mask")
+    >>> resolve("eyes_mask", {"eyes_mask": eyes}, boxes, CropSettings(size=(100, 100))).rects
+    ((20, 25, 80, 50),)
     """
     _check_name(name)
     check_variants(variants, boxes)
@@ -263,12 +310,33 @@ def _rect_around(box: Box, whole: Part, margin: int) -> Rect:
 def place_elsewhere(boxes: Sequence[Box], whole: Box, seed: int, restarts: int = 40) -> tuple[tuple[Box, ...], float]:
     """Put boxes of the same sizes elsewhere inside `whole`, overlapping as little as possible.
 
-    Each box in turn goes to the place (of a grid of hundredths of `whole`) that overlaps least
-    with the original boxes and with the other placed ones, a random one among equals, until none
-    moves; the best of several random starts wins. One placement serves all faces: a network is
-    to see the same place of every face, as it does with the original boxes.
+    Each box in turn goes to the place (of a grid of hundredths of `whole`) that overlaps least with the original
+    boxes and with the other placed ones, to a random one among equals, until none moves. The best of several random
+    starts is taken. One placement serves all faces: a network sees the same place of every face, as it does with the
+    original boxes.
 
-    Returns the placed boxes in the order of `boxes`, and the share of their area that overlaps.
+    Parameters
+    ----------
+    boxes
+        The original boxes.
+    whole
+        Where the placed boxes lie.
+    seed
+        Chooses among equal placements.
+    restarts
+        The number of random starts.
+
+    Returns
+    -------
+    placed : tuple of Box
+        In the order of `boxes`.
+    overlap : float
+        The share of their area that overlaps, 0 to 1.
+
+    Examples
+    --------
+    >>> place_elsewhere([(0.0, 0.0, 1.0, 0.5)], (0.0, 0.0, 1.0, 1.0), seed=1)
+    (((0.0, 0.5, 1.0, 1.0),), 0.0)
     """
     generator = np.random.default_rng(seed)
     places = [_grid(box, whole) for box in boxes]
@@ -333,9 +401,24 @@ def faces_from_table(table: pd.DataFrame) -> list[Face]:
 
 
 def plane_to_cut(face: Face, plan: Plan) -> FloatArray:
-    """The (2, 3) matrix from the plan's plane (edges) to pixel indices of the face's cut-out.
+    """The matrix from the plane of a plan to a face's cut-out.
 
-    Raises StudyError naming the face when its landmarks or its box cannot place a plane.
+    Parameters
+    ----------
+    face
+        The face.
+    plan
+        The plan of the variant.
+
+    Returns
+    -------
+    ndarray of shape (2, 3)
+        From edge coordinates on the plane to pixel indices of the cut-out.
+
+    Raises
+    ------
+    StudyError
+        When the landmarks or the box of the face cannot place a plane; the message names the face.
     """
     if plan.plane == "aligned":
         to_frame = canonical_to_frame(face)
@@ -362,9 +445,22 @@ def plane_to_cut(face: Face, plan: Plan) -> FloatArray:
 
 
 def canonical_to_frame(face: Face) -> FloatArray:
-    """The (2, 3) similarity from the canonical face to pixel indices of the source frame.
+    """The similarity from the canonical face to the source frame of a face.
 
-    Raises StudyError naming the face when the landmarks coincide or are in no face's order.
+    Parameters
+    ----------
+    face
+        The face.
+
+    Returns
+    -------
+    ndarray of shape (2, 3)
+        From canonical units to pixel indices of the frame.
+
+    Raises
+    ------
+    StudyError
+        When the landmarks coincide or are not arranged as in a face; the message names the face.
     """
     landmarks = face.landmarks
     try:
@@ -384,11 +480,32 @@ def canonical_to_frame(face: Face) -> FloatArray:
 
 
 def warp(picture: Image, matrix: FloatArray, box: Box, size: tuple[int, int]) -> Image:
-    """Show a box of the plane as a picture of `size` (width, height), in one interpolation.
+    """Show a box of the plane as a picture, in one interpolation.
 
-    picture: (h, w, 3) uint8. matrix: (2, 3) from the plane to picture indices. Cubic where the
-    picture is enlarged; where it shrinks by a factor s, ceil(s) cubic samples a side are averaged
-    for each pixel, so nothing aliases. Beyond the picture its edge is repeated.
+    Where the picture is enlarged, the interpolation is cubic. Where it shrinks by a factor s, ceil(s) × ceil(s) cubic
+    samples are averaged for each pixel, so that nothing aliases. Beyond the edge of the picture its edge is repeated.
+
+    Parameters
+    ----------
+    picture : ndarray of shape (h, w, 3), uint8
+        The source.
+    matrix : ndarray of shape (2, 3)
+        From the plane to pixel indices of the source.
+    box
+        What to show, in coordinates of the plane.
+    size
+        Width and height of the result, pixels.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), uint8
+
+    Examples
+    --------
+    >>> picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    >>> shift = np.array([[1.0, 0, -0.5], [0, 1, -0.5]])  # the plane has edges, the picture has pixel centres
+    >>> bool((warp(picture, shift, (1, 1, 3, 3), (2, 2)) == picture[1:3, 1:3]).all())
+    True
     """
     width, height = size
     step = np.array([(box[2] - box[0]) / width, (box[3] - box[1]) / height])
@@ -409,9 +526,28 @@ def warp(picture: Image, matrix: FloatArray, box: Box, size: tuple[int, int]) ->
 
 
 def crop(cut_out: Image, face: Face, plan: Plan, colour: Colour) -> Image:
-    """One face's crop: (height, width, 3) uint8 RGB from its (side, side, 3) uint8 RGB cut-out.
+    """Cut the crop of one face.
 
-    colour fills what the variant does not show.
+    Parameters
+    ----------
+    cut_out : ndarray of shape (side, side, 3), uint8
+        RGB.
+    face
+        The face.
+    plan
+        The plan of the variant.
+    colour
+        What fills the parts that the variant does not show.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), uint8
+        RGB, of the size in `plan`.
+
+    Raises
+    ------
+    StudyError
+        As `plane_to_cut`.
     """
     matrix = plane_to_cut(face, plan)
     shown = np.empty((plan.size[1], plan.size[0], 3), np.uint8)
@@ -432,7 +568,25 @@ def crop(cut_out: Image, face: Face, plan: Plan, colour: Colour) -> Image:
 
 
 def read_cut_out(folder: Path, face: Face) -> Image:
-    """The (side, side, 3) uint8 RGB cut-out of a face; StudyError when it cannot be read or is another."""
+    """Read the cut-out of a face.
+
+    Parameters
+    ----------
+    folder
+        The folder that the path of the face is relative to.
+    face
+        The face.
+
+    Returns
+    -------
+    ndarray of shape (side, side, 3), uint8
+        RGB.
+
+    Raises
+    ------
+    StudyError
+        When it cannot be read, or is not the picture that was stored.
+    """
     path = folder / face.path
     picture = read_picture(path, face.sha256)
     if picture is None:
@@ -443,7 +597,25 @@ def read_cut_out(folder: Path, face: Face) -> Image:
 
 
 def write_png(path: Path, picture: Image) -> str:
-    """Write an RGB picture, and return its sha256; unlike cv2.imwrite, a full disk is an OSError."""
+    """Write a picture as PNG.
+
+    Parameters
+    ----------
+    path
+        The file.
+    picture : ndarray of shape (h, w, 3), uint8
+        RGB.
+
+    Returns
+    -------
+    str
+        The sha256 of the file.
+
+    Raises
+    ------
+    OSError
+        When the disk is full, which cv2.imwrite does not report.
+    """
     done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not done:
         raise ValueError(f"{path.name}: a picture of shape {picture.shape} cannot be encoded")
@@ -453,10 +625,30 @@ def write_png(path: Path, picture: Image) -> str:
 
 
 def mean_colour(faces: Sequence[Face], folder: Path, whole: Box, compute: ComputeSettings) -> Colour:
-    """The mean red, green, blue of the canonical face region over all faces, whatever their label.
+    """The mean colour of the face region over all faces, whatever their label.
 
     Sums are of integers, so the order of the faces and the number of workers do not matter.
-    whole: the face region in canonical coordinates.
+
+    Parameters
+    ----------
+    faces
+        At least one.
+    folder
+        The folder that their paths are relative to.
+    whole
+        The face region in canonical coordinates.
+    compute
+        Section `compute` of the settings.
+
+    Returns
+    -------
+    (int, int, int)
+        Red, green, blue, 0 to 255.
+
+    Raises
+    ------
+    StudyError
+        When a cut-out cannot be read.
     """
     task = partial(_colour_sum, folder=folder, whole=whole)
     total = np.zeros(3, np.int64)
@@ -488,9 +680,34 @@ def write_crops(
     compute: ComputeSettings,
     archived: bool = False,
 ) -> list[dict[str, str]]:
-    """Write <face_id>.png into `target` for every face, or <video_id>.zip with its faces' for every video.
+    """Write the crop of every face: `<face_id>.png`, or one `<video_id>.zip` with the crops of each video.
 
-    Returns the rows of tables.CROPS.
+    Parameters
+    ----------
+    faces
+        The faces.
+    folder
+        The folder that their paths are relative to.
+    target
+        Where the crops go.
+    plan
+        The plan of the variant.
+    colour
+        What fills the parts that the variant does not show.
+    compute
+        Section `compute` of the settings.
+    archived
+        Whether to write archives.
+
+    Returns
+    -------
+    list of dict of str to str
+        The rows of tables.CROPS.
+
+    Raises
+    ------
+    StudyError
+        When a cut-out cannot be read.
     """
     task = partial(_write_chunk, folder=folder, target=target, plan=plan, colour=colour, archived=archived)
     chunks = _by_video(faces) if archived else _chunks(faces)
@@ -527,7 +744,22 @@ def _by_video(faces: Sequence[Face]) -> list[Sequence[Face]]:
 
 
 def describe(plan: Plan, colour: Colour, faces: int) -> str:
-    """variant.json: what the variant came to; boxes on the plane, rectangles in pixels of the crop."""
+    """The content of variant.json: the numbers of a variant, boxes on the plane, rectangles in pixels of the crop.
+
+    Parameters
+    ----------
+    plan
+        The plan of the variant.
+    colour
+        What fills the parts that the variant does not show.
+    faces
+        The number of faces.
+
+    Returns
+    -------
+    str
+        JSON.
+    """
     facts = {
         "variant": plan.name,
         "layout": plan.layout,
@@ -548,10 +780,23 @@ def describe(plan: Plan, colour: Colour, faces: int) -> str:
 
 
 def sheet_choice(faces: Sequence[Face], count: int) -> Iterator[tuple[str, list[Face]]]:
-    """For each label, real first: the first face of up to `count` videos, evenly over the videos.
+    """Choose the faces of a contact sheet: of each class, the first face of some videos, evenly over the videos.
 
-    Videos of both classes whose ids differ in the label alone are twins, as in the sample. Where there are
-    `count` pairs of them, the faces of both classes are those of the same pairs.
+    Videos whose ids differ in the label alone are twins, as in the sample. Where there are at least `count` pairs of
+    twins, both classes show the same pairs.
+
+    Parameters
+    ----------
+    faces
+        The faces to choose from.
+    count
+        The largest number of faces of a class.
+
+    Yields
+    ------
+    label : str
+        "real", then "fake".
+    chosen : list of Face
     """
     first: dict[str, dict[str, Face]] = {"real": {}, "fake": {}}
     for face in sorted(faces, key=lambda face: (face.video_id, face.face_id)):

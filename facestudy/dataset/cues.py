@@ -1,7 +1,7 @@
-"""Does the sample give the answer away? What file size, colour, sharpness and the box alone reveal.
+"""What file size, colour, sharpness and the box alone reveal about the class of a clip.
 
 A detector that only notices such things has not looked for a manipulation. Here a logistic
-regression tries: what it reaches, a network's result has to beat by far to mean anything.
+regression tries it. A network's result means something only if it is far above what the regression reaches.
 """
 
 from __future__ import annotations
@@ -43,11 +43,22 @@ def _sharpness(picture: Picture) -> float:
 
 
 def clip_cues(file_bytes: int, pictures: Sequence[Picture], faces: Sequence[Face | None]) -> FloatArray:
-    """The cues of one clip in the order of CUES, means over its frames.
+    """The cues of one clip, means over its frames.
 
-    file_bytes: size of the video file. pictures: RGB frames; faces: the face found in each, or None.
-    Frames without a face count for colour and sharpness of the frame only; with none at all the
-    cues of the box are NaN.
+    Parameters
+    ----------
+    file_bytes
+        The size of the video file.
+    pictures : sequence of ndarray of shape (h, w, 3), uint8
+        Its frames, RGB.
+    faces
+        The face found in each frame, or None. Frames without a face count for the colour and sharpness of the frame
+        only.
+
+    Returns
+    -------
+    ndarray of shape (10,)
+        In the order of CUES. When no frame has a face, the cues of the box are NaN.
     """
     boxes, inside = [], []
     for picture, face in zip(pictures, faces, strict=True):
@@ -72,9 +83,26 @@ def cue_auc(
 ) -> float:
     """ROC AUC of a logistic regression on some of the cues, cross-validated by group.
 
-    cues: (n, len(CUES)), one row a clip; rows with a missing cue are left out. fake: (n,) 0 or 1.
-    groups: (n,), the people; nobody is in training and test at once. Below .5 is chance as well.
+    Parameters
+    ----------
+    cues : ndarray of shape (n, 10)
+        One row per clip, in the order of CUES; rows with a missing cue are left out.
+    fake : array_like of shape (n,)
+        0 or 1.
+    groups : array_like of shape (n,)
+        The people; nobody is in training and test at once.
+    names
+        The cues to use.
+    folds
+        In how many parts the groups are divided.
 
+    Returns
+    -------
+    float
+        0 to 1. With cues that tell nothing it is near .5 or below.
+
+    Examples
+    --------
     >>> rng = np.random.default_rng(0)
     >>> cues = rng.normal(size=(80, len(CUES)))
     >>> cues[::2, 4] += 5

@@ -1,8 +1,8 @@
 """The same clip twice: identical files, and faces that look alike to a perceptual hash.
 
 A video and its re-encoded copy on two sides of a split are a leak that no name shows. Faces are
-compared by the pHash of their cut-outs (Zauner 2010; the package ImageHash), 256 bits, which stands
-re-encoding and resizing; cut-outs rather than frames, so that borders and captions do not matter.
+compared by the pHash of their cut-outs (Zauner 2010; the package ImageHash), 256 bits, which changes
+little by re-encoding and resizing; cut-outs rather than frames, so that borders and captions do not matter.
 """
 
 from __future__ import annotations
@@ -40,18 +40,43 @@ class DuplicateSettings(Section):
 
 
 def hash_of(path: Path, sha256: str | None = None) -> Bits:
-    """(BITS,) the perceptual hash of a picture of ours; sha256 is what its table says of it."""
+    """The perceptual hash of a stored picture.
+
+    Parameters
+    ----------
+    path, sha256
+        As in `facestudy.media.archive.read_bytes`.
+
+    Returns
+    -------
+    ndarray of shape (256,), bool
+    """
     with Image.open(BytesIO(read_bytes(path, sha256))) as picture:
         return np.asarray(imagehash.phash(picture, hash_size=SIDE).hash).ravel()
 
 
 def find(videos: pd.DataFrame, faces: pd.DataFrame, hashes: Bits, settings: DuplicateSettings) -> pd.DataFrame:
-    """Pairs of videos that are the same, columns of tables.DUPLICATES.
+    """Find pairs of videos that are the same.
 
-    videos: the usable ones, columns video_id, label, identity, donor, sha256. faces: column video_id.
-    hashes: (faces, BITS). Identical files are pairs of the first with each other one. Two videos look
-    alike when of the faces of the one with fewer at least `min_share` have one in the other that
-    differs by at most `max_distance` bits; identical ones are compared once.
+    Identical files are pairs of the first with each other one. Two videos look alike when, of the faces of the one
+    with fewer, at least `min_share` have a face in the other that differs by at most `max_distance` bits. Of
+    identical files, only the first is compared with other videos in this way.
+
+    Parameters
+    ----------
+    videos : DataFrame
+        The usable videos: columns video_id, label, identity, donor, sha256.
+    faces : DataFrame
+        Column video_id.
+    hashes : ndarray of shape (n, 256), bool
+        The hash of each row of `faces`.
+    settings
+        Section `duplicates` of the settings.
+
+    Returns
+    -------
+    DataFrame
+        The columns of tables.DUPLICATES.
     """
     about = videos.set_index("video_id")
     first_of = about.reset_index().groupby("sha256")["video_id"].transform("min").set_axis(about.index)
@@ -114,7 +139,7 @@ def _alike(video_ids: pd.Series, hashes: Bits, max_distance: int) -> pd.DataFram
 
 
 def summary(pairs: pd.DataFrame) -> str:
-    """How many pairs of each kind, and how many of them join the classes or people not known to be the same."""
+    """Say how many pairs of each kind there are, and how many join the classes or people not known to be the same."""
     parts = []
     for kind in ("identical", "near"):
         rows = pairs[pairs["kind"] == kind]

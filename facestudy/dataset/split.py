@@ -39,11 +39,11 @@ class SplitSettings(Section):
         return max(2, round(1 / self.test))
 
     def test_share(self) -> float:
-        """The share of the groups that a split tests."""
+        """The share of the groups in the test subset of a split."""
         return self.test if self.repeats == 1 else 1 / self.folds()
 
     def shares(self) -> dict[str, float]:
-        """The share of the faces that each subset is to have."""
+        """The share of the faces that each subset should get."""
         rest = 1 - self.test
         return {
             "train": rest * (1 - self.validation),
@@ -53,12 +53,25 @@ class SplitSettings(Section):
 
 
 def groups(videos: pd.DataFrame, pairs: Iterable[tuple[str, str]] = ()) -> pd.Series:
-    """A group id for every video: the connected component over video, person, donor and duplicates.
+    """Put videos that share a person or are duplicates into one group.
 
-    videos: columns video_id, identity, donor. An identity and a donor of the same name are the same
-    person; an empty cell links nothing. pairs: video ids of duplicates.
-    Returns a series indexed by video_id; a group is called by its first video id.
+    A group is a connected component over videos, people (shown, or donors) and pairs of duplicates.
 
+    Parameters
+    ----------
+    videos : DataFrame
+        Columns video_id, identity, donor. An identity and a donor of the same name are the same person; an empty
+        cell links nothing.
+    pairs
+        Video ids of duplicates.
+
+    Returns
+    -------
+    Series
+        The group of each video, indexed by video_id. A group has the name of its first video.
+
+    Examples
+    --------
     >>> videos = pd.DataFrame({"video_id": ["a", "b", "c", "d"], "identity": ["p", "q", "r", ""],
     ...                        "donor": ["", "p", "", ""]})
     >>> groups(videos, [("d", "c")]).tolist()
@@ -82,10 +95,22 @@ def _components(ids: pd.Series, links: Sequence[tuple[object, object]]) -> pd.Se
 
 
 def duplicates_across(videos: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> set[str]:
-    """The videos that an official split has on another side than a duplicate of theirs, and that must go.
+    """The videos to leave out because an official split puts a duplicate of them on another side.
 
-    Of duplicates on several sides those of test stay, then those of validation: what was published
-    for the test is to be tested on, and nothing like it trained on.
+    Of duplicates on several sides those in test stay, or else those in validation: what was published for the test
+    is tested on, and nothing like it is trained on.
+
+    Parameters
+    ----------
+    videos : DataFrame
+        Columns video_id, official_subset.
+    pairs
+        Video ids of duplicates.
+
+    Returns
+    -------
+    set of str
+        Video ids.
     """
     place = videos["official_subset"].map({"test": 0, "validation": 1, "train": 2}).set_axis(videos["video_id"])
     component = _components(videos["video_id"], pairs)
@@ -93,12 +118,23 @@ def duplicates_across(videos: pd.DataFrame, pairs: Sequence[tuple[str, str]]) ->
 
 
 def draw(faces: pd.DataFrame, settings: SplitSettings) -> pd.Series:
-    """Which faces to use: as many of each class, evenly over its methods, and in these over the videos.
+    """Choose the faces to use: the same number of each class, evenly over its methods, then over their videos.
 
-    faces: columns face_id, video_id, label, method, official. Every video of a method gives one face,
-    drawn at random, before any gives a second, up to split.faces_per_video; the methods of a class
-    take turns. Each official subset is balanced on its own. faces_per_class None, or more than there
-    are: as many as the smaller class has. Returns a boolean series on the index of `faces`.
+    Every video of a method gives one face, drawn at random, before any gives a second. The methods of a class take
+    turns. Each official subset is balanced on its own.
+
+    Parameters
+    ----------
+    faces : DataFrame
+        Columns face_id, video_id, label, method, official.
+    settings
+        Section `split` of the settings. When `faces_per_class` is None or larger than the smaller class, each class
+        gives as many faces as the smaller one has.
+
+    Returns
+    -------
+    Series of bool
+        Whether a face is used, on the index of `faces`.
     """
     random = np.random.default_rng([settings.seed, 1])
     shuffled = faces.sort_values("face_id").iloc[random.permutation(len(faces))]
@@ -116,23 +152,30 @@ def draw(faces: pd.DataFrame, settings: SplitSettings) -> pd.Series:
 
 
 def assign(counts: pd.DataFrame, shares: Mapping[str, float], seed: Sequence[int]) -> pd.Series:
-    """A subset for every group, so that each class is shared out in proportion to `shares`.
+    """Give every group a subset, so that the faces of each class are divided in proportion to `shares`.
 
-    Groups come in order of size, drawn at random among equals, and go where the classes are furthest
-    below their share (the greedy rule of scikit-learn's StratifiedGroupKFold).
+    Groups come in order of size, in random order among equals. Each goes to the subset where the classes are
+    furthest below their share (the greedy rule of scikit-learn's StratifiedGroupKFold).
 
     Parameters
     ----------
     counts : DataFrame
-        Index group, columns real and fake: faces of each class.
+        The faces of each class: columns real and fake, indexed by group.
     shares : mapping of str to float
-        Of each subset; they need not add up to 1.
+        The share of each subset; they need not add up to 1.
     seed : sequence of int
+        Seeds the order among equal groups.
 
     Returns
     -------
     Series
         Subset, indexed by group.
+
+    Examples
+    --------
+    >>> counts = pd.DataFrame({"real": [4, 2, 2], "fake": [4, 2, 2]}, index=["a", "b", "c"])
+    >>> assign(counts, {"train": 0.5, "test": 0.5}, [1]).to_dict()
+    {'a': 'train', 'b': 'test', 'c': 'test'}
     """
     random = np.random.default_rng(seed)
     subsets = list(shares)
@@ -160,15 +203,33 @@ def assign(counts: pd.DataFrame, shares: Mapping[str, float], seed: Sequence[int
 def make_split(
     faces: pd.DataFrame, videos: pd.DataFrame, settings: SplitSettings, duplicates: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """The split: one row per face and repeat, columns of tables.SPLIT.
+    """Split faces into training, validation and test.
 
-    faces: tables.FACES; videos: tables.VIDEOS; duplicates: tables.DUPLICATES. Faces that balance leaves
-    out are `unused`; the same faces are used in all repeats.
+    Where the videos have an official subset (and `split.official` is set), it is kept, and a person who is on two
+    sides of it has a group on each. Duplicates never lie on two sides.
 
-    Where the videos have an official subset (and `split.official`), it is kept to, and a person whom
-    it shows on two sides has a group on each. Duplicates never lie on two sides.
+    Parameters
+    ----------
+    faces : DataFrame
+        The columns of tables.FACES.
+    videos : DataFrame
+        The columns of tables.VIDEOS.
+    settings
+        Section `split` of the settings.
+    duplicates : DataFrame or None
+        The columns of tables.DUPLICATES.
 
-    Raises StudyError when a class or a subset would be empty, or only some videos have an official subset.
+    Returns
+    -------
+    DataFrame
+        One row per face and repeat, the columns of tables.SPLIT. Faces that the balance leaves out are `unused`; the
+        same faces are used in all repeats.
+
+    Raises
+    ------
+    StudyError
+        When a class or a subset would be empty, only some videos have an official subset, or an official split is
+        to be repeated.
     """
     columns = ["video_id", "method", "official_subset"]
     data = faces[["face_id", "video_id", "track_id", "label"]].merge(
@@ -262,9 +323,17 @@ def _repeat(counts: pd.DataFrame, settings: SplitSettings, repeat: int) -> pd.Se
 
 
 def check_split(data: pd.DataFrame) -> None:
-    """Refuse a split in which a group straddles or a subset lacks a class.
+    """Refuse a split in which a group lies in two subsets, or a subset lacks a class.
 
-    Raises StudyError that says how many groups there are and what to do.
+    Parameters
+    ----------
+    data : DataFrame
+        Columns group, label, subset of one repeat.
+
+    Raises
+    ------
+    StudyError
+        With the number of groups and what to do.
     """
     used = data[data["subset"] != "unused"]
     straddling = used.groupby("group")["subset"].nunique()
@@ -282,7 +351,20 @@ def check_split(data: pd.DataFrame) -> None:
 
 
 def summary(data: pd.DataFrame, videos: pd.DataFrame) -> str:
-    """Groups, videos and faces of each class in each subset, and what an official split leaves to know."""
+    """Say how many groups, videos and faces each subset has, and what to know about an official split.
+
+    Parameters
+    ----------
+    data : DataFrame
+        The columns of tables.SPLIT.
+    videos : DataFrame
+        The columns of tables.VIDEOS.
+
+    Returns
+    -------
+    str
+        One line.
+    """
     parts = []
     repeats, tested = int(data["repeat"].max()), data[data["subset"] == "test"]
     first = data[data["repeat"] == 1]
@@ -304,7 +386,19 @@ def summary(data: pd.DataFrame, videos: pd.DataFrame) -> str:
 
 
 def people_on_both_sides(data: pd.DataFrame, videos: pd.DataFrame) -> int:
-    """How many persons (shown, or donors) of the test videos also are in videos that models are fitted or chosen on."""
+    """Count the people (shown, or donors) in test videos who are in training or validation videos too.
+
+    Parameters
+    ----------
+    data : DataFrame
+        Columns video_id, subset.
+    videos : DataFrame
+        Columns video_id, identity, donor.
+
+    Returns
+    -------
+    int
+    """
     shown = {}
     for side, subsets in (("test", ["test"]), ("fitted", ["train", "validation"])):
         ids = data.loc[data["subset"].isin(subsets), "video_id"]

@@ -1,4 +1,4 @@
-"""The figures of a study: the metrics of each cell, the comparison of variants, what each method of fakes adds.
+"""The figures of a study: metrics of each cell, comparisons of variants, figures by method of the fakes.
 
 A cell is one model on one variant, all seeds. Cells of one study are about the same test faces.
 """
@@ -22,7 +22,8 @@ from facestudy.evaluation.intervals import (
     repeated_differences,
     repeated_estimates,
 )
-from facestudy.evaluation.metrics import NAMES, Scores, by_video, groups_in, same_faces, select_method
+from facestudy.evaluation.metrics import NAMES
+from facestudy.evaluation.scores import Scores, by_video, groups_in, same_faces, select_method
 
 COMPARED = ("accuracy", "auc")
 Splits = Sequence[Scores]
@@ -33,7 +34,20 @@ Cells = Mapping[str, Mapping[str, Splits]]
 
 @dataclass(frozen=True)
 class Counts:
-    """What results are about: groups tested in one or more splits; sums of videos and faces; seeds per split."""
+    """What results are about.
+
+    Attributes
+    ----------
+    groups : int
+        Groups that are tested in one or more splits.
+    videos, real_videos, fake_videos : int
+        Test videos, summed over splits.
+    faces, real_faces, fake_faces : int
+        Test faces, summed over splits.
+    seeds : int
+        Trainings per split.
+    splits : int
+    """
 
     groups: int
     videos: int
@@ -69,9 +83,22 @@ def _of_each_class(cell: Splits) -> tuple[int, int]:
     return sum(len(scores.fake) for scores in cell) - fake, fake
 
 
-def _estimates(
+def cell_estimates(
     cell: Splits, settings: EvaluateSettings, test_share: float, names: Sequence[str] = NAMES
 ) -> dict[str, Estimate]:
+    """Compute metrics of one cell with their intervals, over one or more splits.
+
+    Parameters
+    ----------
+    cell
+        The scores, one item for each split.
+    settings
+        Section `evaluate` of the settings.
+    test_share
+        The share of the groups in a test subset, 0 to 1; it matters with several splits only.
+    names
+        Metrics of `facestudy.evaluation.metrics.NAMES`.
+    """
     if len(cell) == 1:
         return estimates(cell[0], settings, names)
     return repeated_estimates(cell, settings, test_share, names)
@@ -84,16 +111,28 @@ def _differences(first: Splits, second: Splits, settings: EvaluateSettings, test
 
 
 def cell_metrics(faces: Splits, settings: EvaluateSettings, test_share: float) -> dict[str, float]:
-    """Every metric of one cell, on faces and, with the prefix video_, on videos; and the counts.
+    """Every metric of one cell, on faces and on videos, and its counts.
 
-    Flat, numbers only, 6 decimals: <metric>, <metric>_low, <metric>_high (new trainings on new groups;
-    absent where there is one training), <metric>_groups_low, <metric>_groups_high (these trained models
-    on new groups; absent with several splits), <metric>_seed_sd.
+    Parameters
+    ----------
+    faces
+        The scores of the cell.
+    settings
+        Section `evaluate` of the settings.
+    test_share
+        The share of the groups in a test subset, 0 to 1; it matters with several splits only.
+
+    Returns
+    -------
+    dict of str to float
+        Flat, numbers only, 6 decimals: <metric>, <metric>_low, <metric>_high (new trainings on new groups; absent where
+        there is one training), <metric>_groups_low, <metric>_groups_high (these trained models on new groups; absent
+        with several splits), <metric>_seed_sd; the same on videos with the prefix video_; test_groups and other counts.
     """
     videos = [by_video(scores) for scores in faces]
     flat: dict[str, float] = {}
     for prefix, cell in (("", faces), ("video_", videos)):
-        for name, found in _estimates(cell, settings, test_share).items():
+        for name, found in cell_estimates(cell, settings, test_share).items():
             numbers = {
                 "": found.value,
                 "_low": found.low,
@@ -109,7 +148,13 @@ def cell_metrics(faces: Splits, settings: EvaluateSettings, test_share: float) -
 
 
 def ends(found: Estimate | Difference) -> tuple[float, float]:
-    """The interval for new trainings on new groups; with one seed, the one for new groups."""
+    """The interval for new trainings on new groups; with one seed, the one for new groups.
+
+    Examples
+    --------
+    >>> ends(Estimate(0.9, math.nan, math.nan, 0.8, 0.95, 0.0))
+    (0.8, 0.95)
+    """
     return (found.groups_low, found.groups_high) if math.isnan(found.low) else (found.low, found.high)
 
 
@@ -122,7 +167,7 @@ class Comparison:
     model, variant, metric : str
     difference : Difference
     p_holm : float
-        Corrected over the family; NaN where there is no p-value (one seed).
+        The p-value corrected over the family; NaN where there is none (one seed).
     detectable : float
         The smallest true difference that the study finds with a power of 80 %, at the level that is
         significant whatever the other comparisons of the family show.
@@ -140,9 +185,22 @@ class Comparison:
 
 
 def check_cells(cells: Cells) -> Splits:
-    """The scores of the first cell, after making sure that all cells are about the same test faces.
+    """Make sure that all cells are about the same test faces.
 
-    Raises StudyError when they are not.
+    Parameters
+    ----------
+    cells
+        The scores.
+
+    Returns
+    -------
+    sequence of Scores
+        The first cell.
+
+    Raises
+    ------
+    StudyError
+        When there is no cell, or two are about different faces.
     """
     first_name, first = "", None
     for model, variants in cells.items():
@@ -160,10 +218,29 @@ def check_cells(cells: Cells) -> Splits:
 
 
 def compare_variants(cells: Cells, settings: EvaluateSettings, test_share: float) -> list[Comparison]:
-    """Each variant against the reference, for every model and metric of COMPARED.
+    """Compare each variant with the reference, for every model and metric of COMPARED.
 
-    p-values are Holm-corrected over the models: one family for each variant and metric, so that
-    looking at one more control variant does not change the verdict on the others.
+    p-values are Holm-corrected over the models, one family for each variant and metric, so that looking at one more
+    control variant does not change the verdict on the others.
+
+    Parameters
+    ----------
+    cells
+        The scores.
+    settings
+        Section `evaluate` of the settings.
+    test_share
+        The share of the groups in a test subset, 0 to 1; it matters with several splits only.
+
+    Returns
+    -------
+    list of Comparison
+        In the order of models, variants and metrics.
+
+    Raises
+    ------
+    StudyError
+        When there is no cell, or two are about different faces.
     """
     check_cells(cells)
     rows = []
@@ -192,7 +269,20 @@ def _verdict(row: Comparison, level: float) -> str:
 
 
 def comparison_table(rows: Iterable[Comparison], test: Counts) -> pd.DataFrame:
-    """The comparisons as text cells, in the order of models, variants and metrics in the settings."""
+    """The content of metrics/comparison.csv as text cells.
+
+    Parameters
+    ----------
+    rows
+        The comparisons, in the order of the table.
+    test
+        What they are about.
+
+    Returns
+    -------
+    DataFrame
+        One row per comparison; a cell is empty where there is no number.
+    """
     counts = {"test_groups": test.groups, "test_videos": test.videos, "test_faces": test.faces}
     counts |= {"seeds": test.seeds, "splits": test.splits}
     columns = ["model", "variant", "metric", "reference", "value", "difference", "low", "high", "p", "p_holm"]
@@ -220,112 +310,59 @@ def fake_methods(cell: Splits) -> list[str]:
     return sorted({method for scores in cell for method, fake in zip(scores.methods, scores.fake, strict=True) if fake})
 
 
-def method_estimates(
-    cell: Splits, settings: EvaluateSettings, test_share: float
-) -> dict[str, tuple[Splits, dict[str, Estimate]]]:
-    """For each manipulation method, how well its fakes are distinguished from all real faces."""
-    found: dict[str, tuple[Splits, dict[str, Estimate]]] = {}
-    names = ("balanced_accuracy", "auc")  # plain accuracy would say more of the reals than of a small method
-    for method in fake_methods(cell):
-        part = [select_method(scores, method) for scores in cell if method in fake_methods([scores])]
-        found_estimates = _estimates(part, settings, test_share, names)
-        if len(part) < len(cell) and len(part) == 1:  # one split cannot tell how much another would differ
-            nothing = dict.fromkeys(("low", "high", "groups_low", "groups_high"), math.nan)
-            found_estimates = {name: replace(estimate, **nothing) for name, estimate in found_estimates.items()}
-        found[method] = part, found_estimates
-    return found
-
-
-ByMethod = Mapping[str, Mapping[str, Mapping[str, tuple[Splits, dict[str, Estimate]]]]]
-"""`method_estimates` by model and variant."""
-
-
-def by_method(cells: Cells, settings: EvaluateSettings, test_share: float) -> ByMethod:
-    """`method_estimates` of every cell."""
-    return {
-        model: {variant: method_estimates(cell, settings, test_share) for variant, cell in variants.items()}
-        for model, variants in cells.items()
-    }
-
-
-def methods_table(found_by_method: ByMethod) -> pd.DataFrame:
-    """metrics/methods.csv: each cell's figures on the fakes of one method against all real faces, as text cells."""
-    records = []
-    for model, variants in found_by_method.items():
-        for variant, methods in variants.items():
-            for method, (part, found) in methods.items():
-                record = {"model": model, "variant": variant, "method": method}
-                for name, estimate in found.items():
-                    low, high = ends(estimate)
-                    for column, number in (("", estimate.value), ("_low", low), ("_high", high)):
-                        record[name + column] = _decimals(number)
-                counts = {"fake_groups": groups_in(part, fake=True), "fake_faces": count(part).fake_faces}
-                records.append(record | {name: str(count) for name, count in counts.items()})
-    return pd.DataFrame(records)
-
-
 @dataclass(frozen=True)
-class Results:
-    """All figures of a study, computed once; facestudy.report renders them.
+class MethodResult:
+    """Metrics of a cell on the fakes of one manipulation method against all real faces."""
 
-    Attributes
-    ----------
-    test : Counts
-        What the figures are about.
-    estimates : mapping of model, variant and metric to Estimate
-        The metrics of COMPARED.
-    comparisons : list of Comparison
-        Every variant but the first against the first.
-    methods : mapping of model, variant and method
-        See `method_estimates`.
-    confidence : float
-        Of all intervals, 0 to 1.
-    """
-
-    test: Counts
-    estimates: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
-    comparisons: list[Comparison]
-    methods: ByMethod
-    confidence: float
-
-    @property
-    def variants(self) -> list[str]:
-        """The names of the variants, the reference first."""
-        return list(next(iter(self.estimates.values())))
-
-    @property
-    def method_names(self) -> list[str]:
-        """The manipulation methods of the fakes, in alphabetical order."""
-        first_model = next(iter(self.methods.values()))
-        return list(first_model[self.variants[0]])
+    fake_groups: int
+    fake_faces: int
+    estimates: Mapping[str, Estimate]
 
 
-def study_results(cells: Cells, settings: EvaluateSettings, test_share: float) -> Results:
-    """Compute all figures of a study.
+def method_results(cell: Splits, settings: EvaluateSettings, test_share: float) -> dict[str, MethodResult]:
+    """For each manipulation method, how well its fakes are distinguished from all real faces.
 
     Parameters
     ----------
-    cells
-        The scores; every cell is about the same test faces.
+    cell
+        The scores.
     settings
         Section `evaluate` of the settings.
     test_share
-        The share of the groups in a test subset, 0 to 1; it counts with several splits only.
+        The share of the groups in a test subset, 0 to 1; it matters with several splits only.
 
-    Raises
-    ------
-    StudyError
-        When there is no cell, or cells are about different faces.
+    Returns
+    -------
+    dict of str to MethodResult
+        By method, with the estimates of balanced_accuracy and auc.
     """
-    first = check_cells(cells)
-    found = {
-        model: {variant: _estimates(scores, settings, test_share, COMPARED) for variant, scores in variants.items()}
-        for model, variants in cells.items()
-    }
-    return Results(
-        count(first),
-        found,
-        compare_variants(cells, settings, test_share),
-        by_method(cells, settings, test_share),
-        settings.confidence,
-    )
+    results: dict[str, MethodResult] = {}
+    names = ("balanced_accuracy", "auc")  # plain accuracy would say more of the reals than of a small method
+    for method in fake_methods(cell):
+        part = [select_method(scores, method) for scores in cell if method in fake_methods([scores])]
+        found = cell_estimates(part, settings, test_share, names)
+        if len(part) < len(cell) and len(part) == 1:  # one split cannot tell how much another would differ
+            nothing = dict.fromkeys(("low", "high", "groups_low", "groups_high"), math.nan)
+            found = {name: replace(estimate, **nothing) for name, estimate in found.items()}
+        results[method] = MethodResult(groups_in(part, fake=True), count(part).fake_faces, found)
+    return results
+
+
+ByMethod = Mapping[str, Mapping[str, Mapping[str, MethodResult]]]
+"""`method_results` by model and variant."""
+
+
+def methods_table(by_method: ByMethod) -> pd.DataFrame:
+    """The content of metrics/methods.csv as text cells: the figures of each cell by method of the fakes."""
+    records = []
+    for model, variants in by_method.items():
+        for variant, methods in variants.items():
+            for method, found in methods.items():
+                record = {"model": model, "variant": variant, "method": method}
+                for name, estimate in found.estimates.items():
+                    low, high = ends(estimate)
+                    for column, number in (("", estimate.value), ("_low", low), ("_high", high)):
+                        record[name + column] = _decimals(number)
+                counts = {"fake_groups": found.fake_groups, "fake_faces": found.fake_faces}
+                records.append(record | {name: str(count) for name, count in counts.items()})
+    return pd.DataFrame(records)

@@ -45,8 +45,9 @@ import numpy as np
 from pydantic import Field
 from scipy.special import expit, logit, nctdtrinc, stdtr, stdtrit
 
+from facestudy.core.arrays import FloatArray
 from facestudy.core.settings import Section
-from facestudy.evaluation.metrics import NAMES, RANGES, FloatArray, Scores, group_metrics, groups_in
+from facestudy.evaluation.metrics import NAMES, RANGES
 from facestudy.evaluation.obuchowski_rockette import (
     Part,
     jackknife_covariance,
@@ -54,11 +55,12 @@ from facestudy.evaluation.obuchowski_rockette import (
     parts_of_mean,
     total,
 )
+from facestudy.evaluation.scores import Scores, group_metrics, groups_in
 
 FEW_GROUPS = 20
 """With fewer test groups than this, tables carry a warning."""
 POWER = 0.8
-"""Of the smallest difference that a study can detect."""
+"""The power with which a study finds its smallest detectable difference."""
 NO_VARIATION = 1e-10
 
 
@@ -66,6 +68,7 @@ class EvaluateSettings(Section):
     """The section `evaluate` of the settings."""
 
     confidence: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.95
+    trial: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,10 +120,10 @@ class Difference:
     groups_low: float
     groups_high: float
     groups_p: float
-    spreads: tuple[Spread, ...]
+    spreads: tuple[Spread, ...] = ()
 
     def detectable(self, level: float) -> float:
-        """Smallest true difference that a test at this level finds in `POWER` of the studies."""
+        """The smallest true difference that a test at this level finds in the share POWER of the studies."""
         return max(spread.detectable(level) for spread in self.spreads)
 
 
@@ -146,7 +149,27 @@ class Spread:
     groups_vary: bool
 
     def interval(self, value: float, confidence: float) -> tuple[float, float]:
-        """Lower and upper end of the interval for a statistic of this value."""
+        """The interval for the statistic.
+
+        Parameters
+        ----------
+        value
+            The value of the statistic.
+        confidence
+            0 to 1.
+
+        Returns
+        -------
+        (float, float)
+            Lower and upper end.
+
+        Examples
+        --------
+        >>> spread = Spread((Part(0.0004, 20.0),), groups=21, limits=(0.0, 1.0), groups_vary=True)
+        >>> low, high = spread.interval(0.9, 0.95)
+        >>> round(low, 3), round(high, 3)
+        (0.85, 0.935)
+        """
         tail = (1 - confidence) / 2
         least, greatest = self.limits
         share = (value - least) / (greatest - least)
@@ -162,7 +185,14 @@ class Spread:
         return min(low for low, _ in ends), max(high for _, high in ends)
 
     def p_of_zero(self, value: float) -> float:
-        """Two-sided p-value of the hypothesis that the statistic is 0, in the middle of its limits."""
+        """Two-sided p-value of the hypothesis that the statistic is 0, which is in the middle of its limits.
+
+        Examples
+        --------
+        >>> spread = Spread((Part(0.0004, 20.0),), groups=21, limits=(-1.0, 1.0), groups_vary=True)
+        >>> round(spread.p_of_zero(0.0), 3), spread.p_of_zero(0.1) < 0.001
+        (1.0, True)
+        """
         least, greatest = self.limits
         share = (value - least) / (greatest - least)
         error, freedom = total(self.parts)
@@ -175,11 +205,20 @@ class Spread:
         return max(found)
 
     def detectable(self, level: float) -> float:
-        """Smallest true difference that a test at this level finds in `POWER` of the studies.
+        """The smallest true difference that a test finds in the share POWER of the studies.
 
-        The standard error times the non-centrality with which the t test has this power. Where nothing
-        varies, the smallest observed difference that is significant. At most the greatest possible
-        difference.
+        This is the standard error times the non-centrality with which the t test has this power. Where nothing
+        varies, it is the smallest observed difference that is significant.
+
+        Parameters
+        ----------
+        level
+            The significance level of the test, 0 to 1.
+
+        Returns
+        -------
+        float
+            At most the greatest possible difference.
         """
         error, freedom = total(self.parts)
         found = 0.0
@@ -202,12 +241,14 @@ def estimates(scores: Scores, settings: EvaluateSettings, names: Sequence[str] =
     scores : Scores
         Of one model on one variant.
     settings : EvaluateSettings
+        Section `evaluate` of the settings.
     names : sequence of str
         Metrics of `facestudy.evaluation.metrics.NAMES`.
 
     Returns
     -------
     dict of str to Estimate
+        By metric.
     """
     values, jackknife = group_metrics(scores, names), _leave_one_out(scores, names)
     found = {}
@@ -230,19 +271,21 @@ def estimates(scores: Scores, settings: EvaluateSettings, names: Sequence[str] =
 def differences(
     first: Scores, second: Scores, settings: EvaluateSettings, names: Sequence[str]
 ) -> dict[str, Difference]:
-    """second - first for each metric, with intervals and p-values.
+    """The difference of each metric between two results, second - first, with intervals and p-values.
 
     Parameters
     ----------
     first, second : Scores
-        Of one model on two variants: the same test faces, as many trainings.
+        Of one model on two variants: the same test faces and number of trainings.
     settings : EvaluateSettings
+        Section `evaluate` of the settings.
     names : sequence of str
         Metrics of `facestudy.evaluation.metrics.NAMES`.
 
     Returns
     -------
     dict of str to Difference
+        By metric.
     """
     sides = (first, second)
     values = [group_metrics(scores, names) for scores in sides]
@@ -277,8 +320,9 @@ def repeated_estimates(
     splits : sequence of Scores
         Of one model on one variant, one for each of at least two splits.
     settings : EvaluateSettings
+        Section `evaluate` of the settings.
     test_share : float
-        Of the data in the test subset; in one minus this share models are fitted and selected.
+        The share of the data in the test subset, 0 to 1; models are fitted and selected on the rest.
     names : sequence of str
         Metrics of `facestudy.evaluation.metrics.NAMES`.
 
@@ -286,6 +330,10 @@ def repeated_estimates(
     -------
     dict of str to Estimate
         `groups_low` and `groups_high` are NaN, `seed_sd` is the mean over splits.
+
+    References
+    ----------
+    Nadeau and Bengio 2003, Inference for the generalization error, Machine Learning 52, equation 8.
     """
     values = [group_metrics(scores, names) for scores in splits]
     found = {}
@@ -306,7 +354,28 @@ def repeated_differences(
     test_share: float,
     names: Sequence[str],
 ) -> dict[str, Difference]:
-    """second - first for each metric, paired by split; parameters as in `repeated_estimates`."""
+    """The difference of each metric between two results on several splits, second - first, paired by split.
+
+    Parameters
+    ----------
+    first, second : sequence of Scores
+        Of one model on two variants, one for each of at least two splits.
+    settings : EvaluateSettings
+        Section `evaluate` of the settings.
+    test_share : float
+        As in `repeated_estimates`.
+    names : sequence of str
+        Metrics of `facestudy.evaluation.metrics.NAMES`.
+
+    Returns
+    -------
+    dict of str to Difference
+        `groups_low`, `groups_high` and `groups_p` are NaN.
+
+    References
+    ----------
+    As `repeated_estimates`.
+    """
     values = [[group_metrics(scores, names) for scores in side] for side in (first, second)]
     found = {}
     for name in names:
@@ -329,8 +398,24 @@ def _spread_of_splits(
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values (Holm 1979), in the order given; at most 1.
+    """Adjust p-values by Holm's step-down method.
 
+    Parameters
+    ----------
+    p
+        The p-values of one family.
+
+    Returns
+    -------
+    list of float
+        Adjusted, in the same order, at most 1.
+
+    References
+    ----------
+    Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6.
+
+    Examples
+    --------
     >>> [round(value, 3) for value in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
     """

@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from facestudy.core.arrays import BoolArray, FloatArray
+
 Design = Literal["nested", "crossed"]
 
 
@@ -55,10 +55,12 @@ def total(parts: Sequence[Part]) -> tuple[float, float]:
     Parameters
     ----------
     parts : sequence of Part
+        The estimates.
 
     Returns
     -------
     standard_error : float
+        The root of the sum of the variances.
     freedom : float
         By Satterthwaite's approximation; ``inf`` when no part has finite degrees of freedom.
 
@@ -89,6 +91,11 @@ def jackknife_covariance(jackknife: FloatArray) -> FloatArray:
     -------
     ndarray of shape (..., ...)
         Covariance of each statistic with each.
+
+    Examples
+    --------
+    >>> jackknife_covariance(np.array([[0.0, 1.0, 2.0]]))
+    array([[1.33333333]])
     """
     groups = jackknife.shape[-1]
     flat = jackknife.reshape(-1, groups)
@@ -103,6 +110,7 @@ def error_covariances(covariance: FloatArray) -> tuple[float, float, float, floa
     Parameters
     ----------
     covariance : ndarray of shape (variants, trainings, variants, trainings)
+        From `jackknife_covariance`.
 
     Returns
     -------
@@ -114,13 +122,17 @@ def error_covariances(covariance: FloatArray) -> tuple[float, float, float, floa
         Between trainings, same variant.
     cov3 : float
         Between trainings, between variants.
+
+    References
+    ----------
+    Obuchowski and Rockette 1995, [1]_ of the module.
     """
     variants, trainings = covariance.shape[:2]
     flat = covariance.reshape(variants * trainings, -1)
     same_variant = np.kron(np.eye(variants), np.ones((trainings, trainings))).astype(bool)
     same_training = np.kron(np.ones((variants, variants)), np.eye(trainings)).astype(bool)
 
-    def mean(chosen: npt.NDArray[np.bool_]) -> float:
+    def mean(chosen: BoolArray) -> float:
         return float(flat[chosen].mean()) if chosen.any() else 0.0
 
     return (

@@ -27,11 +27,11 @@ from facestudy.core.settings import Section
 
 SUFFIX = ".zip"
 PICTURES = "pictures.zip"
-"""What a video's archive is called in the work cache, which knows videos by their content only."""
+"""The name of a video's archive in the work cache, which knows videos by their content only."""
 TIME = (1980, 1, 1, 0, 0, 0)
-"""Of every member, the earliest a ZIP can say: the bytes must not tell when they were written."""
+"""The time of every member, the earliest that a ZIP can hold: the bytes must not depend on when they are written."""
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", re.ASCII)
-"""Of a member: no folder, nothing that leads out of one."""
+"""What a member may be called: its name holds no folder and does not lead out of one."""
 OPEN = 8
 """Archives that a process keeps open; readers go through the pictures video by video."""
 
@@ -42,17 +42,43 @@ class StorageSettings(Section):
     archive_above: Annotated[int, Field(ge=0)]
 
     def archived(self, pictures: float, videos: int) -> bool:
-        """Whether a stage archives this number of pictures of this number of videos.
+        """Whether a stage archives its pictures.
 
-        Where each video is one picture, archives would be as many files as before.
+        Parameters
+        ----------
+        pictures
+            The number of pictures that the stage expects.
+        videos
+            The number of videos that they come from. Where each video is one picture, archives would be as many files
+            as the pictures, so there are none.
+
+        Returns
+        -------
+        bool
+
+        Examples
+        --------
+        >>> storage = StorageSettings(archive_above=1000)
+        >>> storage.archived(2000, 100), storage.archived(2000, 2000)
+        (True, False)
         """
         return pictures > max(self.archive_above, videos)
 
 
 def pack(pictures: Iterable[Path], archive: Path) -> None:
-    """Move pictures into a new archive, with the same bytes on every machine; without pictures there is none.
+    """Move pictures into a new archive, which has the same bytes on every machine.
 
-    Raises ValueError for a name that `read_bytes` would refuse, or two alike: a bug of the caller.
+    Parameters
+    ----------
+    pictures
+        The files, which are removed.
+    archive
+        The archive to write. Without pictures none is written.
+
+    Raises
+    ------
+    ValueError
+        When `read_bytes` would refuse a name, or two names are equal. Both are errors in the calling code.
     """
     paths = sorted(pictures, key=lambda path: path.name)
     names = [path.name for path in paths]
@@ -70,10 +96,26 @@ def pack(pictures: Iterable[Path], archive: Path) -> None:
 
 
 def read_bytes(path: Path, sha256: str | None = None) -> bytes:
-    """The bytes of a picture, a file or a member of an archive; sha256 is what its table says of it.
+    """Read a picture, which is a file or a member of an archive.
 
-    Raises OSError for a file that cannot be read, StudyError naming archive and member for a member, and for
-    bytes that are not those that the table was written for.
+    Parameters
+    ----------
+    path
+        The path of a file, or of an archive followed by the name of a member.
+    sha256
+        The sha256 that the picture's table holds; with None it is not checked.
+
+    Returns
+    -------
+    bytes
+        The file, still encoded.
+
+    Raises
+    ------
+    OSError
+        When a file cannot be read.
+    StudyError
+        When a member cannot be read (the message names archive and member), or the sha256 differs.
     """
     content = _read_bytes(path)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
@@ -110,7 +152,7 @@ def _read_bytes(path: Path) -> bytes:
 def _opened(archive: Path, version: tuple[int, int, int]) -> zipfile.ZipFile:
     """An open archive; version tells a file that took its place from the one that was opened.
 
-    Raises zipfile.BadZipFile when it is none, or holds names that `pack` would not have written.
+    Raises zipfile.BadZipFile when it is not an archive, or holds names that `pack` would not have written.
     """
     file = zipfile.ZipFile(archive)
     for name in file.namelist():
@@ -121,9 +163,22 @@ def _opened(archive: Path, version: tuple[int, int, int]) -> zipfile.ZipFile:
 
 
 def read_picture(path: Path, sha256: str | None = None) -> npt.NDArray[np.uint8] | None:
-    """A stored picture, (h, w, 3) uint8 RGB; None when the file is missing or no picture.
+    """Read and decode a stored picture.
 
-    Raises StudyError as `read_bytes` does.
+    Parameters
+    ----------
+    path, sha256
+        As in `read_bytes`.
+
+    Returns
+    -------
+    ndarray of shape (h, w, 3), uint8 or None
+        RGB; None when the file is missing or is not a picture.
+
+    Raises
+    ------
+    StudyError
+        As `read_bytes`.
     """
     try:
         content = np.frombuffer(read_bytes(path, sha256), np.uint8)

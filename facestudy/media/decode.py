@@ -1,37 +1,30 @@
 """Looking into files and taking their frames, in a process that a bad file may take down.
 
-`probe` and `extract` are those of facestudy.media.video and facestudy.media.frames with the same answers, but the
-work is done by a child (`python -m facestudy.media.decode`: a line of JSON in, a line out) with limits on
-time and memory. A file that crashes FFmpeg, exhausts it or never ends costs itself alone: a
-DecodingStopped, one row. The child lives on from file to file, since its imports take longer than
-most videos; each thread has its own. Pixels do not pass between the processes.
+`probe` and `extract` give the answers of facestudy.media.video and facestudy.media.frames. The work is done by a child
+process (`facestudy.runtime.child`) with limits on time and memory. A file that crashes FFmpeg, exhausts it or never
+ends costs itself alone: a DecodingStopped, one row. The child serves file after file, since its imports take longer
+than most videos; each thread has its own. Pixels do not pass between the processes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
-import queue
-import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import cv2
 
-from facestudy.core.errors import StudyError
 from facestudy.media import frames, video
 from facestudy.media.frames import FrameSettings
 from facestudy.media.video import Limits, MediaError, Probe
+from facestudy.runtime.child import Child, Ended, serve
 
 COMMAND = (sys.executable, "-m", "facestudy.media.decode")
-START_S = 120.0
-"""Seconds that a child may take for its imports, however busy the machine is."""
 OUT_OF_MEMORY = -4
 """Of OpenCV's error codes."""
 
@@ -64,100 +57,30 @@ def extract(
     _ask(request, limits)
 
 
-class _Broken(Exception):
-    """The child could not end its work; whether that was for want of time."""
-
-    def __init__(self, reason: str, late: bool = False) -> None:
-        super().__init__(reason)
-        self.late = late
-
-
-class _Child:
-    """One decoding process and what passes to and from it."""
-
-    def __init__(self) -> None:
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-        self.process = subprocess.Popen(
-            COMMAND,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},  # a thread more is memory more
-            start_new_session=True,  # Ctrl-C is for who started it; its end closes the child's input, which ends it
-        )  # fmt: skip
-        self.used = False
-        try:
-            self._line(START_S)
-        except _Broken as problem:
-            raise StudyError(f"the decoding process cannot be started: {problem}; `make env` again may help.") from None
-
-    def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """The child's answer. Raises _Broken when there is none, and when it ran out of memory."""
-        self.used = True
-        assert self.process.stdin
-        with contextlib.suppress(BrokenPipeError):  # then there is no answer either
-            self.process.stdin.write(json.dumps(request) + "\n")
-            self.process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._line(seconds))
-        if "memory" in answer:
-            raise _Broken(f"decoding it takes more than {request['limits']['decode_mb']} MB (folder.decode_mb)")
-        return answer
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def _line(self, seconds: float) -> str:
-        late = threading.Event()
-
-        def stop() -> None:
-            late.set()
-            self.process.kill()
-
-        timer = threading.Timer(seconds, stop)
-        timer.daemon = True
-        timer.start()
-        assert self.process.stdout
-        try:
-            line = self.process.stdout.readline()
-        finally:
-            timer.cancel()
-        if line.endswith("\n"):
-            return line
-        code = self.process.wait()
-        if late.is_set():
-            raise _Broken(f"not decoded within {seconds:g} s (folder.decode_s)", late=True)
-        if code == -getattr(signal, "SIGXCPU", 0):
-            raise _Broken(f"not decoded within {seconds:g} s of computing (folder.decode_s)", late=True)
-        raise _Broken(f"the decoder crashed on it ({_ending(code)})")
-
-
-def _ending(code: int) -> str:
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"exit code {code}"
-
-
 _own = threading.local()
 
 
 def _ask(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     request = {**request, "limits": dataclasses.asdict(limits)}
     while True:
-        child: _Child | None = getattr(_own, "child", None)
+        child: Child | None = getattr(_own, "child", None)
         if child is None or child.process.poll() is not None:
-            child = _own.child = _Child()
+            child = _own.child = Child(COMMAND)
         used = child.used
         try:
             answer = child.ask(request, limits.decode_s)
-        except BaseException as problem:
-            child.end()
-            _own.child = None
-            if not isinstance(problem, _Broken):
-                raise  # Ctrl-C
-            if not used or problem.late:
-                raise DecodingStopped(str(problem)) from None
-            continue  # files before it may have worn the child out: the verdict is a fresh one's
+            reason = answer.get("memory", "")
+        except Ended as problem:
+            answer, reason = {}, _reason(problem, limits)
+            used = used and not problem.late  # a fresh process would take as long
+        except BaseException:  # Ctrl-C
+            _drop(child)
+            raise
+        if reason:
+            _drop(child)
+            if not used:
+                raise DecodingStopped(reason)
+            continue  # files before it may have worn the process out: the verdict is a fresh one's
         if "media" in answer:
             raise MediaError(answer["media"])
         if "os" in answer:
@@ -165,36 +88,33 @@ def _ask(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
         return answer
 
 
+def _drop(child: Child) -> None:
+    child.end()
+    _own.child = None
+
+
+def _reason(problem: Ended, limits: Limits) -> str:
+    if problem.late:
+        return f"not decoded within {limits.decode_s:g} s (folder.decode_s)"
+    return f"the decoder crashed on it ({problem})"
+
+
 def main() -> None:
     """Serve requests until the input is closed."""
-    answers = os.fdopen(os.dup(1), "w")
-    print("{}", file=answers, flush=True)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)  # libraries talk about damaged files there
     cv2.setNumThreads(1)
-    requests: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
-    _serve(requests, answers, _address_space())
+    idle = _address_space()
+    serve(lambda request: _within_limits(request, idle))
 
 
-def _listen(requests: queue.SimpleQueue[str]) -> None:
-    for line in sys.stdin:
-        requests.put(line)
-    os._exit(0)  # also out of the middle of a file: who asked is gone
-
-
-def _serve(requests: queue.SimpleQueue[str], answers: TextIO, idle: int) -> None:
-    while True:
-        request = json.loads(requests.get())
-        limits = Limits(**request["limits"])
-        _limit(limits, idle)
-        try:
-            answer = _answer(request, limits)
-        except MemoryError:
-            answer = {"memory": True}
+def _within_limits(request: Mapping[str, Any], idle: int) -> dict[str, Any]:
+    limits = Limits(**request["limits"])
+    _limit(limits, idle)
+    try:
+        return _answer(request, limits)
+    except MemoryError:
+        return {"memory": f"decoding it takes more than {limits.decode_mb} MB (folder.decode_mb)"}
+    finally:
         _limit(None, idle)
-        print(json.dumps(answer), file=answers, flush=True)
 
 
 def _answer(request: Mapping[str, Any], limits: Limits) -> dict[str, Any]:

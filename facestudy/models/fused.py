@@ -26,6 +26,21 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalise a batch, as Keras's layer of this name.
+
+        Parameters
+        ----------
+        inputs : tensor of shape (batch, h, w, channels)
+            The activations.
+        training
+            Whether to use the statistics of the batch and update the moving ones.
+        mask
+            As in Keras.
+
+        Returns
+        -------
+        tensor of the same shape
+        """
         last_axis = len(inputs.shape) == 4 and self.axis in (-1, 3) and mask is None
         plain = self.scale and self.center and not self.renorm and not self.synchronized
         if backend.name() != "tensorflow" or not (last_axis and plain):

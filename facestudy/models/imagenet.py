@@ -1,4 +1,4 @@
-"""The ImageNet weights of keras.applications: where they are, and how they get here."""
+"""The ImageNet weights of keras.applications: where they are, and how they are fetched."""
 
 from __future__ import annotations
 
@@ -21,7 +21,17 @@ MAX_BYTES = 200_000_000
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file as keras.applications knows it: name, address, md5 of its bytes."""
+    """A weights file of keras.applications.
+
+    Attributes
+    ----------
+    name : str
+        Its name in Keras's folder.
+    address : str
+        Where it is fetched from.
+    md5 : str
+        Of its bytes, in hexadecimal.
+    """
 
     name: str
     address: str
@@ -41,9 +51,21 @@ RESNET50 = WeightsFile(
 
 
 def load_weights(body: keras.Model, weights: str, imagenet: WeightsFile) -> None:
-    """Fill the convolutions of a network: weights is 'imagenet' or the path of a `notop` file.
+    """Fill the convolutions of a network with ImageNet weights.
 
-    Raises StudyError naming the file: missing, not HDF5, of another network, not to be had.
+    Parameters
+    ----------
+    body
+        The network without its head.
+    weights
+        "imagenet", or the path of a `notop` file of keras.applications.
+    imagenet
+        The file that "imagenet" means. It is fetched when it is not in Keras's folder.
+
+    Raises
+    ------
+    StudyError
+        When the file is missing, is not HDF5, belongs to another network or cannot be fetched; the message names it.
     """
     load_by_layer_order(body, _at_its_place(imagenet) if weights == "imagenet" else Path(weights))
 

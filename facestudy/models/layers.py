@@ -1,4 +1,4 @@
-"""What every network begins and ends with, and how weights get in, trained ones and those of others."""
+"""The first and last layers of every network, and reading weights: our own and published ones."""
 
 from __future__ import annotations
 
@@ -20,14 +20,26 @@ from facestudy.runtime.backend import keras
 Scaling = Literal["unit", "symmetric", "caffe"]
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 OWN_ENDING = ".weights.h5"
-"""How the name of a file ends that Keras's save_weights wrote."""
+"""The ending of files that Keras's save_weights wrote."""
 
 
 @keras.saving.register_keras_serializable("facestudy")
 class Resize(keras.layers.Layer):
-    """uint8 (batch, h, w, 3) to float32 (batch, size, size, 3), bilinear with antialiasing.
+    """Resize pictures, bilinear with antialiasing: the same filter for every model and variant.
 
-    The same filter for every model and variant. Pictures that have the size already pass as they are.
+    Pictures that have the size already are not changed.
+
+    Parameters
+    ----------
+    size
+        Width and height of the result, pixels.
+    **keywords
+        Of keras.layers.Layer.
+
+    Examples
+    --------
+    >>> Resize(64)(np.zeros((2, 100, 80, 3), np.uint8)).shape == (2, 64, 64, 3)
+    True
     """
 
     def __init__(self, size: int, **keywords: Any) -> None:
@@ -35,6 +47,7 @@ class Resize(keras.layers.Layer):
         self.size = size
 
     def call(self, pictures: Any) -> Any:
+        """Turn uint8 (batch, h, w, 3) into float32 (batch, size, size, 3)."""
         pictures = keras.ops.cast(pictures, "float32")
         if tuple(pictures.shape[1:3]) == (self.size, self.size):
             return pictures
@@ -43,19 +56,31 @@ class Resize(keras.layers.Layer):
         )
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The shape of the result, as Keras asks for it."""
         return (shape[0], self.size, self.size, shape[3])
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments that make the same layer again."""
         return {**super().get_config(), "size": self.size}
 
 
 @keras.saving.register_keras_serializable("facestudy")
 class Scale(keras.layers.Layer):
-    """RGB 0..255 to what the network was made for.
+    """Scale RGB pictures of 0 to 255 to what the network was made for.
 
-    unit: RGB / 255 (MesoNet). symmetric: RGB / 127.5 - 1. caffe: BGR minus the mean of ImageNet,
-    the scaling the ImageNet weights of VGG-19 and ResNet-50 were trained with
-    (`keras.applications.vgg19.preprocess_input`).
+    Parameters
+    ----------
+    scaling : {"unit", "symmetric", "caffe"}
+        "unit": RGB / 255 (MesoNet). "symmetric": RGB / 127.5 - 1. "caffe": BGR minus the mean of ImageNet, the
+        scaling with which the ImageNet weights of VGG-19 and ResNet-50 were trained
+        (`keras.applications.vgg19.preprocess_input`).
+    **keywords
+        Of keras.layers.Layer.
+
+    Examples
+    --------
+    >>> np.asarray(Scale("symmetric")(np.array([[[[0.0, 127.5, 255.0]]]], np.float32))).ravel().tolist()
+    [-1.0, 0.0, 1.0]
     """
 
     def __init__(self, scaling: Scaling, **keywords: Any) -> None:
@@ -63,6 +88,7 @@ class Scale(keras.layers.Layer):
         self.scaling = scaling
 
     def call(self, pictures: Any) -> Any:
+        """Scale float32 (batch, h, w, 3)."""
         if self.scaling == "unit":
             return pictures / 255.0
         if self.scaling == "symmetric":
@@ -70,42 +96,81 @@ class Scale(keras.layers.Layer):
         return keras.ops.flip(pictures, axis=-1) - np.array(CAFFE_MEAN_BGR, "float32")
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The shape of the result, as Keras asks for it."""
         return shape
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments that make the same layer again."""
         return {**super().get_config(), "scaling": self.scaling}
 
 
 def pictures_in(input_size: int, scaling: Scaling) -> tuple[Any, Any]:
-    """The input, uint8 RGB (batch, any, any, 3), and the scaled pictures (batch, size, size, 3)."""
+    """Begin a network: its input, resized and scaled.
+
+    Parameters
+    ----------
+    input_size
+        Width and height to resize to, pixels.
+    scaling
+        As in `Scale`.
+
+    Returns
+    -------
+    pictures : symbolic tensor of shape (batch, any, any, 3), uint8
+        The input, RGB.
+    scaled : symbolic tensor of shape (batch, input_size, input_size, 3), float32
+        What the first layer of the network gets.
+    """
     pictures = keras.Input((None, None, 3), dtype="uint8", name="pictures")
     return pictures, Scale(scaling, name="scale")(Resize(input_size, name="resize")(pictures))
 
 
 def p_fake_out(features: Any) -> Any:
-    """The head of every network: features (batch, n) to p_fake (batch, 1), one sigmoid."""
+    """End a network: features (batch, n) to p_fake (batch, 1), by a dense layer and a sigmoid."""
     logit = keras.layers.Dense(1, name="logit")(features)
     return keras.layers.Activation("sigmoid", name="p_fake")(logit)
 
 
 def load_by_layer_order(model: keras.Model, path: Path) -> None:
-    """Fill a model from a Keras 1/2 weights file, the n-th layer with weights from the n-th of the file.
+    """Fill a model from a Keras 1 or 2 weights file, the n-th layer with weights from the n-th of the file.
 
-    That is the layout of the published MesoNet weights and of the ImageNet weights of
-    keras.applications (the files called `notop`).
+    That is the layout of the published MesoNet weights and of the ImageNet weights of keras.applications
+    (the files called `notop`).
 
-    Raises StudyError naming the file when it is missing, is not such a file, or belongs to another
-    architecture (then with the first layer that differs).
+    Parameters
+    ----------
+    model
+        The model, which is changed as a whole or not at all.
+    path
+        The file, which ends in .h5.
+
+    Raises
+    ------
+    StudyError
+        When the file is missing, is not such a file, or belongs to another architecture; the message names the file
+        and the first layer that differs.
     """
     _check_file(path)
     _fill(model, path, _stored_layers, "give one made for this network, without its top")
 
 
 def load_by_name(model: keras.Model, path: Path) -> None:
-    """Fill a model from a file that its save_weights wrote, without Keras: arrays of floats, nothing else.
+    """Fill a model from a file that its save_weights wrote.
 
-    Raises StudyError naming the file when it is missing, is not such a file, or belongs to another
-    architecture (then with a layer that differs).
+    Keras is not used for that: nothing but arrays of floats is read.
+
+    Parameters
+    ----------
+    model
+        The model, which is changed as a whole or not at all.
+    path
+        The file, which ends in .weights.h5.
+
+    Raises
+    ------
+    StudyError
+        When the file is missing, is not such a file, or belongs to another architecture; the message names the file
+        and a layer that differs.
     """
     _check_file(path, OWN_ENDING)
     names = _saved_names(model)
@@ -133,9 +198,23 @@ def _fill(model: keras.Model, path: Path, stored: Callable[[h5py.File, Path], St
 
 
 def check_digest(path: Path, sha256: str | None, ending: str = ".h5") -> None:
-    """Refuse a file whose bytes are not those that the settings name: nothing else notices its changes.
+    """Refuse a weights file whose bytes are not those that the settings name.
 
-    Raises StudyError naming the file, also when it is missing.
+    Nothing else would notice that weights were changed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    sha256
+        The digest that the settings name; None is refused.
+    ending
+        How the name of the file has to end.
+
+    Raises
+    ------
+    StudyError
+        When the file is missing or its digest differs; the message names the file.
     """
     _check_file(path, ending)
     with path.open("rb") as file:

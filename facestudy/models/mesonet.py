@@ -17,7 +17,23 @@ layers = keras.layers
 
 
 def meso4(input_size: int, *, batch_norm_momentum: float = 0.99) -> keras.Model:
-    """Meso4: uint8 RGB (batch, h, w, 3) to p_fake (batch, 1), 0..1."""
+    """Build Meso4: uint8 RGB (batch, h, w, 3) to p_fake (batch, 1), 0 to 1.
+
+    Parameters
+    ----------
+    input_size
+        Width and height to which pictures are resized, pixels; 256 in the paper.
+    batch_norm_momentum
+        Of the moving averages in batch normalisation.
+
+    Returns
+    -------
+    keras.Model
+
+    References
+    ----------
+    Afchar, Nozick, Yamagishi and Echizen 2018, MesoNet: a compact facial video forgery detection network, figure 3.
+    """
     pictures, x = pictures_in(input_size, "unit")
     for filters, kernel, pool in ((8, 3, 2), (8, 5, 2)):
         x = _convolution(x, filters, kernel, pool, batch_norm_momentum)
@@ -25,7 +41,23 @@ def meso4(input_size: int, *, batch_norm_momentum: float = 0.99) -> keras.Model:
 
 
 def mesoinception4(input_size: int, *, batch_norm_momentum: float = 0.99) -> keras.Model:
-    """MesoInception4: uint8 RGB (batch, h, w, 3) to p_fake (batch, 1), 0..1."""
+    """Build MesoInception4: uint8 RGB (batch, h, w, 3) to p_fake (batch, 1), 0 to 1.
+
+    Parameters
+    ----------
+    input_size
+        Width and height to which pictures are resized, pixels; 256 in the paper.
+    batch_norm_momentum
+        Of the moving averages in batch normalisation.
+
+    Returns
+    -------
+    keras.Model
+
+    References
+    ----------
+    Afchar, Nozick, Yamagishi and Echizen 2018, MesoNet: a compact facial video forgery detection network, figure 5.
+    """
     pictures, x = pictures_in(input_size, "unit")
     for filters in ((1, 4, 4, 2), (2, 4, 4, 2)):
         x = layers.Concatenate()(_inception(x, *filters))
@@ -35,12 +67,21 @@ def mesoinception4(input_size: int, *, batch_norm_momentum: float = 0.99) -> ker
 
 
 def load_published_mesonet(model: keras.Model, path: Path) -> None:
-    """Load a file of published MesoNet weights, so that the model gives p_fake.
+    """Load published MesoNet weights into a model, so that it gives p_fake.
 
-    Published networks give P(real): the last layer is negated, 1 - sigmoid(z) = sigmoid(-z).
-    The model must have been built at 256 px.
+    Published networks give P(real), so the last layer is negated: 1 - sigmoid(z) = sigmoid(-z).
 
-    Raises StudyError naming the file when it is missing or made for another network or size.
+    Parameters
+    ----------
+    model
+        Meso4 or MesoInception4, built with an `input_size` of 256.
+    path
+        The file.
+
+    Raises
+    ------
+    StudyError
+        When the file is missing or is of another network or size; the message names the file.
     """
     load_by_layer_order(model, path)
     logit = model.get_layer("logit")

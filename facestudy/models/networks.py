@@ -30,9 +30,12 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
 
 
 def build(settings: ModelSettings) -> keras.Model:
-    """The network that settings describe, with initial weights drawn from Keras's own generator.
+    """Build the network that settings describe, with initial weights drawn from Keras's own generator.
 
-    Raises StudyError when weights are asked for and cannot be had or do not fit.
+    Raises
+    ------
+    StudyError
+        When weights are asked for and cannot be read or do not fit.
     """
     if settings.weights not in (None, "imagenet"):
         check_digest(Path(settings.weights), settings.weights_sha256)
@@ -40,13 +43,30 @@ def build(settings: ModelSettings) -> keras.Model:
 
 
 def load(settings: ModelSettings, path: Path, sha256: str) -> keras.Model:
-    """The network that settings describe, filled with what the stage `train` wrote: model.weights.h5.
+    """Build the network that settings describe, with the weights that the stage `train` wrote.
 
-    sha256: of that file's bytes, from the person who trained it. The file's shapes and numbers are checked too,
-    but a number that was altered is a number. Weights that the training began with are not needed.
+    Weights that the training began with are not needed.
 
-    Raises StudyError naming the file when its name ends in something else than .weights.h5, and when its
-    bytes are others or it does not fit the network.
+    Parameters
+    ----------
+    settings
+        The settings that the network was trained with.
+    path
+        The file model.weights.h5.
+    sha256
+        The digest of the file, from the person who trained it. Shapes and numbers are checked too, but that does not
+        show whether a number was altered.
+
+    Returns
+    -------
+    keras.Model
+        uint8 RGB (batch, h, w, 3) to p_fake (batch, 1).
+
+    Raises
+    ------
+    StudyError
+        When the name of the file does not end in .weights.h5, its digest differs or it does not fit the network; the
+        message names the file.
     """
     check_digest(path, sha256, OWN_ENDING)
     model = _network(settings, fill=False)
@@ -55,7 +75,7 @@ def load(settings: ModelSettings, path: Path, sha256: str) -> keras.Model:
 
 
 def _network(settings: ModelSettings, fill: bool) -> keras.Model:
-    """fill: whether the weights that settings name are put in."""
+    """The network; `fill` says whether the weights that settings name are loaded."""
     keywords: dict[str, Any] = {"batch_norm_momentum": settings.batch_norm_momentum}
     if settings.network in ("vgg19", "resnet50"):
         keywords |= {"width": settings.width, "weights": settings.weights, "fill": fill}

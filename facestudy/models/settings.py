@@ -1,17 +1,19 @@
 """The settings of the models and their training: `models.<name>` and `train` in params.yaml.
 
-Apart from the code that uses them because tables and estimates need them without TensorFlow.
+They have a module of their own because tables and estimates need them without TensorFlow.
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from facestudy.core.settings import Section
+from facestudy.core.errors import StudyError
+from facestudy.core.settings import Section, check
 
 Network = Literal["meso4", "mesoinception4", "vgg19", "resnet50"]
 
@@ -61,16 +63,38 @@ class ModelSettings(Section):
 
 
 class TrainSettings(Section):
-    """What all trainings have in common."""
+    """What all trainings have in common: section `train` of params.yaml."""
 
     select_on: Literal["validation_loss", "validation_auc"] = "validation_loss"
+
+
+def named_model(models: Mapping[str, Any], model: str, file: str) -> ModelSettings:
+    """Check and return one model of the section `models`.
+
+    Parameters
+    ----------
+    models : mapping
+        The section.
+    model : str
+        A key of it.
+    file : str
+        What holds the section, for messages.
+
+    Raises
+    ------
+    StudyError
+        When the section has no such model, or a setting is not valid.
+    """
+    if model not in models:
+        raise StudyError(f"{file}: models has no {model} (it has: {', '.join(models)}).")
+    return check(ModelSettings, models[model], f"models.{model}", file)
 
 
 def training_seed(seed: int, variant: str, repeat: int = 1) -> int:
     """The number that seeds a training's generators.
 
-    Trainings on two variants share nothing, also those with the same seed: the comparison of variants
-    takes trainings as nested in variants (`facestudy.evaluation.obuchowski_rockette`).
+    Two trainings on different variants share nothing, even with the same seed: the comparison of variants treats
+    trainings as nested in variants (`facestudy.evaluation.obuchowski_rockette`).
 
     Parameters
     ----------
@@ -85,5 +109,10 @@ def training_seed(seed: int, variant: str, repeat: int = 1) -> int:
     -------
     int
         From 0 to 2**32 - 1.
+
+    Examples
+    --------
+    >>> training_seed(1, "full") == training_seed(1, "eyes_lower")
+    False
     """
     return int(np.random.SeedSequence([seed, repeat, zlib.crc32(variant.encode())]).generate_state(1)[0])

@@ -26,14 +26,36 @@ def vgg19(
     weights: str | None = None,
     fill: bool = True,
 ) -> keras.Model:
-    """VGG-19: uint8 RGB (batch, h, w, 3) to p_fake (batch, 1), 0..1.
+    """Build VGG-19: uint8 RGB (batch, h, w, 3) to p_fake (batch, 1), 0 to 1.
 
-    width multiplies the number of filters (at least one stays). weights: None (He initialisation,
-    pictures scaled to -1..1), 'imagenet', or the path of a file in the same layout (pictures as BGR
-    minus the ImageNet mean, what such weights expect). fill: whether they are put in; else they only
-    decide how pictures are scaled.
+    Parameters
+    ----------
+    input_size
+        Width and height to which pictures are resized, pixels.
+    width
+        A factor on the number of filters; each layer keeps at least one.
+    batch_norm
+        Whether each convolution is followed by batch normalisation.
+    batch_norm_momentum
+        Of the moving averages in batch normalisation.
+    weights
+        None (He initialisation, pictures scaled to -1 to 1), "imagenet", or the path of a file in the same layout
+        (pictures as BGR minus the ImageNet mean, which such weights expect).
+    fill
+        Whether the weights are loaded; otherwise they only decide how pictures are scaled.
 
-    Raises StudyError when the weights cannot be had or are of another network.
+    Returns
+    -------
+    keras.Model
+
+    Raises
+    ------
+    StudyError
+        When the weights cannot be read or belong to another network.
+
+    References
+    ----------
+    Simonyan and Zisserman 2015, Very deep convolutional networks for large-scale image recognition, table 1, column E.
     """
     pictures, x = pictures_in(input_size, "symmetric" if weights is None else "caffe")
     for block, (filters, convolutions) in enumerate(BLOCKS, start=1):

@@ -10,8 +10,9 @@ import pandas as pd
 
 from facestudy.core.settings import key_name, quoted
 from facestudy.dataset.clips import ENTERED, WORDS, counted
-from facestudy.evaluation.comparisons import ByMethod, Comparison, Counts, Results, ends
+from facestudy.evaluation.comparisons import ByMethod, Comparison, Counts, ends
 from facestudy.evaluation.intervals import FEW_GROUPS, POWER, Difference, Estimate
+from facestudy.evaluation.results import Results
 from facestudy.models.settings import ModelSettings
 
 SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "of AUC")}
@@ -19,13 +20,18 @@ SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "o
 
 
 MAX_CLIPS = 20
-"""So many of the clips that gave no face to the split are named."""
+"""The greatest number of clips without a face in the split that are named."""
 
 
 def results_markdown(
-    results: Results, models: Mapping[str, ModelSettings], seeds: Sequence[int], sample: bool, clips: pd.DataFrame
+    results: Results,
+    models: Mapping[str, ModelSettings],
+    seeds: Sequence[int],
+    sample: bool,
+    clips: pd.DataFrame,
+    trial: bool = False,
 ) -> str:
-    """Accuracy and AUC by model and variant, differences, verdicts, what became of the clips, and how to read it.
+    """Write the page: metrics by model and variant, differences, verdicts, what became of the clips.
 
     Parameters
     ----------
@@ -37,10 +43,22 @@ def results_markdown(
         Whether the videos are the built-in sample; the page then says so.
     clips
         What became of each clip, as tables.CLIPS.
+    trial
+        Whether the study only tries out whether everything works; the page then says so.
+
+    Returns
+    -------
+    str
+        Markdown.
     """
     test, found = results.test, results.estimates
     level = f"{100 * results.confidence:g} %"
     lines = ["# Results", ""]
+    if trial:
+        lines += [
+            "**Trial: few videos and short training. It shows that the study runs; its figures are no result.**",
+            "",
+        ]
     if sample:
         lines += ["These are results about the built-in sample: drawn people, one kind of fake.", ""]
     interval = _interval_text(test)
@@ -89,13 +107,13 @@ def _clips_section(clips: pd.DataFrame) -> list[str]:
     Names and reasons come from outside: they stand in an indented block, in which nothing is HTML or a link.
     """
     lost = clips[~clips["status"].isin(ENTERED)].sort_values(["status", "path", "video_id"], kind="stable")
-    lines = [f"{counted(clips)}; metrics/clips.csv has a row for each."]
+    lines = [f"{counted(clips)}; data/clips.csv has a row for each."]
     if len(lost):
         names = [key_name(path or video_id) for path, video_id in zip(lost["path"], lost["video_id"], strict=True)]
         reasons = [key_name(f"{WORDS[row.status]}: {row.reason}") for row in lost.itertuples()]
         width = max(map(len, names[:MAX_CLIPS]))
         listed = [f"    {name:{width}}  {reason}" for name, reason in zip(names, reasons, strict=True)]
-        more = [f"    ... and {len(lost) - MAX_CLIPS} more in metrics/clips.csv"] if len(lost) > MAX_CLIPS else []
+        more = [f"    ... and {len(lost) - MAX_CLIPS} more in data/clips.csv"] if len(lost) > MAX_CLIPS else []
         lines += ["", *listed[:MAX_CLIPS], *more]
     return lines
 
@@ -108,7 +126,26 @@ def _interval_text(test: Counts) -> str:
 
 
 def describe_model(name: str, model: ModelSettings, seeds: Sequence[int]) -> str:
-    """One line: network, width, input, weights, epochs, seeds."""
+    """Describe a model in one line: network, width, input, weights, epochs, seeds.
+
+    Parameters
+    ----------
+    name
+        The name of the model in the settings.
+    model
+        Its settings.
+    seeds
+        The seeds of its trainings.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> describe_model("meso", ModelSettings(network="meso4", input_size=64, epochs=9, learning_rate=1e-3), [1, 2])
+    'meso: meso4, width 1, 64 × 64 pixels, trained from scratch, 9 epochs, seeds 1, 2'
+    """
     start = "trained from scratch" if model.weights is None else f"starting from the weights {_code(model.weights)}"
     numbers = ", ".join(map(str, seeds))
     return (
@@ -206,7 +243,7 @@ def _method_section(methods: ByMethod) -> list[str]:
     body = []
     for model, variants in methods.items():
         for method in next(iter(variants.values())):
-            body.append([model, method, *(_cell(found[method][1]["auc"], 1, 3) for found in variants.values())])
+            body.append([model, method, *(_cell(found[method].estimates["auc"], 1, 3) for found in variants.values())])
     text = "The fakes of each method against all real faces; more in metrics/methods.csv."
     return ["## AUC by method", "", text, "", *_markdown_table(head, body), ""]
 

@@ -1,4 +1,4 @@
-"""Everything that speaks to the library under Keras: choice, threads, seeds, determinism.
+"""Everything that depends on the library under Keras: choice, threads, seeds, determinism.
 
 Import `keras` from here, never directly: which backend it uses is decided when it is first
 imported, and so are what TensorFlow logs and which instructions it uses (facestudy.runtime.environment). It
@@ -69,10 +69,14 @@ _use_one_thread()
 
 
 def make_deterministic(seed: int) -> None:
-    """Same seed, same weights: seeds every generator Keras draws from and picks repeatable kernels.
+    """Seed all random numbers that Keras draws, and choose kernels that give the same result every time.
 
-    Affects the whole process. JAX needs no more than the seed on a CPU; on a GPU set
-    XLA_FLAGS=--xla_gpu_deterministic_ops=true as well.
+    This affects the whole process. On a GPU, JAX also needs XLA_FLAGS=--xla_gpu_deterministic_ops=true.
+
+    Parameters
+    ----------
+    seed
+        0 to 2**32 - 1.
     """
     keras.utils.set_random_seed(seed)
     if name() == "tensorflow":

@@ -1,36 +1,73 @@
-"""How many bytes pictures and weights take on the disk: for estimates before a run and sentences on a full disk."""
+"""How many bytes pictures and weights take on the disk: for estimates before a run and messages about a full disk."""
 
 from __future__ import annotations
 
 FRAME_BYTES = {"png": 1.2, "jpg": 0.23}
-"""A pixel of a frame of real video; a cut-out is PNG. From 32 web clips, nine of ten take less."""
+"""Bytes per pixel of a frame of real video, by format. Of 32 web clips, nine in ten take less."""
 CUT_OUT_SIDE = 0.8
-"""Of the frame's height: a face of two fifths, cut out at twice its size."""
+"""Side of a cut-out as a share of the frame's height: a face of two fifths, cut out at twice its size."""
 CROP_BYTES = 1.5
-"""A pixel of a stored crop (PNG)."""
+"""Bytes per pixel of a stored crop (PNG)."""
 CLIP_BYTES = 0.15
-"""A pixel of a frame of a sample clip (H.264 of noisy pictures) with what is known of it."""
+"""Bytes per pixel of a frame of a sample clip (H.264 of noisy pictures) and its truth."""
 
 WEIGHTS_BYTES = {"meso4": 0.0, "mesoinception4": 0.0, "vgg19": 80e6, "resnet50": 94e6}
-"""The file of a network's weights at width 1, without what every such file has (WEIGHTS_FILE_BYTES)."""
+"""Size of a network's weights at width 1; the rest of the file takes WEIGHTS_FILE_BYTES."""
 WEIGHTS_FILE_BYTES = 300e3
 
 
 def frame_bytes(pixels: float, picture_format: str) -> float:
-    """Bytes of a stored frame, from its number of pixels."""
+    """Estimate the size of a stored frame.
+
+    Parameters
+    ----------
+    pixels
+        The number of pixels of the frame.
+    picture_format
+        "png" or "jpg".
+
+    Returns
+    -------
+    float
+        Bytes.
+
+    Examples
+    --------
+    >>> round(frame_bytes(640 * 360, "jpg"))
+    52992
+    """
     return pixels * FRAME_BYTES[picture_format]
 
 
 def cut_out_bytes(frame_height: float) -> float:
-    """The cut-out of the face in a frame."""
+    """Estimate the size in bytes of the cut-out of the face in a frame of this height in pixels."""
     return float((CUT_OUT_SIDE * frame_height) ** 2 * FRAME_BYTES["png"])
 
 
 def crop_bytes(size: tuple[int, int]) -> float:
-    """A stored crop of size (width, height)."""
+    """Estimate the size in bytes of a stored crop of this width and height in pixels."""
     return size[0] * size[1] * CROP_BYTES
 
 
 def weights_bytes(network: str, width: float) -> float:
-    """The weights of one trained network; the number of filters grows with the width on both sides of a layer."""
+    """Estimate the size of the weights file of one trained network.
+
+    Parameters
+    ----------
+    network
+        A key of WEIGHTS_BYTES.
+    width
+        The factor on the number of filters. The size grows with its square, because both the input and the output
+        of a layer grow with it.
+
+    Returns
+    -------
+    float
+        Bytes.
+
+    Examples
+    --------
+    >>> weights_bytes("resnet50", 0.5) / 1e6
+    23.8
+    """
     return WEIGHTS_BYTES[network] * width**2 + WEIGHTS_FILE_BYTES

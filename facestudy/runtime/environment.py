@@ -55,5 +55,5 @@ def prepare() -> dict[str, str]:
 
 
 def decisive() -> dict[str, str]:
-    """The variables that decide results, with the values in force; for use in the key of a cache."""
+    """The variables that results depend on, with the values in force; they belong into the key of a cache."""
     return {name: value for name, value in prepare().items() if name != LOG_LEVEL}

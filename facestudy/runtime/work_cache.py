@@ -3,7 +3,7 @@
 An entry is a folder of files under `<root>/<first two digits>/<key>/`, the key a hash of
 everything that decides its bytes: the input's content, the settings, the code. An entry appears
 whole or not at all, and is checked against its own list of checksums whenever it is used, so a
-truncated or altered file is found, said and made again.
+truncated or altered file is found, reported and made again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "manifest.json"
 SHARED_BYTES = 16_384
-"""Smaller files are not worth looking for."""
+"""Files smaller than this are not worth a link."""
 log = logging.getLogger(__name__)
 
 
@@ -33,14 +33,30 @@ def file_sha256(path: Path) -> str:
 
 
 def key_of(*parts: object) -> str:
-    """A hash of plain values (text, numbers, lists, dicts), independent of dict order."""
+    """Hash plain values (text, numbers, lists, dicts); the order of the keys of a dict does not matter.
+
+    Parameters
+    ----------
+    *parts
+        The values.
+
+    Returns
+    -------
+    str
+        A sha256 in hexadecimal.
+
+    Examples
+    --------
+    >>> key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+    True
+    """
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
 def closure_of(module: str) -> list[Path]:
     """Find the project's files that a module loads, from the import statements anywhere in them.
 
-    Nothing is imported. Files that hold nothing but a docstring (of packages) are left out.
+    Nothing is imported. Files with nothing but a docstring (of packages) are left out.
 
     Parameters
     ----------
@@ -50,7 +66,7 @@ def closure_of(module: str) -> list[Path]:
     Returns
     -------
     list of Path
-        Sorted, the module's own file among them.
+        Sorted; the module's own file is among them.
 
     Raises
     ------
@@ -85,13 +101,42 @@ def _file_of(module: str) -> Path | None:
 
 
 def code_below(*modules: str) -> dict[str, str]:
-    """Hash the files of the modules' import closures, for use in a key: changed code makes new entries."""
+    """Hash the files that modules load, for use in a key: changed code then makes new entries.
+
+    Parameters
+    ----------
+    *modules
+        Names of modules, as `closure_of` takes them.
+
+    Returns
+    -------
+    dict of str to str
+        The sha256 of each file, by its path relative to the project.
+
+    Raises
+    ------
+    ValueError
+        As `closure_of`.
+    """
     paths = sorted({path for module in modules for path in closure_of(module)})
     return {path.relative_to(ROOT).as_posix(): file_sha256(path) for path in paths}
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Hard-link a file where the file system can, copy it where not."""
+    """Make a hard link to a file, or a copy where the file system cannot link.
+
+    Parameters
+    ----------
+    source
+        The file.
+    target
+        The new name; its folder is made.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be copied either.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
@@ -100,10 +145,21 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def share(root: Path, objects: Path) -> int:
-    """Make files below root hard links of equal ones that lie below `objects` under their md5, as DVC keeps them.
+    """Replace files below `root` by hard links to equal files of DVC's cache.
 
-    Both are caches that nobody edits, and an entry is checked whenever it is used. Returns the bytes that were
-    freed; where the file system cannot link, none.
+    Both are caches that nobody edits, and an entry is checked whenever it is used.
+
+    Parameters
+    ----------
+    root
+        The folder of the work caches of all stages.
+    objects
+        The folder of DVC's cache, in which a file has its md5 as its name.
+
+    Returns
+    -------
+    int
+        The number of bytes freed; 0 where the file system cannot link.
     """
     freed = 0
     for path in root.glob("*/??/*/**/*"):
@@ -130,6 +186,13 @@ def share(root: Path, objects: Path) -> int:
 class WorkCache:
     """Entries below one folder; safe for several processes at once.
 
+    Parameters
+    ----------
+    root
+        The folder.
+
+    Examples
+    --------
     >>> cache = WorkCache(Path(tempfile.mkdtemp()))
     >>> entry = cache.entry(key_of("a", 1), lambda folder: (folder / "x.txt").write_text("hello"))
     >>> (entry / "x.txt").read_text()
@@ -140,7 +203,7 @@ class WorkCache:
         self.root = root
 
     def find(self, key: str) -> Path | None:
-        """The folder of entry `key`, or None when it is absent or damaged; a damaged one is removed."""
+        """The folder of the entry `key`, or None when it is absent or damaged; a damaged entry is removed."""
         final = self.root / key[:2] / key
         if not final.is_dir():
             return None
@@ -152,9 +215,19 @@ class WorkCache:
         return None
 
     def entry(self, key: str, build: Callable[[Path], object]) -> Path:
-        """The folder of entry `key`; `build(folder)` fills it when it is absent or damaged.
+        """The folder of the entry `key`, which is made when it is absent or damaged.
 
-        Files in it are read-only by convention: link or copy them out with `link_or_copy`.
+        Parameters
+        ----------
+        key
+            From `key_of`.
+        build
+            A function that writes the files of the entry into the folder that it is given.
+
+        Returns
+        -------
+        Path
+            Files in it must not be changed: link or copy them out with `link_or_copy`.
         """
         found = self.find(key)
         if found is not None:
@@ -177,7 +250,20 @@ class WorkCache:
         return final
 
     def copy(self, key: str, folder: Path) -> bool:
-        """Link the files of entry `key` into a folder; whether there is such an entry."""
+        """Link the files of an entry into a folder.
+
+        Parameters
+        ----------
+        key
+            From `key_of`.
+        folder
+            Where the files go; it is made.
+
+        Returns
+        -------
+        bool
+            Whether there is such an entry.
+        """
         found = self.find(key)
         for path in [] if found is None else found.iterdir():
             if path.name != MANIFEST:

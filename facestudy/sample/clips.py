@@ -91,13 +91,28 @@ class SampleSettings(Section):
 
     @property
     def frames(self) -> int:
-        """Frames of a clip, at least one."""
+        """The number of frames of a clip, at least one."""
         return max(1, round(self.seconds * self.fps))
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip: who is in it, whose inner face it shows (fakes; else empty), how it was made."""
+    """One clip of the sample.
+
+    Attributes
+    ----------
+    video_id : str
+    label : str
+        "real" or "fake".
+    identity : str
+        The person in it.
+    donor : str
+        The person whose inner face it shows; empty for real clips.
+    method : str
+        The artefact of a fake, "none" for real clips.
+    person : int
+        The number of the person, from 0.
+    """
 
     video_id: str
     label: str
@@ -111,9 +126,14 @@ class Clip:
 class Drawing:
     """A frame before encoding.
 
-    picture: (height, width, 3) RGB. landmarks: (5, 2) x, y in pixels, whole numbers being pixel
-    centres. mask: (height, width), the share of the donor in each pixel, 255 for all of it and 0
-    only where the frame is untouched.
+    Attributes
+    ----------
+    picture : ndarray of shape (height, width, 3), uint8
+        RGB.
+    landmarks : ndarray of shape (5, 2)
+        Points x, y in pixels; whole numbers are pixel centres.
+    mask : ndarray of shape (height, width), uint8
+        The share of the donor in each pixel: 255 for all of it, 0 only where the frame is unchanged.
     """
 
     picture: Bytes
@@ -122,7 +142,7 @@ class Drawing:
 
 
 def list_clips(settings: SampleSettings) -> list[Clip]:
-    """The clips of the sample: for each person a real one and its fake twin."""
+    """List the clips of the sample: for each person a real one and its fake twin."""
     found = []
     for person in range(settings.people):
         identity = f"p{person:04d}"
@@ -134,10 +154,26 @@ def list_clips(settings: SampleSettings) -> list[Clip]:
 
 
 def render(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box], folder: Path) -> None:
-    """Write `<video_id>.mp4` and its truth `<video_id>.npz` into folder; the same bytes every time.
+    """Write the video of a clip, `<video_id>.mp4`, and its truth, `<video_id>.npz`; the same bytes every time.
 
-    The truth holds `landmarks` (frames, 5, 2) float32 and `mask` (frames, height, width) uint8 as in
-    `Drawing`. Raises StudyError when a region that the artefact needs is missing.
+    The truth holds `landmarks`, float32 of shape (frames, 5, 2), and `mask`, uint8 of shape (frames, height, width),
+    as in `Drawing`.
+
+    Parameters
+    ----------
+    clip
+        One of `list_clips`.
+    settings
+        Section `sample` of the settings.
+    regions
+        Named boxes on the canonical face.
+    folder
+        Where the files go.
+
+    Raises
+    ------
+    StudyError
+        When `regions` lacks one that the artefact needs.
     """
     landmarks, masks = [], []
 
@@ -156,10 +192,19 @@ def render(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box], fol
 
 
 def encode(pictures: Iterator[Bytes], settings: SampleSettings, path: Path) -> None:
-    """Write RGB pictures as H.264: constant quantizer, one thread, fixed key frames, no B-frames.
+    """Write pictures as H.264 with a constant quantizer, one thread, fixed key frames and no B-frames.
 
-    With a rate control the codec takes bits from the background of one twin for the face of the
-    other, and its files differ from run to run; so nothing here may adapt.
+    With rate control the codec would take bits from the background of one twin for the face of the other, and its
+    files would differ from run to run; so nothing here adapts to the pictures.
+
+    Parameters
+    ----------
+    pictures : iterator of ndarray of shape (height, width, 3), uint8
+        RGB.
+    settings
+        Section `sample` of the settings.
+    path
+        The video to write.
     """
     options = {
         "preset": "superfast",
@@ -183,9 +228,25 @@ def encode(pictures: Iterator[Bytes], settings: SampleSettings, path: Path) -> N
 
 
 def draw(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box]) -> Iterator[Drawing]:
-    """The frames of a clip before encoding.
+    """Draw the frames of a clip.
 
-    Raises StudyError when a region that the artefact needs is missing.
+    Parameters
+    ----------
+    clip
+        One of `list_clips`.
+    settings
+        Section `sample` of the settings.
+    regions
+        Named boxes on the canonical face.
+
+    Yields
+    ------
+    Drawing
+
+    Raises
+    ------
+    StudyError
+        When `regions` lacks one that the artefact needs.
     """
     fake = clip.label == "fake"
     swapped = fake and clip.method != "none"
@@ -211,7 +272,19 @@ def draw(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box]) -> It
 
 
 def cast_donor(rng: np.random.Generator, person: Person) -> Person:
-    """Of some people drawn at random, the one whose skin has the colour nearest to the person's."""
+    """Draw CANDIDATES people and take the one whose skin has the colour nearest to a person's.
+
+    Parameters
+    ----------
+    rng
+        Where the random numbers come from.
+    person
+        The person who is to be faked.
+
+    Returns
+    -------
+    Person
+    """
     return min((draw_person(rng) for _ in range(CANDIDATES)), key=lambda c: float(np.abs(c.skin - person.skin).sum()))
 
 
@@ -233,9 +306,24 @@ def _one_thread() -> Iterator[None]:
 class Take:
     """What both twins share.
 
-    poses: one (2, 3) matrix a frame, canonical to pixels. eyes, mouth: states a frame. background:
-    (height, width, 3); clothes: (height, width, 4), premultiplied. softness: of the lens, standard
-    deviation in pixels. gain: of the camera's noise.
+    Attributes
+    ----------
+    light : Light
+    turn : float
+        As in `facestudy.sample.people.paint_head`.
+    texture_scale : float
+        Texture pixels per canonical unit.
+    poses : list of ndarray of shape (2, 3)
+        For each frame, the matrix from canonical units to pixels.
+    eyes, mouth : list of int
+        For each frame, the index of the state in EYE_STATES and MOUTH_STATES.
+    background : ndarray of shape (height, width, 3), float32
+    clothes : ndarray of shape (height, width, 4), float32
+        Colour times alpha, and alpha.
+    softness : float
+        The blur of the lens, a standard deviation in pixels.
+    gain : float
+        A factor on the camera's noise.
     """
 
     light: Any
@@ -353,9 +441,18 @@ def _chain(first: FloatArray, second: FloatArray) -> FloatArray:
 
 
 class CameraNoise:
-    """Noise of a camera: mostly in brightness, a little in colour, fresh in every clip.
+    """Noise of a camera: mostly in brightness, a little in colour, different in every clip.
 
     Frames take random windows of one larger field.
+
+    Parameters
+    ----------
+    settings
+        Section `sample` of the settings.
+    rng
+        Where the random numbers come from.
+    gain
+        A factor on the noise.
     """
 
     def __init__(self, settings: SampleSettings, rng: np.random.Generator, gain: float) -> None:
@@ -366,7 +463,17 @@ class CameraNoise:
         self._field = np.float32(settings.noise * gain) * (np.float32(0.9) * bright + np.float32(0.436) * colour)
 
     def add(self, frame: Picture) -> Bytes:
-        """The frame with noise, as bytes."""
+        """Add noise to a frame.
+
+        Parameters
+        ----------
+        frame : ndarray of shape (height, width, 3), float32
+            RGB, 0 to 255.
+
+        Returns
+        -------
+        ndarray of shape (height, width, 3), uint8
+        """
         top, left = self._rng.integers(0, 65, 2)
         height, width = frame.shape[:2]
         noisy = frame + self._field[top : top + height, left : left + width]
@@ -378,9 +485,24 @@ class CameraNoise:
 
 
 def needed_boxes(artefact: str, regions: Mapping[str, Box]) -> tuple[Box, Box]:
-    """The boxes `eyes` and `lower_face`, which every artefact is made of.
+    """The boxes `eyes` and `lower_face`, which every artefact needs.
 
-    Raises StudyError when one is missing.
+    Parameters
+    ----------
+    artefact
+        Its name, for messages.
+    regions
+        Named boxes on the canonical face.
+
+    Returns
+    -------
+    tuple of Box
+        `eyes`, `lower_face`.
+
+    Raises
+    ------
+    StudyError
+        When one is missing.
     """
     for name in ("eyes", "lower_face"):
         if name not in regions:
@@ -391,16 +513,47 @@ def needed_boxes(artefact: str, regions: Mapping[str, Box]) -> tuple[Box, Box]:
 
 
 def inner_face(regions: Mapping[str, Box]) -> Box:
-    """The box around eyes and lower face; within it the swap of `everywhere` covers the bare skin."""
+    """The box around the regions `eyes` and `lower_face`; in it, the swap of `everywhere` covers the bare skin.
+
+    Examples
+    --------
+    >>> inner_face({"eyes": (0.2, 0.3, 0.8, 0.5), "lower_face": (0.1, 0.6, 0.9, 1.0)})
+    (0.1, 0.3, 0.9, 1.0)
+    """
     eyes, lower = needed_boxes("everywhere", regions)
     return min(eyes[0], lower[0]), min(eyes[1], lower[1]), max(eyes[2], lower[2]), max(eyes[3], lower[3])
 
 
 def region_share(artefact: str, regions: Mapping[str, Box], feather: float, x: Picture, y: Picture) -> Picture:
-    """How much of the donor may show at canonical x, y: 1 in the artefact's region, 0 beyond its edge.
+    """How much of the donor may show at points of the canonical face.
 
-    The edge is `feather` wide and lies outside the boxes; for `outside_eyes_lower` it lies outside
-    the boxes of eyes and lower face widened by `feather`, so that nothing reaches into those.
+    Parameters
+    ----------
+    artefact
+        One of `Artefact` but "none".
+    regions
+        Named boxes on the canonical face.
+    feather
+        The width of the soft edge, canonical units. It lies outside the boxes. For "outside_eyes_lower" it lies
+        outside the boxes of eyes and lower face widened by `feather`, so that nothing reaches into those.
+    x, y : ndarray of float32, shapes that broadcast
+        Canonical coordinates.
+
+    Returns
+    -------
+    ndarray of float32
+        1 in the region of the artefact, 0 beyond its edge.
+
+    Raises
+    ------
+    StudyError
+        When `regions` lacks `eyes` or `lower_face`.
+
+    Examples
+    --------
+    >>> boxes = {"eyes": (0.2, 0.2, 0.8, 0.5), "lower_face": (0.2, 0.6, 0.8, 0.9)}
+    >>> region_share("eyes", boxes, 0.25, np.array([0.5, 0.5]), np.array([0.25, 0.625])).tolist()
+    [1.0, 0.5]
     """
     eyes, lower = needed_boxes(artefact, regions)
 
@@ -422,7 +575,21 @@ def region_share(artefact: str, regions: Mapping[str, Box], feather: float, x: P
 
 
 class Swap:
-    """Lays a donor's inner face over a person's, steady over the clip."""
+    """Lays a donor's inner face over a person's, in the same way in all frames of a clip.
+
+    Parameters
+    ----------
+    target
+        The head of the person.
+    donor
+        The head of the donor, painted with `skin_only`.
+    artefact
+        Where the donor shows, see `region_share`.
+    regions
+        Named boxes on the canonical face.
+    settings
+        Section `sample` of the settings.
+    """
 
     def __init__(
         self, target: Head, donor: Head, artefact: str, regions: Mapping[str, Box], settings: SampleSettings
@@ -441,7 +608,24 @@ class Swap:
         self._colour = self._match_colour(regions)
 
     def paste(self, frame: Picture, take: Take, number: int, landmarks: FloatArray) -> Bytes:
-        """Blend the donor into a frame, in place; the mask as in `Drawing`."""
+        """Blend the donor into a frame, in place.
+
+        Parameters
+        ----------
+        frame : ndarray of shape (height, width, 3), float32
+            RGB, 0 to 255.
+        take
+            What the twins share.
+        number
+            The number of the frame, from 0.
+        landmarks : ndarray of shape (5, 2)
+            Points x, y in pixels of the frame.
+
+        Returns
+        -------
+        ndarray of shape (height, width), uint8
+            The mask as in `Drawing`.
+        """
         height, width = frame.shape[:2]
         aligned = to_canonical(landmarks)
         rows, columns = self._rectangle(invert(aligned), (height, width))

@@ -96,7 +96,7 @@ class Person:
 
     @property
     def landmarks(self) -> FloatArray:
-        """(5, 2) drawn centres of the eyes, tip of the nose, corners of the closed mouth."""
+        """The drawn centres of the eyes, tip of the nose and corners of the closed mouth, (5, 2) in canonical units."""
         points = CANONICAL_LANDMARKS.copy()
         points[0, 0] = 0.5 - self.eyes_apart / 2
         points[1, 0] = 0.5 + self.eyes_apart / 2
@@ -108,7 +108,17 @@ class Person:
 
 @dataclass(frozen=True)
 class Light:
-    """Where the light comes from (x right, y down, z to the viewer), its share and its colour."""
+    """The light of a take.
+
+    Attributes
+    ----------
+    direction : ndarray of shape (3,)
+        Where it comes from, a unit vector: x right, y down, z to the viewer.
+    ambient : float
+        The share that comes from everywhere, 0 to 1.
+    colour : ndarray of shape (3,)
+        A factor on red, green and blue.
+    """
 
     direction: FloatArray
     ambient: float
@@ -116,14 +126,14 @@ class Light:
 
 
 def rounded(function: Callable[..., Any], *arguments: npt.ArrayLike) -> Picture:
-    """A function of arrays, computed in float64 and rounded to float32.
+    """Compute a function of arrays in float64 and round the result to float32.
 
     Parameters
     ----------
     function : callable
         A function of NumPy, such as ``np.exp``, or of a generator.
     *arguments : array_like
-        What it takes, converted to float64.
+        Its arguments, converted to float64.
 
     Returns
     -------
@@ -138,7 +148,7 @@ def rounded(function: Callable[..., Any], *arguments: npt.ArrayLike) -> Picture:
 
 
 def cut_off(normal: npt.NDArray[np.floating]) -> npt.NDArray[Any]:
-    """Standard normal numbers, those beyond NORMAL_LIMIT moved to it.
+    """Move standard normal numbers beyond NORMAL_LIMIT to it.
 
     Parameters
     ----------
@@ -148,7 +158,7 @@ def cut_off(normal: npt.NDArray[np.floating]) -> npt.NDArray[Any]:
     Returns
     -------
     ndarray
-        Of the same type.
+        Of the same dtype and shape.
 
     Examples
     --------
@@ -169,7 +179,7 @@ def _tone(rng: np.random.Generator, tones: tuple[tuple[int, int, int], ...], spr
 
 
 def draw_person(rng: np.random.Generator) -> Person:
-    """A person at random."""
+    """Draw a person at random."""
     skin = _tone(rng, SKIN_TONES, 3)
     flush = np.array([rng.uniform(0.62, 0.98), rng.uniform(0.4, 0.62), rng.uniform(0.4, 0.66)])
     long_hair = rng.random() < 0.45
@@ -212,7 +222,7 @@ def draw_person(rng: np.random.Generator) -> Person:
 
 
 def draw_light(rng: np.random.Generator) -> Light:
-    """The light of a take at random."""
+    """Draw the light of a take at random."""
     direction = np.array([rng.choice([-1, 1]) * rng.uniform(0.35, 0.9), rng.uniform(-0.75, -0.1), 1.0])
     warmth = rng.uniform(-0.06, 0.06)
     colour = rng.uniform(0.74, 0.98) * np.array([1 + warmth, 1.0, 1 - warmth])
@@ -224,7 +234,19 @@ def _unit(direction: FloatArray) -> FloatArray:
 
 
 def mixed_light(first: Light, second: Light, share: float) -> Light:
-    """A light between two: `share` of the second."""
+    """Mix two lights.
+
+    Parameters
+    ----------
+    first, second
+        The lights.
+    share
+        The share of the second, 0 to 1.
+
+    Returns
+    -------
+    Light
+    """
     direction = first.direction + share * (second.direction - first.direction)
     return Light(
         _unit(direction),
@@ -235,10 +257,20 @@ def mixed_light(first: Light, second: Light, share: float) -> Light:
 
 @dataclass
 class Head:
-    """A person painted under a light: `picture(eyes, mouth)` is the head in that state.
+    """A person painted under a light, with patches for each state of the eyes and the mouth.
 
-    scale: texture pixels a canonical unit. base: (h, w, 4) float32, colour times alpha, and alpha
-    in 0 to 1. skin: (h, w) float32 in 0 to 1, how much bare inner face a pixel shows.
+    Attributes
+    ----------
+    person : Person
+    turn : float
+        As in `paint_head`.
+    scale : float
+        Texture pixels per canonical unit.
+    base : ndarray of shape (h, w, 4), float32
+        The texture without eyes and mouth: colour times alpha, and alpha in 0 to 1.
+    skin : ndarray of shape (h, w), float32
+        How much bare skin of the inner face a pixel shows, 0 to 1.
+    light : Light
     """
 
     person: Person
@@ -250,12 +282,23 @@ class Head:
     _patches: dict[tuple[str, int], tuple[slice, slice, Picture]] = field(default_factory=dict)
 
     def to_texture(self) -> FloatArray:
-        """(2, 3) matrix from canonical units to texture pixels (whole numbers are pixel centres)."""
+        """The (2, 3) matrix from canonical units to texture pixels (whole numbers are pixel centres)."""
         left, top = TEXTURE_BOX[:2]
         return np.array([[self.scale, 0, -self.scale * left - 0.5], [0, self.scale, -self.scale * top - 0.5]])
 
     def landmarks(self, mouth: int) -> FloatArray:
-        """(5, 2) canonical points a face detector calls eyes, nose and corners of the mouth."""
+        """The points that a face detector calls eyes, nose and corners of the mouth.
+
+        Parameters
+        ----------
+        mouth
+            The state of the mouth, an index of MOUTH_STATES.
+
+        Returns
+        -------
+        ndarray of shape (5, 2)
+            Canonical units.
+        """
         points = _turned(self.person, self.turn) + DETECTOR_OFFSETS
         narrower = 0.012 * MOUTH_STATES[mouth]
         points[3] += narrower, 0.35 * narrower
@@ -263,7 +306,18 @@ class Head:
         return points
 
     def picture(self, eyes: int, mouth: int) -> Picture:
-        """The texture with the eyes in EYE_STATES[eyes] and the mouth in MOUTH_STATES[mouth]."""
+        """The texture with eyes and mouth in a state.
+
+        Parameters
+        ----------
+        eyes, mouth
+            Indices of EYE_STATES and MOUTH_STATES.
+
+        Returns
+        -------
+        ndarray of shape (h, w, 4), float32
+            Colour times alpha, and alpha in 0 to 1.
+        """
         texture = self.base.copy()
         for name, state in (("eyes", eyes), ("mouth", mouth)):
             if (name, state) not in self._patches:
@@ -292,9 +346,23 @@ class Head:
 def paint_head(person: Person, light: Light, turn: float, scale: float, skin_only: bool = False) -> Head:
     """Paint a person's head.
 
-    turn: shift of the features sideways, the nose twice as far, canonical units. scale: texture
-    pixels a canonical unit. skin_only: the inner face on skin without end, no contour, ears or
-    hair, as the donor of a swap needs it.
+    Parameters
+    ----------
+    person
+        Who is painted.
+    light
+        The light that falls on the head.
+    turn
+        How far the features are shifted sideways, canonical units; the nose is shifted twice as far.
+    scale
+        Texture pixels per canonical unit.
+    skin_only
+        Paint the inner face on skin that fills the texture, without contour, ears or hair: a swap needs its donor
+        like this.
+
+    Returns
+    -------
+    Head
     """
     x, y = _grid(scale)
     rng = np.random.default_rng(person.grain)

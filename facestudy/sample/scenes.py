@@ -1,4 +1,4 @@
-"""What is around a drawn person: a room behind and clothes below. NumPy and OpenCV alone.
+"""What surrounds a drawn person: a room behind and clothes below, drawn with NumPy and OpenCV only.
 
 What makes the bytes the same on every CPU is described in facestudy.sample.people.
 """
@@ -13,7 +13,20 @@ from facestudy.sample.people import Picture, cut_off, rounded
 
 
 def paint_background(rng: np.random.Generator, shape: tuple[int, int]) -> Picture:
-    """A wall, shelves, lights or blotches, in or out of focus: (height, width, 3) RGB 0-255."""
+    """Paint a room at random: a wall, shelves, lights or frames, in or out of focus.
+
+    Parameters
+    ----------
+    rng
+        Where the random numbers come from.
+    shape
+        Height and width in pixels.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), float32
+        RGB, 0 to 255.
+    """
     height, width = shape
     first, second = _colour(rng, 30, 215), _colour(rng, 30, 215)
     second = first + 0.5 * (second - first)
@@ -81,9 +94,23 @@ def _frames(scene: Picture, rng: np.random.Generator) -> None:
 
 
 def paint_clothes(rng: np.random.Generator, shape: tuple[int, int], pose: FloatArray, light: FloatArray) -> Picture:
-    """Shoulders with a neckline under a head at `pose` (canonical to pixels).
+    """Paint shoulders with a neckline under a head.
 
-    light: colour of the light, (3,). Returns (height, width, 4), colour times alpha, and alpha.
+    Parameters
+    ----------
+    rng
+        Where the random numbers come from.
+    shape
+        Height and width in pixels.
+    pose : ndarray of shape (2, 3)
+        The matrix from canonical units to pixels.
+    light : ndarray of shape (3,)
+        The colour of the light.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 4), float32
+        Colour times alpha, and alpha in 0 to 1.
     """
     height, width = shape
     back = invert(pose)

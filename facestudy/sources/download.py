@@ -1,24 +1,18 @@
-"""One download, in a process of its own: `python -m facestudy.sources.download`, a request in, an answer out.
+"""One download, in a process of its own (`facestudy.runtime.child`).
 
-The request is a line of JSON on standard input, the answer the last line of standard output. The
-process ends when its input is closed, so it cannot outlive who started it. yt-dlp does the work
-through its Python API: no configuration of the user, no plugins, no programs but the JavaScript
-runtime of the wheel. Every connection of the process passes `guard`, whatever redirect or name
-led to it.
+yt-dlp does the work through its Python API: no configuration of the user, no plugins, no programs but the JavaScript
+runtime of the wheel. Every connection of the process passes `guard`, whatever redirect or name led to it.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import json
 import math
-import os
 import re
 import shutil
 import socket
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -29,6 +23,7 @@ from urllib.parse import urlsplit
 
 from facestudy.media import decode, video
 from facestudy.media.video import Limits, MediaError
+from facestudy.runtime.child import serve
 from facestudy.sources.links import is_address
 
 REASONS = {
@@ -312,26 +307,7 @@ def read_list(request: Mapping[str, Any]) -> dict[str, Any]:
         return _why(error, youtube=False, refused=refused)
 
 
-def main() -> None:
-    request = json.loads(sys.stdin.readline())
-
-    def watch() -> None:
-        sys.stdin.read()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    threading.Thread(target=_end_after, args=(request["limit_s"],), daemon=True).start()
-    work: Callable[[Mapping[str, Any]], dict[str, Any]] = {"fetch": fetch, "list": read_list}[request["work"]]
-    print(json.dumps(work(request)), flush=True)
-    os._exit(0)
-
-
-def _end_after(seconds: float) -> None:
-    """However slowly a server trickles, the process ends in time."""
-    time.sleep(seconds)
-    print(json.dumps({"reason": "network", "detail": f"not done in {seconds:.0f} s", "retry_after_s": 0}), flush=True)
-    os._exit(0)
-
+WORK: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"fetch": fetch, "list": read_list}
 
 if __name__ == "__main__":
-    main()
+    serve(lambda request: WORK[request["work"]](request))

@@ -1,4 +1,4 @@
-"""How the datasets people have lie on a disk, and what their file names say of who is shown.
+"""How common datasets are laid out on a disk, and what their file names say about who is shown.
 
 Each layout turns a folder into `Item`s: the files, relative to the folder, with label, identity (who
 is shown), donor (whose face or motion was put in), method and, where the dataset has one, the subset of
@@ -37,7 +37,25 @@ from facestudy.sources import user_files
 
 @dataclass(frozen=True)
 class Item:
-    """A file to look into. `file` is relative to the folder, with '/' between its parts."""
+    """A file to examine.
+
+    Attributes
+    ----------
+    file : str
+        Its path relative to the folder, with "/" between its parts.
+    label : str
+        "real", "fake", or empty where neither the layout nor a table says.
+    identity : str
+        Who is shown.
+    donor : str
+        Whose face or motion was put in.
+    method : str
+        The manipulation method of a fake.
+    compression : str
+        As the dataset calls it, such as "c23".
+    subset : str
+        Of the official split: "train", "validation" or "test".
+    """
 
     file: str
     label: str
@@ -58,18 +76,30 @@ SUBSET_NAMES = {
     "test": "test",
     "testing": "test",
 }
-"""How datasets call the subsets, and what they are called here."""
+"""Names of subsets in datasets, and the names here."""
 MAX_LIST_BYTES = 20_000_000
-"""Of a dataset's own list or JSON: that of all of DFDC takes fewer."""
+"""The largest list or JSON of a dataset that is read; that of all of DFDC is smaller."""
 
 
 MEDIA_SUFFIXES = video.VIDEO_SUFFIXES | video.PICTURE_SUFFIXES
 
 
 def media_below(root: Path, folder: str) -> Iterator[str]:
-    """Videos, pictures and linked folders below root/folder, relative to root, sorted within each folder.
+    """List videos, pictures and linked folders below a folder.
 
     What lies in a linked folder is not listed.
+
+    Parameters
+    ----------
+    root
+        The folder that paths are relative to.
+    folder
+        The folder to look into, relative to `root`; "" for `root` itself.
+
+    Yields
+    ------
+    str
+        Paths relative to `root`, with "/" between their parts, sorted within each folder.
     """
     for path, folders, files in os.walk(root / folder):
         folders.sort()
@@ -89,10 +119,12 @@ def others_below(root: Path, folder: str, suffixes: Collection[str]) -> Iterator
 
 
 def is_linked_folder(path: Path) -> bool:
+    """Whether a path is a symbolic link to a folder."""
     return path.is_symlink() and path.is_dir()
 
 
 def real_fake(root: Path) -> Iterator[Item]:
+    """The files below real/ and fake/ of a folder."""
     for label in LABELS:
         for file in media_below(root, label):
             yield Item(file, label)
@@ -103,9 +135,21 @@ FF_ACTORS = re.compile(r"(\d+)(?:_(\d+))?__.*")
 
 
 def faceforensics(root: Path) -> Iterator[Item]:
-    """Files elsewhere in the tree (masks, images of the benchmark) are not videos of the study.
+    """The videos of FaceForensics++ in a folder; masks and the benchmark's pictures are left out.
 
-    Raises StudyError for a file of the official split that is not as the benchmark writes it.
+    Parameters
+    ----------
+    root
+        The folder that holds original_sequences/ and manipulated_sequences/.
+
+    Yields
+    ------
+    Item
+
+    Raises
+    ------
+    StudyError
+        When a file of the official split is not as the benchmark writes it.
     """
     subsets = _ff_subsets(root)
     for kind in ("original", "manipulated"):
@@ -149,6 +193,22 @@ def _ff_subsets(root: Path) -> dict[str, str]:
 
 
 def celeb_df(root: Path) -> Iterator[Item]:
+    """The videos of Celeb-DF in a folder.
+
+    Parameters
+    ----------
+    root
+        The folder that holds Celeb-real/, YouTube-real/ and Celeb-synthesis/.
+
+    Yields
+    ------
+    Item
+
+    Raises
+    ------
+    StudyError
+        When List_of_testing_videos.txt is there and cannot be read.
+    """
     tested = _celeb_df_test(root)
     for folder, label in (("Celeb-real", "real"), ("YouTube-real", "real"), ("Celeb-synthesis", "fake")):
         for file in media_below(root, folder):
@@ -171,9 +231,21 @@ def _celeb_df_test(root: Path) -> set[str]:
 
 
 def dfdc(root: Path) -> Iterator[Item]:
-    """Every folder with a metadata.json, linked ones aside; files that it does not name are left out.
+    """The videos of DFDC: files that a metadata.json beside them names.
 
-    Raises StudyError naming the file and the entry that is not as DFDC writes it.
+    Parameters
+    ----------
+    root
+        The folder; every folder below it with a metadata.json counts, linked ones do not.
+
+    Yields
+    ------
+    Item
+
+    Raises
+    ------
+    StudyError
+        When a metadata.json is not as DFDC writes it; the message names the file and the entry.
     """
     for folder in sorted(Path(path) for path, _, files in os.walk(root) if "metadata.json" in files):
         entries = _json(folder / "metadata.json", root)
@@ -214,7 +286,7 @@ def _is_file_name(text: str) -> bool:
 
 
 def _json(path: Path, root: Path) -> Any:
-    """The content of a JSON file that lies in the folder; StudyError when it is none."""
+    """The content of a JSON file that lies in the folder; StudyError when it is not readable JSON."""
     try:
         return json.loads(user_files.read(path, MAX_LIST_BYTES, root).decode("utf-8"))
     except (user_files.Unreadable, ValueError, RecursionError) as error:
@@ -223,9 +295,18 @@ def _json(path: Path, root: Path) -> Any:
 
 
 def images(root: Path) -> Iterator[Item]:
-    """The nearest folder above a picture that names a class or a subset counts.
+    """The pictures below a folder, with label and subset from the nearest folder above that names one.
 
-    A picture below none has no label; it is left out unless folder.table gives one.
+    A picture below no such folder has an empty label; it is left out unless folder.table gives one.
+
+    Parameters
+    ----------
+    root
+        The folder.
+
+    Yields
+    ------
+    Item
     """
     for file in media_below(root, ""):
         folders = Path(file).parts[:-1]
@@ -276,9 +357,27 @@ def choose(
 ) -> list[Item]:
     """The items that the filters let through, sorted by file.
 
-    methods: of the fakes that are wanted; reals have none and stay. compressions: likewise, items
-    without one stay. per_class: at most N per class, drawn by a hash of their names, the
-    methods in turn, so that the same files are drawn whatever else lies in the folder.
+    Parameters
+    ----------
+    items
+        All items.
+    methods
+        The methods of the fakes to keep; None keeps all. Real items stay.
+    compressions
+        The compressions to keep; None keeps all. Items without one stay.
+    per_class
+        The largest number of items of a class; None for no limit. They are drawn by a hash of their names, from
+        the methods in turn, so that the same files are drawn whatever else lies in the folder.
+
+    Returns
+    -------
+    list of Item
+
+    Examples
+    --------
+    >>> items = [Item("real/a.mp4", "real"), Item("x/b.mp4", "fake", method="x"), Item("y/c.mp4", "fake", method="y")]
+    >>> [item.file for item in choose(items, ["y"], None, None)]
+    ['real/a.mp4', 'y/c.mp4']
     """
     kept = [
         item

@@ -20,7 +20,7 @@ from facestudy.sources.folder import as_id, make_id
 
 COLUMNS = ("label", "identity", "donor", "method", "start", "end")
 MAX_BYTES = 5_000_000
-"""Longer lists are refused: they are not lists of links."""
+"""Larger files are refused: they are not lists of links."""
 MAX_URL = 2_000
 
 STUDY_LINE = re.compile(r"""["'\s]*(?P<url>[^\s,"']+)["'\s]*(?:,["'\s]*\[\s*(?P<label>FAKE|REAL)\s*\].*)?""", re.I)
@@ -30,7 +30,20 @@ YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 
 @dataclass(frozen=True)
 class Link:
-    """A wanted video, or a part of one. `where` names its file and row; start and end in seconds."""
+    """A wanted video, or a part of one.
+
+    Attributes
+    ----------
+    url : str
+    label : str
+        "real" or "fake".
+    identity, donor, method : str
+        Empty where the list does not say.
+    start_s, end_s : float or None
+        The part that is wanted, seconds.
+    where : str
+        The file and row that the link comes from, for messages.
+    """
 
     url: str
     label: str
@@ -45,6 +58,8 @@ class Link:
     def key(self) -> str:
         """What is fetched, the same for all spellings of a YouTube address.
 
+        Examples
+        --------
         >>> Link("https://youtu.be/_iiOEQOtBlQ?t=3", "real").key
         'youtube:_iiOEQOtBlQ'
         """
@@ -60,8 +75,10 @@ class Link:
 
 
 def youtube_id(url: str) -> str:
-    """The 11 characters that name a YouTube video, or '' for any other address.
+    """The 11 characters that name a YouTube video, or "" for any other address.
 
+    Examples
+    --------
     >>> youtube_id("https://www.youtube.com/watch?v=_iiOEQOtBlQ&list=x"), youtube_id("https://a.org/b.mp4")
     ('_iiOEQOtBlQ', '')
     """
@@ -82,7 +99,13 @@ def youtube_id(url: str) -> str:
 
 
 def is_address(url: str) -> bool:
-    """Whether this is an http(s) address with a host and without a user name or odd characters."""
+    """Whether a text is an http(s) address with a host, without a user name and without unprintable characters.
+
+    Examples
+    --------
+    >>> is_address("https://a.org/b.mp4"), is_address("file:///etc/passwd"), is_address("https://me@a.org")
+    (True, False, False)
+    """
     try:
         parts = urlsplit(url)
         return (
@@ -98,10 +121,30 @@ def is_address(url: str) -> bool:
 
 
 def parse(data: bytes, name: str, label: str | None) -> list[Link]:
-    """The links of one list, in its order, repeats included.
+    """Read the links of one list, in its order, repeats included.
 
-    data: the file. name: what to call it in messages. label: of all its links; None when each row
-    says its own. Raises StudyError naming the file and the row.
+    Parameters
+    ----------
+    data
+        The content of the file.
+    name
+        The name of the file, for messages.
+    label
+        The label of all its links; None when each row has its own.
+
+    Returns
+    -------
+    list of Link
+
+    Raises
+    ------
+    StudyError
+        When the file is not a list of links; the message names the file and the row.
+
+    Examples
+    --------
+    >>> [(link.url, link.label) for link in parse(b"https://youtu.be/_iiOEQOtBlQ, [FAKE] a speech", "a.csv", None)]
+    [('https://youtu.be/_iiOEQOtBlQ', 'fake')]
     """
     if len(data) > MAX_BYTES:
         raise StudyError(f"{name} has {len(data) / 1e6:.1f} MB; a list of links has at most {MAX_BYTES / 1e6:g}.")
@@ -162,9 +205,30 @@ def _seconds(cell: str, where: str, column: str) -> float | None:
 
 
 def without_repeats(links: Iterable[Link]) -> tuple[list[Link], int]:
-    """Each wanted video once, and how many rows repeated one.
+    """Keep each wanted video once.
 
-    Raises StudyError when two rows want the same footage under two labels.
+    Parameters
+    ----------
+    links
+        Of all lists.
+
+    Returns
+    -------
+    links : list of Link
+        In the order of their first rows.
+    repeats : int
+        How many rows repeat another.
+
+    Raises
+    ------
+    StudyError
+        When two rows want the same footage under two labels, or two videos would get the same id.
+
+    Examples
+    --------
+    >>> kept, repeats = without_repeats([Link("https://a.org/b.mp4", "real"), Link("https://a.org/b.mp4", "real")])
+    >>> len(kept), repeats
+    (1, 1)
     """
     kept: dict[str, Link] = {}
     labels: dict[str, Link] = {}

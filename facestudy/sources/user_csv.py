@@ -10,11 +10,28 @@ from facestudy.core.errors import StudyError
 from facestudy.core.settings import quoted
 
 MAX_COLUMNS = 12
-"""So many of a wrong header's columns are put into a message."""
+"""The most columns of a wrong header that a message lists."""
 
 
 def decode(data: bytes, name: str) -> str:
-    """The text of a file, without a byte order mark; name: what to call it in messages."""
+    """Decode a file as UTF-8, with or without a byte order mark.
+
+    Parameters
+    ----------
+    data
+        The content of the file.
+    name
+        The name of the file, for messages.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    StudyError
+        When the file is not UTF-8.
+    """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -22,11 +39,33 @@ def decode(data: bytes, name: str) -> str:
 
 
 def rows(text: str, name: str, required: str, others: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where each row is and its cells, as they stand; every column is there, empty where the file lacks it.
+    """The rows of a CSV file with a header; rows without any text are skipped.
 
-    required: the column that the file must have; others: those that it may have. Capitals and blanks
-    in the header do not matter; rows without any text are passed over.
+    Parameters
+    ----------
+    text
+        The content of the file. Capitals and blanks in the header do not matter.
+    name
+        The name of the file, for messages.
+    required
+        The column that the file must have.
+    others
+        The columns that it may have.
 
+    Yields
+    ------
+    where : str
+        The file and row, for messages.
+    cells : dict of str to str
+        Every column, unchanged; empty where the file lacks it.
+
+    Raises
+    ------
+    StudyError
+        When the header or a row is wrong; the message names the file and the row.
+
+    Examples
+    --------
     >>> list(rows("Label, URL\\nfake,x\\n", "a.csv", "url", ["label", "start"]))
     [('a.csv, row 2', {'url': 'x', 'label': 'fake', 'start': ''})]
     """

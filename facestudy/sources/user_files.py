@@ -11,11 +11,28 @@ from facestudy.core.settings import quoted
 
 
 class Unreadable(Exception):
-    """Why a file is not read, in a few words."""
+    """The reason why a file is not read, in a few words."""
 
 
 def leads_out(path: Path, root: Path) -> bool:
-    """Whether a path leads out of the folder once its links are followed. Raises OSError for links in a circle."""
+    """Whether a path leads out of a folder once symbolic links are followed.
+
+    Parameters
+    ----------
+    path
+        The path.
+    root
+        The folder.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    OSError
+        When links form a circle.
+    """
     try:
         return not path.resolve().is_relative_to(root.resolve())
     except RuntimeError:
@@ -23,10 +40,25 @@ def leads_out(path: Path, root: Path) -> bool:
 
 
 def read(path: Path, max_bytes: int, root: Path | None = None) -> bytes:
-    """The bytes of a regular file.
+    """Read a regular file.
 
-    root: the folder that it has to lie in, its links followed; without one it may lie anywhere.
-    Raises Unreadable, for one with more than max_bytes too.
+    Parameters
+    ----------
+    path
+        The file.
+    max_bytes
+        The largest size to read.
+    root
+        The folder in which the file has to lie once links are followed; None for no such limit.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    Unreadable
+        When the file lies outside `root`, is not a regular file, is larger than `max_bytes` or cannot be read.
     """
     try:
         if root is not None and leads_out(path, root):
@@ -43,8 +75,10 @@ def read(path: Path, max_bytes: int, root: Path | None = None) -> bytes:
 
 
 def called(path: object) -> str:
-    """A file's name in a message, as it stands unless it is long or odd.
+    """Write a path for a message: as it is, or quoted where it is long or has unprintable characters.
 
+    Examples
+    --------
     >>> called(Path("part_0/metadata.json")), called("a\\nb")
     ('part_0/metadata.json', "'a\\\\nb'")
     """

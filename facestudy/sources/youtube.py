@@ -13,7 +13,6 @@ import functools
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -33,6 +32,7 @@ from facestudy.core.errors import StudyError
 from facestudy.core.settings import Section
 from facestudy.core.tables import LABELS, Table
 from facestudy.media.video import VIDEO_SUFFIXES, Limits
+from facestudy.runtime.child import Child, Ended
 from facestudy.runtime.work_cache import MANIFEST, WorkCache, file_sha256, key_of, link_or_copy
 from facestudy.sources import links, user_files
 from facestudy.sources.download import REASONS
@@ -93,6 +93,7 @@ class Outcome:
     detail: str = ""
 
 
+COMMAND = (sys.executable, "-m", "facestudy.sources.download")
 REQUESTS = Table(
     {
         "video_id": "text",
@@ -380,14 +381,14 @@ class Downloads:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._next = 0.0
-        self._running: set[subprocess.Popen[str]] = set()
+        self._running: set[Child] = set()
 
     def stop(self) -> None:
         """End the running downloads and let no other begin."""
         with self._lock:
             self._stopped.set()
-            for process in self._running:
-                process.kill()
+            for child in self._running:
+                child.process.kill()
 
     def _wait(self, at_least: float) -> None:
         """Sleep until it is this download's turn; `at_least` seconds hold up all of them."""
@@ -423,30 +424,18 @@ class Downloads:
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Run facestudy.sources.download on a request; its answer."""
-        options = self._settings.model_dump(exclude={"lists"})
-        text = json.dumps({**request, "settings": options, "limit_s": self._settings.limit_s})
+        seconds = self._settings.limit_s
+        child = Child(COMMAND)
         with self._lock:
-            if self._stopped.is_set():
-                raise KeyboardInterrupt
-            process = subprocess.Popen(
-                [sys.executable, "-m", "facestudy.sources.download"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the downloads
-            )  # fmt: skip
-            self._running.add(process)
-        assert process.stdin and process.stdout
-        with process:
-            try:
-                process.stdin.write(text + "\n")
-                process.stdin.flush()
-                # Its input stays open meanwhile: the process ends when this one does.
-                words = process.stdout.read()
-            except BrokenPipeError:
-                words = ""
-            finally:
-                self._running.discard(process)
+            self._running.add(child)
+            stopped = self._stopped.is_set()
         try:
-            return dict(json.loads(words.splitlines()[-1]))
-        except (IndexError, ValueError):
-            said = " ".join(words.split())[-200:] or f"ended with code {process.returncode}"
-            return {"reason": "network", "detail": f"the download process broke: {said}", "retry_after_s": 0}
+            if stopped:
+                raise KeyboardInterrupt
+            return child.ask({**request, "settings": self._settings.model_dump(exclude={"lists"})}, seconds)
+        except Ended as problem:
+            words = f"not done in {seconds:.0f} s" if problem.late else f"the download process broke ({problem})"
+            return {"reason": "network", "detail": words, "retry_after_s": 0}
+        finally:
+            self._running.discard(child)
+            child.end()

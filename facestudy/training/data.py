@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.media.archive import read_picture
 
@@ -29,6 +30,36 @@ class Faces:
     pictures: Pictures
     rows: npt.NDArray[np.intp]
     labels: LabelArray
+
+
+def read_split(path: Path) -> dict[int, pd.DataFrame]:
+    """Read the faces that are used, rows of tables.SPLIT, by number of the split from 1.
+
+    Raises
+    ------
+    StudyError
+        When the training or validation faces of a split are of one class.
+    """
+    table = tables.read(path, tables.SPLIT).query("subset != 'unused'")
+    splits = {int(number): part.reset_index(drop=True) for number, part in table.groupby("repeat")}
+    for split in splits.values():
+        check_classes(split, str(path))
+    return splits
+
+
+def crops_of_split(path: Path, split: pd.DataFrame) -> pd.DataFrame:
+    """Read the crops of the faces of a split, rows of tables.CROPS in the order of the split.
+
+    Raises
+    ------
+    StudyError
+        When a face has no crop.
+    """
+    index = tables.read(path, tables.CROPS).set_index("face_id")
+    missing = split.loc[~split["face_id"].isin(index.index), "face_id"]
+    if len(missing):
+        raise StudyError(f"{path} has no crop of the face {missing.iloc[0]}; run `dvc repro`.")
+    return index.loc[split["face_id"]]
 
 
 def store_pictures(folder: Path, crops: pd.DataFrame, file: Path) -> None:

@@ -15,11 +15,12 @@ from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
+from facestudy.core.arrays import FloatArray
 from facestudy.core.errors import StudyError
+from facestudy.core.scoring import log_loss, roc_auc
 from facestudy.models.fused import Adam
 from facestudy.models.networks import build
 from facestudy.models.settings import ModelSettings
@@ -30,8 +31,6 @@ from facestudy.training.data import Faces, LabelArray, Pictures, open_pictures, 
 PREDICTION_BATCH = 32
 CLIP = 1e-7
 """p_fake is kept this far from 0 and 1 in the validation loss, as Keras's binary_crossentropy does."""
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -199,14 +198,9 @@ def fit(
             rate = learning_rate_at(epoch * per_epoch + step, settings.epochs * per_epoch, warmup_steps, settings)
             logits.optimizer.learning_rate = rate
             losses.append(float(logits.train_on_batch(*batch)))
-        p_fake = score(model, validation)
-        record = Epoch(
-            epoch + 1,
-            rate,
-            float(np.mean(losses)),
-            log_loss(validation.labels, p_fake),
-            roc_auc(validation.labels, p_fake),
-        )
+        fake, p_fake = validation.labels == 1, score(model, validation)
+        loss = float(log_loss(fake, p_fake, np.ones((1, len(fake))), CLIP)[0])
+        record = Epoch(epoch + 1, rate, float(np.mean(losses)), loss, roc_auc(fake, p_fake))
         history.append(record)
         progress.set_postfix(loss=f"{record.loss:.3f}", validation_auc=f"{record.validation_auc:.3f}")
         rank = (record.validation_loss, 0.0)
@@ -234,20 +228,6 @@ def predict(model: keras.Model, faces: Faces) -> FloatArray:
         answer = np.asarray(model.predict_on_batch(batch))
         p_fake[start : start + len(rows)] = answer[: len(rows), 0]
     return p_fake
-
-
-def log_loss(labels: LabelArray, p_fake: FloatArray) -> float:
-    """Mean of -ln of the probability given to the truth."""
-    p_fake = np.clip(p_fake, CLIP, 1 - CLIP)
-    return float(-np.mean(np.where(labels == 1, np.log(p_fake), np.log1p(-p_fake))))
-
-
-def roc_auc(labels: LabelArray, p_fake: FloatArray) -> float:
-    """Probability that a fake scores above a real, ties count half (Hanley and McNeil 1982)."""
-    fake, real = p_fake[labels == 1], np.sort(p_fake[labels == 0])
-    below = np.searchsorted(real, fake, "left")
-    not_above = np.searchsorted(real, fake, "right")
-    return float(np.mean(below + not_above) / (2 * len(real)))
 
 
 def write_history(path: Path, history: Sequence[Epoch]) -> None:

@@ -37,9 +37,10 @@ OUTPUT_OF = {
     "crops": ["data/crops/eyes_lower"],
     "train": ["models/eyes_lower/mesonet", ".cache/train"],
     "evaluate": ["metrics/eyes_lower/mesonet.json"],
-    "clips": ["data/clips.csv"],
-    "compare": ["metrics/results.md"],
-    "focus": ["metrics/focus"],
+    "clips": ["data/clip_counts.csv"],
+    "compare": ["metrics/results.json"],
+    "report": ["metrics/results.md"],
+    "focus": ["metrics/focus.json"],
 }
 
 

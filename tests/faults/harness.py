@@ -18,7 +18,10 @@ from facestudy.runtime.work_cache import file_sha256
 from tests.project import copy_project, deep_update, environment_for, params
 
 OUTPUTS = ("data", "models", "predictions", "metrics", "reports")
-STAGES = ("videos", "frames", "faces", "duplicates", "split", "clips", "crops", "train", "evaluate", "compare", "focus")
+STAGES = (
+    "videos", "frames", "faces", "duplicates", "split", "clips", "crops", "train", "evaluate", "compare", "focus",
+    "report",
+)  # fmt: skip
 LIMIT_S = 240
 
 
