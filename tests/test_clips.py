@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.dataset.clips import ENTERED, WORDS, clip_scores, clip_table, counted, with_scores
-from facestudy.evaluation.metrics import by_video, read_scores
+from facestudy.evaluation.scores import by_video, read_scores
 from stages import clips as stage
 
 Rows = list[dict[str, Any]]

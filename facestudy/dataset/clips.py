@@ -91,7 +91,7 @@ def clip_scores(predictions: Sequence[pd.DataFrame]) -> pd.Series:
     -------
     Series
         Indexed by video_id. For each training the mean over the faces of a person, the greatest of a clip's persons, as
-        in facestudy.evaluation.metrics.by_video.
+        in facestudy.evaluation.scores.by_video.
     """
     each = [
         rows.groupby(["video_id", "track_id"])["p_fake"].mean().groupby("video_id").max().round(12)
