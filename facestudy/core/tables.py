@@ -196,8 +196,19 @@ def training_name(seed: int, repeat: int, repeats: int) -> str:
 
 
 def clips_table(models: Iterable[str], variants: Sequence[str]) -> Table:
-    """data/clips.csv: CLIPS with a column for the mean p_fake of each model on each variant.
+    """Make the table data/clips.csv: CLIPS with a column for the mean p_fake of each model on each variant.
 
+    Parameters
+    ----------
+    models, variants
+        Their names.
+
+    Returns
+    -------
+    Table
+
+    Examples
+    --------
     >>> clips_table(["mesonet"], ["full", "nose"]).names()[-2:]
     ['mesonet.full', 'mesonet.nose']
     """

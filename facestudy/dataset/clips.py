@@ -30,7 +30,7 @@ def clip_table(
     dropped: pd.DataFrame,
     split: pd.DataFrame,
 ) -> pd.DataFrame:
-    """One row for each clip.
+    """Make the row of each clip.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def _listed(dropped: pd.DataFrame) -> pd.Series:
 
 
 def clip_scores(predictions: Sequence[pd.DataFrame]) -> pd.Series:
-    """The mean p_fake of each clip that was validated or tested, over trainings.
+    """Average p_fake over the trainings, for each clip that was validated or tested.
 
     Parameters
     ----------
@@ -101,12 +101,36 @@ def clip_scores(predictions: Sequence[pd.DataFrame]) -> pd.Series:
 
 
 def with_scores(clips: pd.DataFrame, scores: Mapping[str, pd.Series]) -> pd.DataFrame:
-    """The clips with a column for each of the scores, as `clip_scores` gives them; empty where a clip has none."""
+    """Add a column for each model and variant.
+
+    Parameters
+    ----------
+    clips
+        As tables.CLIPS.
+    scores
+        For each column what `clip_scores` gives.
+
+    Returns
+    -------
+    DataFrame
+        As tables.clips_table; a clip without a score has an empty cell.
+    """
     return clips.assign(**{name: clips["video_id"].map(score) for name, score in scores.items()})
 
 
 def counted(clips: pd.DataFrame) -> str:
-    """How many clips there are of each status, as in "12 clips: 10 used, 2 rejected"."""
+    """Say how many clips there are of each status, as in "12 clips: 10 used, 2 rejected".
+
+    Parameters
+    ----------
+    clips
+        As tables.CLIPS.
+
+    Returns
+    -------
+    str
+        Without a full stop.
+    """
     counts = clips["status"].value_counts()
     told = ", ".join(f"{counts[status]} {words}" for status, words in WORDS.items() if status in counts)
     return f"{len(clips)} clip{'' if len(clips) == 1 else 's'}: {told}"

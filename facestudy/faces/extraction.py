@@ -1,8 +1,8 @@
 """The faces in the frames of a video: searched for, measured, cut out, and their rows in the tables.
 
-(faces, reason), *_ = find_faces([picture], settings)             # RGB picture -> faces, or why there are none
-crops = [crop(face.picture, face, plan, colour) for face in faces]    # facestudy.crops.cutting
-p_fake = predict(model, crops, batch_size)                        # facestudy.training.loop
+((faces, reason),) = find_faces([picture], settings)  # RGB; no face has a reason
+crops = [crop(face.picture, face, plan, colour) for face in faces]  # facestudy.crops.cutting
+p_fake = model.predict(np.stack(crops))[:, 0]
 """
 
 from __future__ import annotations

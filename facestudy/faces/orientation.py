@@ -24,8 +24,22 @@ LOOKED_AT = 8
 
 
 def turned(picture: Picture, rotation: int) -> Picture:
-    """A picture turned clockwise by 0, 90, 180 or 270 degrees.
+    """Turn a picture clockwise.
 
+    Parameters
+    ----------
+    picture
+        Of any size.
+    rotation
+        0, 90, 180 or 270 degrees.
+
+    Returns
+    -------
+    ndarray
+        A copy.
+
+    Examples
+    --------
     >>> turned(np.arange(2, dtype=np.uint8).reshape(1, 2, 1), 90).ravel().tolist()
     [0, 1]
     """
@@ -33,8 +47,20 @@ def turned(picture: Picture, rotation: int) -> Picture:
 
 
 def looked_at(count: int) -> list[int]:
-    """The numbers of the frames that vote, of `count`.
+    """List the numbers of the frames that vote.
 
+    Parameters
+    ----------
+    count
+        The frames of the clip.
+
+    Returns
+    -------
+    list of int
+        Ascending, from 0.
+
+    Examples
+    --------
     >>> looked_at(3), looked_at(16)
     ([0, 1, 2], [0, 2, 4, 6, 9, 11, 13, 15])
     """
@@ -42,7 +68,7 @@ def looked_at(count: int) -> list[int]:
 
 
 def rotation_of(pictures: Sequence[Picture], settings: FaceSettings) -> int:
-    """By how many degrees a clip has to be turned clockwise to stand upright.
+    """Find by how many degrees a clip has to be turned clockwise to stand upright.
 
     Each picture votes for the orientation in which its best upright face is found: the detector is surest of it, and
     its landmarks lie where a face has them. A clip is turned when more than half of the pictures want the same.
@@ -53,6 +79,11 @@ def rotation_of(pictures: Sequence[Picture], settings: FaceSettings) -> int:
         RGB frames of one clip, any sizes.
     settings
         How faces are searched for and chosen.
+
+    Returns
+    -------
+    int
+        0, 90, 180 or 270.
     """
     scores = []
     for rotation in ROTATIONS:

@@ -110,7 +110,22 @@ def media_below(root: Path, folder: str) -> Iterator[str]:
 
 
 def others_below(root: Path, folder: str, suffixes: Collection[str]) -> Iterator[str]:
-    """Files below root/folder whose names end in none of the suffixes; nothing hidden, no file in a hidden folder."""
+    """List the files of other types, hidden ones and those in hidden folders aside.
+
+    Parameters
+    ----------
+    root : Path
+        Of the dataset.
+    folder : str
+        Where to look, relative to `root`.
+    suffixes : collection of str
+        What the names of the files do not end in.
+
+    Yields
+    ------
+    str
+        Relative to `root`, sorted within each folder.
+    """
     for path, folders, files in os.walk(root / folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -328,9 +343,20 @@ def _named_by(folders: Sequence[str], file: str) -> Item:
 
 
 def other_files(root: Path, layout: str) -> Iterator[Item]:
-    """What lies among the videos and pictures of real_fake, or among the pictures of images, and is none.
+    """List what lies among the videos and pictures of real_fake, or among the pictures of images, and is none.
 
     The known datasets have files of their own beside the videos, and nothing of them is listed.
+
+    Parameters
+    ----------
+    root : Path
+        Of the dataset.
+    layout : str
+        A key of LAYOUTS.
+
+    Yields
+    ------
+    Item
     """
     if layout == "real_fake":
         for label in LABELS:

@@ -11,9 +11,22 @@ from facestudy.core.tables import LABELS
 
 
 def summary(index: pd.DataFrame) -> str:
-    """Videos of each class that can be used, and why the others cannot.
+    """Count the videos of each class that can be used, and say why the others cannot.
 
-    index: tables.VIDEOS. Raises StudyError when a class has no usable video.
+    Parameters
+    ----------
+    index
+        As tables.VIDEOS.
+
+    Returns
+    -------
+    str
+        One line.
+
+    Raises
+    ------
+    StudyError
+        When a class has no usable video.
     """
     ok = index[index["status"] == "ok"]
     reasons = Counter(index.loc[index["status"] == "rejected", "reason"])
