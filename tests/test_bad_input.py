@@ -63,7 +63,7 @@ FOLDERS: list[tuple[str, Callable[[Path], Any], str]] = [
     (
         "empty folder",
         empty,
-        "holds no video or picture; put",
+        "input holds no video or picture in real/ and fake/; put real ones into input/real and fake ones into",
     ),
     (
         "one class only",
