@@ -36,7 +36,7 @@ def call(*command: str, folder: Path = Path(), given: str | None = None) -> str:
     )
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["no message"]
-        raise StudyError(f"`{' '.join(command[:2])}` failed: {said[-1]}")
+        raise StudyError(f"`{' '.join(command)}` failed: {said[-1]}")
     return done.stdout
 
 
@@ -121,18 +121,22 @@ def _copy_changes(folder: Path, skip: Path | None) -> None:
     """Bring the files of a clone to the state of the work tree, and its index to what git tracks there."""
     changed = _names("git", "diff-index", "--name-only", "--no-renames", "-z", "HEAD")
     untracked = _names("git", "ls-files", "--others", "--exclude-standard", "-z")
+    data = [name for name in untracked if Path(name).is_file() and _is_data(Path(name), skip)]
+    if data:
+        more = f" and {len(data) - 3} more" if len(data) > 3 else ""
+        print(f"Untracked data are not copied into the study's folder: {', '.join(map(quoted, data[:3]))}{more}.")
     for name in changed:
         target = folder / name
         if target.is_symlink() or target.is_file():
             target.unlink()
-    for name in changed + [name for name in untracked if not _is_data(Path(name), skip)]:
-        source, target = Path(name), folder / name
-        if source.is_symlink() or source.is_file():
-            if target.is_dir():
-                shutil.rmtree(target)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target, follow_symlinks=False)
-    _add(folder, [name for name in changed if os.path.lexists(folder / name)])
+    files = [name for name in changed + untracked if Path(name).is_symlink() or Path(name).is_file()]
+    for name in set(files).difference(data):
+        target = folder / name
+        if target.is_dir():
+            shutil.rmtree(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(name, target, follow_symlinks=False)
+    _add(folder, [name for name in files if name in changed])
 
 
 def _names(*command: str) -> list[str]:
@@ -145,11 +149,12 @@ def _is_data(path: Path, skip: Path | None) -> bool:
 
 
 def _add(folder: Path, names: list[str]) -> None:
-    """`git add` these files, and what changed of those that git tracks."""
+    """`git add` those of these paths that exist, and what changed of those that git tracks."""
+    there = [name for name in names if os.path.lexists(folder / name)]
     call("git", "add", "--update", folder=folder)
     command = ["git", "--literal-pathspecs", "add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul"]
-    if names:
-        call(*command, folder=folder, given="\0".join(names))
+    if there:
+        call(*command, folder=folder, given="\0".join(there))
 
 
 def _configure_dvc(folder: Path, cache: Path) -> None:

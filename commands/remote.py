@@ -202,9 +202,10 @@ class Study:
     takes listings as they come: damaged ones put files under other names, even outside the project.
     """
 
-    def __init__(self, repo: Any, targets: list[str] | None = None) -> None:
+    def __init__(self, repo: Any, targets: list[str] | None = None, with_deps: bool = False) -> None:
         self.remote, self.cache = repo.cloud.get_remote_odb(), repo.cache.local
-        index = repo.index.targets_view(targets, with_deps=True) if targets else repo.index
+        _check_targets(repo, targets or [])
+        index = repo.index.targets_view(targets, with_deps=with_deps) if targets else repo.index
         outs = [out for out in index.outs if out.use_cache and out.hash_info and out.hash_info.isdir]
         self.listings = {out.hash_info.value: str(out) for out in outs}  # checksum -> path in the work tree
 
@@ -250,19 +251,23 @@ class Study:
             self.files(listing)
         return missing
 
-    def damaged(self, most: int = 20) -> dict[str, str]:
-        """Of the first few files that the cache lacks after a pull, those whose bytes on the remote are wrong."""
+    def lacking(self, most: int = 20) -> tuple[dict[str, str], dict[str, str]]:
+        """Of the first few objects that the cache lacks after a pull: those damaged on the remote, those not there."""
         files = {checksum: name for listing in self.listings for checksum, name in self.files(listing).items()}
-        lacking = [checksum for checksum in files if not self.cache.exists(checksum)][:most]
-        found = {}
-        for checksum in lacking:
-            with suppress(FileNotFoundError), self.remote.fs.open(self.remote.oid_to_path(checksum), "rb") as file:
-                digest = hashlib.md5()
-                while chunk := file.read(1 << 20):
-                    digest.update(chunk)
-                if digest.hexdigest() != checksum:
-                    found[checksum] = files[checksum]
-        return found
+        wanted = self.listings | files
+        damaged, absent = {}, {}
+        for checksum in [checksum for checksum in wanted if not self.cache.exists(checksum)][:most]:
+            digest = hashlib.md5()
+            try:
+                with self.remote.fs.open(self.remote.oid_to_path(checksum), "rb") as file:
+                    while chunk := file.read(1 << 20):
+                        digest.update(chunk)
+            except FileNotFoundError:
+                absent[checksum] = wanted[checksum]
+                continue
+            if digest.hexdigest() != checksum.removesuffix(".dir"):
+                damaged[checksum] = wanted[checksum]
+        return damaged, absent
 
     def remove_broken(self) -> int:
         """Remove from the remote what has another size than here, and listings of files that are not there.
@@ -320,8 +325,22 @@ def _named(objects: dict[str, str]) -> str:
     return f"{', '.join(shown)}{', …' if len(objects) > 5 else ''} {'is' if len(objects) == 1 else 'are'}"
 
 
+def _check_targets(repo: Any, targets: list[str]) -> None:
+    """Raise StudyError for a target that is neither a stage whose outputs DVC keeps nor below one of them."""
+    outs = [out for out in repo.index.outs if out.use_cache]
+    stages = list(dict.fromkeys(out.stage.addressing.partition("@")[0] for out in outs))
+    names = {*stages, *(out.stage.addressing for out in outs)}
+    paths = [Path(str(out)) for out in outs]
+    for target in targets:
+        if target not in names and not any(Path(target).is_relative_to(path) for path in paths):
+            raise StudyError(
+                f"WHAT: {target!r} is not a stage or an output that DVC keeps; give one of {', '.join(stages)}, or a "
+                f"path as in WHAT={paths[-1]}."
+            )
+
+
 @contextmanager
-def opened_study(targets: list[str] | None = None) -> Iterator[Study]:
+def opened_study(targets: list[str] | None = None, with_deps: bool = False) -> Iterator[Study]:
     """The study with its remote; a StudyError in one sentence where that is missing or does not answer."""
     from dvc.config import NoRemoteError
     from dvc.exceptions import DvcException
@@ -329,7 +348,7 @@ def opened_study(targets: list[str] | None = None) -> Iterator[Study]:
 
     try:
         with Repo() as repo:
-            yield Study(repo, targets)
+            yield Study(repo, targets, with_deps)
     except NoRemoteError:
         raise StudyError("there is no default remote; `make remote URL=…` sets one up.") from None
     except StudyError:
@@ -354,7 +373,7 @@ def push() -> None:
 
 
 def check(targets: list[str]) -> None:
-    with opened_study(targets) as study:
+    with opened_study(targets, with_deps=True) as study:
         missing = study.fetch_listings()
         fetched = len(study.listings) - missing
     print(f"{fetched} lists of folders are those that dvc.lock names; {missing} are neither here nor on the remote.")
@@ -363,15 +382,23 @@ def check(targets: list[str]) -> None:
 def pull(targets: list[str]) -> None:
     from dvc.cli import main as dvc
 
+    with opened_study(targets):  # refuses what nothing is called
+        pass
     with opened_study() as study:
         study.fetch_listings()
     if not dvc(["pull", *targets]):
         return
-    damaged = {}
-    with suppress(StudyError), opened_study() as study:
-        damaged = study.damaged()
+    damaged: dict[str, str] = {}
+    absent: dict[str, str] = {}
+    with suppress(StudyError), opened_study(targets) as study:
+        damaged, absent = study.lacking()
     if damaged:
         raise StudyError(f"{_named(damaged)} damaged on the remote and was not taken. {WAY_OUT}")
+    if absent:
+        raise StudyError(
+            f"{_named(absent)} not on the remote. `make push` in the clone that has the data sends them there; "
+            "`make run` makes them here."
+        )
     raise StudyError("not everything was pulled (see above); `make pull` again goes on from there.")
 
 

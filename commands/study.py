@@ -184,15 +184,15 @@ def _shorten(models: Any) -> None:
 
 def _check_layers(layers: list[tuple[str, dict[str, Any]]]) -> Params:
     """The settings after the last layer; StudyError for the layer that made them unsound: later ones may mend it."""
-    first = None
+    errors: list[tuple[str, StudyError]] = []
     for label, values in layers:
         try:
             params = check_params(values, label)
-            first = None
+            errors.clear()
         except StudyError as error:
-            first = first or error
-    if first:
-        raise first
+            errors.append((str(error).removeprefix(label), error))
+    if errors:
+        raise next(error for text, error in errors if text == errors[-1][0])
     return params
 
 

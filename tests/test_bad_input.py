@@ -63,7 +63,7 @@ FOLDERS: list[tuple[str, Callable[[Path], Any], str]] = [
     (
         "empty folder",
         empty,
-        "holds no video or picture; put",
+        "input holds no video or picture in real/ and fake/; put real ones into input/real and fake ones into",
     ),
     (
         "one class only",
@@ -224,15 +224,49 @@ def test_a_bad_preset_changes_nothing(
     (tmp_path / "presets/bad.yaml").write_text(text)
     (tmp_path / "params.yaml").write_text(params_text())
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(StudyError) as error:
-        study.apply_preset("bad", [])
-    assert str(error.value).startswith(sentence)
+    for settings in ([], ["seeds=[3]"]):  # which the message does not blame
+        with pytest.raises(StudyError) as error:
+            study.preset_settings("bad", settings)
+        assert str(error.value).startswith(sentence)
     assert (tmp_path / "params.yaml").read_text() == params_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["frames.per_vidoe=4"], "SET: frames.per_vidoe is not a known setting (known here: per_video"),
+        (["seeds=[1]", "frames.per_video=four"], "SET: frames.per_video = 'four': input should be a valid integer"),
+        (["frames.every=5"], "SET: frames = "),
+        (["focus=nose"], "SET: focus = 'nose' is not one of the variants"),
+        (["seeds=["], "SET: seeds is not valid YAML"),
+        (["seeds"], "SET: 'seeds' is not of the form KEY=VALUE"),
+        (["source=folder", "folder.path=nowhere"], "folder.path: nowhere is not a folder"),
+    ],
+)
+def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, settings: list[str], sentence: str) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(StudyError) as error:
+        study.preset_settings("controls", settings)
+    assert str(error.value).startswith(sentence)
+
+
+def test_settings_that_are_sound_together_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    together = ["variants=[nose]", "focus=nose", "frames.per_video=null", "frames.every=5"]
+    _, settings = study.preset_settings("controls", together)
+    assert settings.focus == "nose" and settings.frames.every == 5
 
 
 def test_an_unknown_preset_names_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     with pytest.raises(StudyError, match=r"give a preset, as in `make study PRESET=videos`; presets/ has .*paper"):
-        study.apply_preset("", [])
-    with pytest.raises(StudyError, match=r"there is no preset 'papers'; presets/ has .*paper"):
-        study.apply_preset("papers", [])
+        study.preset_settings("", [])
+    with pytest.raises(StudyError, match=r"PRESET = 'papers': there is no such preset; presets/ has .*paper"):
+        study.preset_settings("papers", [])
+
+
+@pytest.mark.parametrize("command", [["study", "PRSET=videos"], ["run", "PRSET=videos", "FRAMES=3"]])
+def test_make_refuses_a_variable_that_it_does_not_know(command: list[str]) -> None:
+    done = call(ROOT, "make", "--dry-run", *command)
+    assert done.returncode == 2 and "PRSET" in done.stderr
+    assert "the variables are N NAME PRESET PYTHON QUICK SEED SET URL WHAT." in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -161,42 +162,124 @@ def test_adding_or_removing_a_clip_costs_one_clip(project: Path, folder_study: P
     assert pd.read_csv(folder_study / "data/videos/index.csv").shape[0] == 10
 
 
+def study(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """`make study` in a folder."""
+    command = [sys.executable, "-m", "commands.study", "run", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment_for(folder), capture_output=True, text=True)
+    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
+    return done
+
+
+def experiments(folder: Path) -> dict[str, str]:
+    """Name and revision of each experiment."""
+    refs = call(folder, "git", "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps/*/*").stdout
+    return dict(line.rsplit("/", 1)[1].split() for line in refs.splitlines())
+
+
+def files(folder: Path, *skipped: str) -> dict[str, tuple[int, bytes]]:
+    """Mode and content of everything in a folder but what is below `skipped`, and of git's index."""
+    places = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    places = [path for path in places if path.relative_to(folder).parts[0] not in (*skipped, ".git")]
+    found = {str(path): (path.lstat().st_mode, path.read_bytes()) for path in places}
+    index = call(folder, "git", "ls-files", "--stage").stdout + call(folder, "git", "status", "--porcelain").stdout
+    return found | {"index": (0, index.encode())}
+
+
+def whole(cache: Path) -> bool:
+    """Does each file of DVC's cache have the bytes of its name?"""
+    found = list(cache.glob("files/md5/??/*"))
+    return len(found) > 0 and all(
+        hashlib.md5(path.read_bytes()).hexdigest() == path.parent.name + path.name.removesuffix(".dir")
+        for path in found
+    )
+
+
+@pytest.fixture
+def edited(project: Path) -> Iterator[Path]:
+    """The project with changes of every kind, which must be there afterwards as they were."""
+    (project / "presets/small.yaml").write_text(
+        "variants: [full, nose]\nmodels: {vgg19: null, resnet50: null}\nfocus: nose\nseeds: [1]\n"
+    )
+    for name in ("README.md", "stages/focus.py", "params.yaml", "metrics/results.md"):
+        with (project / name).open("a") as file:
+            file.write("# mine\n")
+    (project / "LICENSE").unlink()
+    (project / "notes, é.txt").write_text("mine\n")
+    (project / ".dvc/config.local").write_text("[core]\n    remote = mine\n['remote \"mine\"']\n    url = /mine\n")
+    call(project, "git", "add", "stages/focus.py")
+    yield project
+    call(project, "git", "reset", "-q", "--hard")
+    call(project, "git", "clean", "-fdq")
+    (project / ".dvc/config.local").unlink()
+
+
+@pytest.mark.timeout(900)
+def test_studies_leave_the_work_tree_and_each_other(edited: Path) -> None:
+    """One new variant of one model is trained; a study of the same name replaces it only when it succeeds."""
+    skipped = ("studies", ".cache", ".dvc")
+    before, own = files(edited, *skipped), (edited / ".dvc/config.local").read_bytes()
+    done = study(edited, "small")
+    assert [name for name in ran(done) if name.startswith("train")] == ["train@mesonet-nose"]
+    assert "training in all" in done.stdout and "cropped (nose)" in done.stdout and "exists" not in done.stdout
+    small = edited / "studies/small"
+    nose = json.loads((small / "metrics/nose/mesonet.json").read_text())
+    shown = json.loads(dvc(edited, "metrics", "diff", "main", "small", "--json").stdout)["metrics/focus.json"]
+    full = json.loads((edited / "metrics/full/mesonet.json").read_text())
+    assert shown.get("mesonet.auc", {"new": full["auc"]})["new"] == nose["auc"]
+    assert not (small / "metrics/full/vgg19.json").exists() and not (small / "predictions/eyes_lower").exists()
+    assert all((small / name).read_text().endswith("# mine\n") for name in ("README.md", "stages/focus.py"))
+    assert not (small / "LICENSE").exists() and (small / "notes, é.txt").exists()
+
+    first, kept = experiments(edited), files(small)
+    assert list(first) == ["small"]
+    done = study(edited, "small", "models.mesonet.learning_rate=1e30", code=1)  # diverges
+    assert "The study small exists (source sample, made 20" in done.stdout and "NAME=other" in done.stdout
+    assert "its files are in studies/small.unfinished/" in done.stderr and "The earlier one is kept." in done.stderr
+    assert experiments(edited) == first and files(small) == kept
+
+    study(edited, "small", "evaluate.confidence=0.9", "--name", "other")
+    both = experiments(edited)
+    assert sorted(both) == ["other", "small"] and both["small"] == first["small"] and files(small) == kept
+    done = study(edited, "small", "evaluate.confidence=0.8")
+    assert not [name for name in ran(done) if name.startswith(("crops", "train"))]
+    last = experiments(edited)
+    assert sorted(last) == ["other", "small"] and last["small"] != first["small"] and last["other"] == both["other"]
+    assert "80 % interval" in (small / "metrics/results.md").read_text()
+    assert sorted(path.name for path in (edited / "studies").glob("[!.]*")) == ["other", "small"]
+
+    assert files(edited, *skipped) == before and (edited / ".dvc/config.local").read_bytes() == own
+    assert whole(edited / ".dvc/cache")
+
+
+MOMENTS = ("Running in ", "Running stage 'evaluate@", "Running stage 'compare'", "Running stage 'focus'", "# Results")
+
+
 @pytest.mark.timeout(650)
-def test_a_preset_runs_as_an_experiment_and_goes_back(project: Path, tmp_path: Path) -> None:
-    """`make study PRESET=small`: one new variant of one model is trained, metrics compare with main."""
-    preset = "variants: [full, nose]\nmodels: {vgg19: null, resnet50: null}\nfocus: nose\n"
-    (project / "presets/small.yaml").write_text(preset)
-    call(project, "git", "add", "presets")
-    call(project, "git", "commit", "-qm", "a preset")
-
-    def study(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "commands.study", *arguments]
-        done = subprocess.run(command, cwd=project, env=environment_for(project), capture_output=True, text=True)
-        assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
-        return done
-
-    def experiments() -> list[list[str]]:
-        """Name and revision of each experiment."""
-        refs = call(project, "git", "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps").stdout
-        return [line.rsplit("/", 1)[1].split() for line in refs.splitlines() if "/exec/" not in line]
-
-    done = study("run", "small")
-    trained = [name for name in ran(done) if name.startswith("train")]
-    assert trained == ["train@mesonet-nose"]
-    assert "training in all" in done.stdout and "cropped (nose)" in done.stdout
-    shown = json.loads(dvc(project, "metrics", "diff", "main", "small", "--json").stdout)
-    nose = json.loads((project / "metrics/nose/mesonet.json").read_text())
-    assert shown["metrics/nose/mesonet.json"]["auc"]["new"] == nose["auc"]
-    study("back")
-    assert call(project, "git", "status", "--porcelain").stdout == ""
-    assert ran(dvc(project, "repro")) == []
-
-    before = experiments()
-    assert [name for name, _ in before] == ["small"]
-    study("run", "small", "models.mesonet.learning_rate=1e30", code=1)  # diverges
-    assert experiments() == before
-    study("back")
-    assert "The earlier experiment small is replaced." in study("run", "small", "evaluate.confidence=0.9").stdout
-    ((name, revision),) = experiments()
-    assert name == "small" and revision != before[0][1]
-    study("back")
+def test_a_killed_trial_hurts_nothing(edited: Path) -> None:
+    """SIGKILL at five moments, the last one when all is done but the last words; then it runs."""
+    skipped = ("studies", ".cache", ".dvc")
+    before = files(edited, *skipped)
+    arguments = ["quick", "sample.people=12", "folder.max_per_class=12", "--name", "tried"]
+    command = [sys.executable, "-u", "-m", "commands.study", "run", *arguments]
+    for number, moment in enumerate(MOMENTS):
+        setting = f"evaluate.confidence={0.9 - number / 100}"
+        process = subprocess.Popen(
+            [*command, setting], cwd=edited, env=environment_for(edited),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith(moment):
+                break
+        else:
+            pytest.fail(f"{moment}: {said[-20:]}")
+        process.kill()
+        process.communicate()
+        assert files(edited, *skipped) == before
+        assert ("tried-trial" in experiments(edited)) == (edited / "studies/tried-trial").exists() == (number == 4)
+    done = study(edited, *arguments)
+    assert "This was a trial" in done.stdout and "trial, no result: 1 models" in done.stdout
+    assert "**Trial: " in (edited / "studies/tried-trial/metrics/results.md").read_text()
+    assert files(edited, *skipped) == before and whole(edited / ".dvc/cache")

@@ -1,4 +1,4 @@
-"""Every preset can be put over params.yaml, gives a sound pipeline, and goes away without a trace."""
+"""Every preset can be put over params.yaml and gives a sound pipeline."""
 
 from __future__ import annotations
 
@@ -46,10 +46,12 @@ def inside(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_applies_resolves_and_goes_back(inside: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_applies_and_resolves(inside: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     lists = [{"path": "videos/list.csv", "sha256": file_sha256(inside / "videos/list.csv")}]
     monkeypatch.setattr(study, "timed", lambda params: dict.fromkeys(params.models, TIMING))  # takes a minute
-    settings = study.apply_preset(name, ["folder.path=videos", f"youtube.lists={json.dumps(lists)}"])
+    given = ["folder.path=videos", f"youtube.lists={json.dumps(lists)}"]
+    merged, settings = study.preset_settings(name, given)
+    study.write_settings(merged, inside)
     assert "# Every knob of the study" in Path("params.yaml").read_text()  # comments are kept
     listed = subprocess.run(["dvc", "stage", "list", "--name-only"], capture_output=True, text=True)
     assert listed.returncode == 0, listed.stderr
@@ -57,49 +59,36 @@ def test_applies_resolves_and_goes_back(inside: Path, monkeypatch: pytest.Monkey
     assert len(cells) == len(settings.models) * len(settings.variants)
     text = study.expected(settings)
     assert "training in all" in text and re.search(r"disk: .*: \d+\.\d GB, 2 copies", text)
-    study.back()
-    assert call(inside, "git", "status", "--porcelain").stdout == ""
-
-
-def test_going_back_undoes_the_study_and_nothing_else(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    study.apply_preset("controls", [])
-    mine = {name: Path(name).read_text() + "# mine\n" for name in ("stages/split.py", "dvc.yaml")}
-    mine |= {"metrics/notes.txt": "mine\n", "a name, with é.txt": "mine\n"}
-    results = dict.fromkeys(("metrics/results.md", "predictions/nose/mesonet/1.csv"), "a result\n")
-    for name, text in (mine | results).items():
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(text)
-    call(inside, "git", "add", "stages/split.py")
-    study.back()
-    assert {name: Path(name).read_text() for name in mine} == mine
-    assert not any(Path(name).exists() for name in results)
-    changed = call(inside, "git", "diff", "HEAD", "--name-only").stdout.split()
-    assert changed == ["dvc.yaml", "stages/split.py"]
-    said = capsys.readouterr().out
-    assert said.endswith("left as they are: a name, with é.txt, dvc.yaml, metrics/notes.txt, stages/split.py\n")
-    call(inside, "git", "reset", "-q", "--hard")
-    call(inside, "git", "clean", "-fdq")
-
-
-def test_going_back_refuses_to_lose_edits_of_the_parameters(inside: Path) -> None:
-    study.apply_preset("controls", [])
-    with Path("params.yaml").open("a") as file:
-        file.write("# mine\n")
-    with pytest.raises(StudyError, match=r"params\.yaml is not what `make study` last wrote"):
-        study.back()
-    assert Path("params.yaml").read_text().endswith("# mine\n")
     call(inside, "git", "checkout", "-q", ".")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_trial_of_a_preset_is_short(inside: Path, name: str) -> None:
+    _, settings = study.preset_settings(name, ["folder.path=videos"], quick=True)
+    (model,) = settings.models.values()
+    assert model.network == "meso4" and model.epochs <= study.TRIAL_EPOCHS
+    assert settings.seeds == [1] and settings.split.repeats == 1 and settings.evaluate.trial
+    assert settings.frames.per_video == 2 and settings.frames.every is None
+    assert settings.folder.max_per_class == settings.sample.people == 30
+    assert Path("params.yaml").read_text() == call(inside, "git", "show", "HEAD:params.yaml").stdout
+
+
+def test_a_trial_keeps_the_first_model_without_a_small_one() -> None:
+    models = {"large": {"network": "vgg19", "epochs": 50}, "other": {"network": "resnet50", "epochs": 3}}
+    study._shorten(models)
+    assert models == {"large": {"network": "vgg19", "epochs": study.TRIAL_EPOCHS}}
 
 
 def test_a_preset_changes_only_the_lines_that_it_sets(inside: Path) -> None:
     before = Path("params.yaml").read_text().splitlines()
-    study.apply_preset("videos", ["folder.path=videos", "seeds=[1, 2]"])
+    merged, _ = study.preset_settings("videos", ["folder.path=videos", "seeds=[1, 2]"])
+    study.write_settings(merged, inside)
     after = Path("params.yaml").read_text().splitlines()
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     values = [new.split("#")[0].strip() for _, new in changed]
-    assert values[:3] == ["source: folder", "path: videos", "per_video: 16"] and "seeds: [1, 2]" in values
+    assert values[:3] == ["source: folder", f"path: {inside / 'videos'}", "per_video: 16"] and "seeds: [1, 2]" in values
     assert all(old.split(":")[0] == new.split(":")[0] for old, new in changed) and len(changed) < 15
-    study.back()
+    call(inside, "git", "checkout", "-q", ".")
 
 
 def test_disk_estimate_of_the_youtube_preset(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,16 +158,6 @@ def test_a_model_is_timed_whatever_its_weights_and_learning_rate(batch_size: int
     odd = settings.model_copy(update={"weights": "missing.h5", "learning_rate": 1e9, "batch_size": batch_size})
     timing = time_model(odd, (40, 60))
     assert timing.predict > 0 and 0 < timing.train < timing.start  # milliseconds; building and tracing takes seconds
-
-
-def test_a_changed_tree_is_not_overwritten(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(project)
-    with Path("params.yaml").open("a") as file:
-        file.write("# mine\n")
-    with pytest.raises(StudyError, match=r"the work tree has changes .*params\.yaml.*commit or stash them"):
-        study.run_preset(NAMES[0], [])
-    assert Path("params.yaml").read_text().endswith("# mine\n")
-    call(project, "git", "checkout", "-q", ".")
 
 
 @pytest.mark.parametrize(

@@ -322,6 +322,24 @@ def test_damaged_local_object_is_not_pushed(team: Team) -> None:
 
 
 @pytest.mark.parametrize("team", ["directory"], indirect=True)
+def test_pull_says_what_is_misspelt_and_what_is_nowhere(team: Team) -> None:
+    other = own_settings(team, "nowhere")
+    said = other.remote("pull", "modls", fails=True)
+    assert "WHAT: 'modls' is not a stage" in said and "give one of videos, frames, faces, crops, train, or" in said
+    assert "Traceback" not in said and "Traceback" not in other.remote("check", "../x", fails=True)
+    weights, listing = team.first.weights("second"), team.first.outputs()["models/full/second"]
+    for checksum, name in ((weights, "models/full/second/1/model.weights.h5"), (listing, "models/full/second")):
+        place = team.server.store / "files/md5" / checksum[:2] / checksum[2:]
+        place.rename(place.with_suffix(".aside"))
+        said = other.remote("pull", "train", fails=True)
+        assert f"{name} ({checksum}) is not on the remote. `make push` in the clone" in said
+        place.with_suffix(".aside").rename(place)
+        for held in (weights, listing):
+            (other.folder / ".dvc/cache/files/md5" / held[:2] / held[2:]).unlink(missing_ok=True)
+    other.remote("pull", "models/full/second")
+
+
+@pytest.mark.parametrize("team", ["directory"], indirect=True)
 def test_an_experiment_and_its_data_go_from_one_to_another(team: Team) -> None:
     one, two, wary = (own_settings(team, name) for name in ("one", "two", "wary"))
     said = one.dvc("exp", "run", "--pull", "--allow-missing", "-n", "slow", "-S", "models.second.learning_rate=0.0005")

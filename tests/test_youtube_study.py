@@ -52,13 +52,14 @@ def test_the_preset_runs_from_links_to_the_results_table(tmp_path: Path, clips: 
         )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     assert "disk: videos" in done.stdout and done.stdout.index("disk: videos") < done.stdout.index("Running stage")
-    assert "normal (full)" in done.stdout and "This is the experiment youtube" in done.stdout
-    requests = pd.read_csv(project / "data/videos/requests.csv", keep_default_na=False)
+    assert "normal (full)" in done.stdout and "The study is the DVC experiment youtube" in done.stdout
+    made = project / "studies/youtube"
+    requests = pd.read_csv(made / "data/videos/requests.csv", keep_default_na=False)
     found = dict(zip(requests["url"], zip(requests["label"], requests["reason"], strict=True), strict=True))
     assert found == wanted
     # Twins of one take come under names that say nothing: those that are found are kept on one side.
-    pairs = pd.read_csv(project / "data/duplicates.csv")
-    split = pd.read_csv(project / "data/split.csv")
+    pairs = pd.read_csv(made / "data/duplicates.csv")
+    split = pd.read_csv(made / "data/split.csv")
     sides = split[split["subset"] != "unused"].groupby("video_id")["subset"].first()
     both = pairs[pairs["first"].isin(sides.index) & pairs["second"].isin(sides.index)]
     assert len(both) and (sides[both["first"]].to_numpy() == sides[both["second"]].to_numpy()).all()

@@ -148,10 +148,13 @@ def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings
             f"{root} holds no {label} video where folder.layout = {settings.layout} has them; "
             "the README says what each layout looks like."
         )
-    return (
-        f"{root / label} holds no video or picture; put {label} ones there "
-        f"({', '.join(sorted(video.VIDEO_SUFFIXES | video.PICTURE_SUFFIXES))})."
-    )
+    suffixes = ", ".join(sorted(video.VIDEO_SUFFIXES | video.PICTURE_SUFFIXES))
+    if not found:
+        return (
+            f"{root} holds no video or picture in real/ and fake/; put real ones into {root / 'real'} and fake ones "
+            f"into {root / 'fake'} ({suffixes}), or set folder.layout to the layout of your dataset."
+        )
+    return f"{root / label} holds no video or picture; put {label} ones there ({suffixes})."
 
 
 def _listed(names: Collection[str]) -> str:
