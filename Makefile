@@ -36,7 +36,7 @@ GIVEN := URL NAME SET PRESET QUICK WHAT
 NAME :=# not that of the environment, where WSL has a NAME
 $(foreach name,$(GIVEN),$(eval remote pull study: override export $(name) := $$(value $(name))))
 
-.PHONY: help env python run test fuzz faults audit study retry remote push pull calibrate bench lint docs wheels \
+.PHONY: help env python run test test-fast fuzz faults audit study retry remote push pull calibrate bench lint docs wheels \
   format lock clean-cache
 # A `python -m venv` that fails leaves an environment without pip, which the next run replaces.
 .DELETE_ON_ERROR:
@@ -62,6 +62,9 @@ run: env        ## the whole study as params.yaml describes it, then the results
 
 test: env       ## all tests, each skipped one listed with its reason
 	python -m pytest --numprocesses 2 --dist loadfile
+
+test-fast: env  ## the tests that start no process, server or TensorFlow, in a minute
+	python -m pytest --fast --quiet --numprocesses 2
 
 study: env      ## a preset in studies/NAME: make study PRESET=videos SET="folder.path=/my/videos" NAME=mine QUICK=1
 	@python -m commands.study run

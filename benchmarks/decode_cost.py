@@ -20,8 +20,8 @@ from facestudy.core.regions import Box
 from facestudy.core.settings import check
 from facestudy.media import decode, frames, video
 from facestudy.media.frames import FrameSettings
+from facestudy.media.settings import DecodingSettings
 from facestudy.sample.clips import SampleSettings, list_clips, render
-from facestudy.sources.folder import FolderSettings
 
 ROUNDS = 5
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +56,7 @@ def compare(name: str, files: Sequence[Path], settings: FrameSettings, limits: v
 def main() -> None:
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     settings = check(FrameSettings, values["frames"], "frames")
-    limits = check(FolderSettings, values["folder"], "folder").limits
+    limits = check(DecodingSettings, values["decoding"], "decoding").limits
     with tempfile.TemporaryDirectory() as folder:
         people = check(SampleSettings, {**values["sample"], "people": 10}, "sample")
         boxes = check(dict[str, Box], values["regions"], "regions")

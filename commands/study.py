@@ -39,6 +39,7 @@ from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.faces.detection import FaceSettings
 from facestudy.media.archive import StorageSettings
 from facestudy.media.frames import FrameSettings
+from facestudy.media.settings import DecodingSettings
 from facestudy.models.settings import ModelSettings, TrainSettings
 from facestudy.runtime.parallel import ComputeSettings
 from facestudy.runtime.work_cache import WorkCache, share
@@ -64,6 +65,7 @@ class Params(Section):
     source: Literal["sample", "folder", "youtube"]
     folder: FolderSettings
     youtube: YoutubeSettings
+    decoding: DecodingSettings
     sample: SampleSettings
     frames: FrameSettings
     faces: FaceSettings

@@ -15,6 +15,7 @@ from facestudy.core.errors import AlteredFileError, StudyError
 from facestudy.media.archive import StorageSettings
 from facestudy.media.extraction import expected_bytes, expected_frames, frames_of_video, stored_frames, wanted_parts
 from facestudy.media.frames import FrameSettings
+from facestudy.media.settings import DecodingSettings
 from facestudy.runtime.parallel import ComputeSettings, map_items
 from facestudy.runtime.work_cache import code_below, link_or_copy
 from facestudy.sources.folder import FolderSettings
@@ -35,7 +36,7 @@ def main() -> str:
         frames_of_video,
         root=root,
         settings=settings,
-        limits=folder.limits,
+        limits=section(params, "decoding", DecodingSettings).limits,
         archived=archived,
         cache=WORK_CACHE / "frames",
         code=code_below("facestudy.media.extraction"),

@@ -13,6 +13,7 @@ from typing import Any
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
+from facestudy.media.settings import DecodingSettings
 from facestudy.runtime.parallel import ComputeSettings
 from facestudy.runtime.work_cache import WorkCache
 from facestudy.sample import videos as sample
@@ -36,12 +37,13 @@ def from_sample(params: dict[str, Any], out: Path) -> Rows:
 
 def from_folder(params: dict[str, Any], out: Path) -> Rows:
     """Nothing is copied: `out` stays empty."""
-    return folder.obtain(section(params, "folder", FolderSettings), section(params, "compute", ComputeSettings))
+    limits = section(params, "decoding", DecodingSettings).limits
+    return folder.obtain(section(params, "folder", FolderSettings), limits, section(params, "compute", ComputeSettings))
 
 
 def from_youtube(params: dict[str, Any], out: Path) -> Rows:
     settings = section(params, "youtube", YoutubeSettings)
-    limits = section(params, "folder", FolderSettings).limits
+    limits = section(params, "decoding", DecodingSettings).limits
     cache = WorkCache(CACHE)
     links, repeats = youtube.wanted(settings, cache)
     print(youtube.announcement(links, repeats, settings), flush=True)

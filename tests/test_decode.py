@@ -102,9 +102,9 @@ def test_names_that_are_no_text_reach_the_process(tmp_path: Path) -> None:
     ("name", "reason"),
     [
         ("crash", r"the decoder crashed on it \(SIGSEGV\)"),
-        ("hang", r"not decoded within 0\.5 s \(folder\.decode_s\)"),
-        ("busy", r"not decoded within 0\.5 s \(folder\.decode_s\)"),
-        ("eat", r"takes more than 200 MB \(folder\.decode_mb\)"),
+        ("hang", r"not decoded within 0\.5 s \(decoding\.max_time_s\)"),
+        ("busy", r"not decoded within 0\.5 s \(decoding\.max_time_s\)"),
+        ("eat", r"takes more than 200 MB \(decoding\.max_memory_mb\)"),
     ],
 )
 def test_what_breaks_the_process_costs_one_file(tmp_path: Path, broken: None, name: str, reason: str) -> None:

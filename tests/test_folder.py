@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,14 @@ from facestudy.core.settings import check
 from facestudy.core.tables import ID
 from facestudy.sources.folder import FolderSettings, as_id, examine, list_items, make_id, of_other_types
 from facestudy.sources.layouts import Item
-from tests.media import write_clip, write_picture
+from tests.media import LIMITS, write_clip, write_picture
 from tests.project import params
 
 
-def settings(path: Path, table: str | None = None, megapixels: float = 50.0) -> FolderSettings:
+def settings(path: Path, table: str | None = None) -> FolderSettings:
     return check(
         FolderSettings,
-        {**params()["folder"], "path": str(path), "table": table, "max_megapixels": megapixels},
+        {**params()["folder"], "path": str(path), "table": table},
         "folder",
     )
 
@@ -77,7 +78,7 @@ def test_among_pictures_a_video_is_another_type(folder: Path) -> None:
 
 
 def test_a_good_file(folder: Path) -> None:
-    row = examine(Item("real/one.mp4", "real"), settings(folder))
+    row = examine(Item("real/one.mp4", "real"), settings(folder), LIMITS)
     assert (row["status"], row["codec"], row["width"], row["height"]) == ("ok", "h264", 64, 48)
     assert row["duration_s"] == pytest.approx(1.2, abs=0.05)
     assert len(str(row["sha256"])) == 64
@@ -100,14 +101,14 @@ NAMES = [
 def test_odd_names_are_kept_and_get_plain_ids(folder: Path, name: str) -> None:
     write_clip(folder / "real/plain.mp4").rename(folder / "real" / name)
     (item,) = (item for item in list_items(settings(folder)) if item.file == f"real/{name}")
-    row = examine(item, settings(folder))
+    row = examine(item, settings(folder), LIMITS)
     assert row["status"] == "ok"
     assert ID.fullmatch(str(row["video_id"]))
 
 
 def test_a_name_that_is_no_text_is_rejected_with_a_reason(folder: Path) -> None:
     write_clip(folder / "real/plain.mp4").rename(folder / "real" / os.fsdecode(b"latin-\xe9.mp4"))
-    rows = [examine(item, settings(folder)) for item in list_items(settings(folder))]
+    rows = [examine(item, settings(folder), LIMITS) for item in list_items(settings(folder))]
     (row,) = (row for row in rows if row["status"] == "rejected")
     assert "UTF-8" in str(row["reason"])
     str(row["path"]).encode("utf-8")
@@ -123,7 +124,10 @@ def test_rejections_name_their_reason(folder: Path) -> None:
     (folder / "real/device.mp4").symlink_to("/dev/zero")
     (folder / "real/loop.mp4").symlink_to("loop.mp4")
     os.mkfifo(folder / "real/fifo.mp4")
-    rows = {item.file: examine(item, settings(folder, megapixels=1.0)) for item in list_items(settings(folder))}
+    rows = {
+        item.file: examine(item, settings(folder), replace(LIMITS, max_pixels=10**6))
+        for item in list_items(settings(folder))
+    }
     reasons = {file: row["reason"] for file, row in rows.items() if row["status"] == "rejected"}
     assert reasons.pop("real/empty.mp4") == "the file is empty"
     assert "not decodable" in str(reasons.pop("real/text.mp4"))
@@ -152,10 +156,10 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
 def test_the_table_gives_identity_donor_method(folder: Path) -> None:
     (folder / "who.csv").write_text("file,identity,donor,method\nfake/three.mkv,Ann,Bob,face-swap\n")
     by_file = {item.file: item for item in list_items(settings(folder, "who.csv"))}
-    row = examine(by_file["fake/three.mkv"], settings(folder, "who.csv"))
+    row = examine(by_file["fake/three.mkv"], settings(folder, "who.csv"), LIMITS)
     assert row["identity"] == make_id("Ann") and row["donor"] == make_id("Bob")
     assert row["method"] == "face-swap"
-    assert examine(by_file["real/one.mp4"], settings(folder))["identity"] == ""
+    assert examine(by_file["real/one.mp4"], settings(folder), LIMITS)["identity"] == ""
 
 
 @pytest.mark.parametrize(
@@ -198,7 +202,7 @@ def test_a_table_that_is_missing_or_no_text(folder: Path) -> None:
 def test_a_name_can_be_as_long_as_the_system_lets_it(folder: Path) -> None:
     for letters in ("a" * 251, "\u00e9" * 125):
         write_clip(folder / "real/plain.mp4").rename(folder / f"real/{letters}.mp4")
-    rows = [examine(item, settings(folder)) for item in list_items(settings(folder))]
+    rows = [examine(item, settings(folder), LIMITS) for item in list_items(settings(folder))]
     assert all(row["status"] == "ok" and len(str(row["video_id"])) < 64 for row in rows)
     with pytest.raises(StudyError, match="is not a folder"):
         list_items(settings(folder / ("a" * 300)))
@@ -228,7 +232,7 @@ def test_no_path_or_id_begins_as_a_formula(tmp_path: Path) -> None:
     labels = {name: {"label": "REAL" if name == "plain.mp4" else "FAKE"} for name in names}
     (tmp_path / "metadata.json").write_text(json.dumps(labels))
     chosen = check(FolderSettings, {**params()["folder"], "path": str(tmp_path), "layout": "dfdc"}, "folder")
-    rows = [examine(item, chosen) for item in list_items(chosen)]
+    rows = [examine(item, chosen, LIMITS) for item in list_items(chosen)]
     for row in rows:
         assert row["status"] == "ok" and (tmp_path / str(row["path"])).is_file()
         assert not any(str(cell).startswith(("=", "+", "-", "@")) for cell in row.values())
@@ -236,7 +240,7 @@ def test_no_path_or_id_begins_as_a_formula(tmp_path: Path) -> None:
     (tmp_path / "=cmd|calc.png").symlink_to("/etc/passwd")
     (tmp_path / "-empty.png").touch()
     for name in ("=cmd|calc.png", "-empty.png", os.fsdecode(b"=1+1\xe9.png"), "@gone.png"):
-        row = examine(Item(name, "fake"), chosen)
+        row = examine(Item(name, "fake"), chosen, LIMITS)
         assert row["status"] == "rejected" and str(row["path"]).startswith(f"./{name[:4]}")
         assert not any(str(cell).startswith(("=", "+", "-", "@")) for cell in row.values())
 

@@ -15,7 +15,7 @@ from facestudy.core.errors import StudyError
 from facestudy.core.settings import check
 from facestudy.sources.folder import FolderSettings, examine, list_items
 from facestudy.sources.layouts import Item
-from tests.media import write_clip
+from tests.media import LIMITS, write_clip
 from tests.project import deep_update, params, stage, write_params
 
 
@@ -252,7 +252,7 @@ def test_a_linked_folder_gets_a_row(
         found = items(root, layout)
         assert set(found) - set(before) == {name for name in linked if name != "loose"}  # of no class
         settings = check(FolderSettings, {**params()["folder"], "path": str(root), "layout": layout}, "folder")
-        rows = [examine(found[name], settings) for name in linked if name in found]
+        rows = [examine(found[name], settings, LIMITS) for name in linked if name in found]
         assert all(row["status"] == "rejected" and target in str(row["reason"]) for row in rows)
         assert {row["label"] for row in rows} <= {"real", "fake"}
     if layout == "faceforensics":

@@ -151,10 +151,10 @@ def test_sound_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("limit", "reason"),
     [
-        ({"max_duration_s": 1.0}, r"1 s are more than 1 \(folder.max_duration_s\)"),
-        ({"max_frames": 11}, r"it has more than 11 frames \(folder.max_frames\)"),
-        ({"max_bytes": 500}, r"0.0 GB are more than 5e-07 \(folder.max_file_gb\)"),
-        ({"max_streams": 1}, r"2 streams are more than 1 \(folder.max_streams\)"),
+        ({"max_duration_s": 1.0}, r"1 s are more than 1 \(decoding.max_duration_s\)"),
+        ({"max_frames": 11}, r"it has more than 11 frames \(decoding.max_frames\)"),
+        ({"max_bytes": 500}, r"0.0 GB are more than 5e-07 \(decoding.max_file_gb\)"),
+        ({"max_streams": 1}, r"2 streams are more than 1 \(decoding.max_streams\)"),
     ],
 )
 def test_limits(tmp_path: Path, limit: dict[str, Any], reason: str) -> None:

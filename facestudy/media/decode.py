@@ -95,7 +95,7 @@ def _drop(child: Child) -> None:
 
 def _reason(problem: Ended, limits: Limits) -> str:
     if problem.late:
-        return f"not decoded within {limits.decode_s:g} s (folder.decode_s)"
+        return f"not decoded within {limits.decode_s:g} s (decoding.max_time_s)"
     return f"the decoder crashed on it ({problem})"
 
 
@@ -112,7 +112,7 @@ def _within_limits(request: Mapping[str, Any], idle: int) -> dict[str, Any]:
     try:
         return _answer(request, limits)
     except MemoryError:
-        return {"memory": f"decoding it takes more than {limits.decode_mb} MB (folder.decode_mb)"}
+        return {"memory": f"decoding it takes more than {limits.decode_mb} MB (decoding.max_memory_mb)"}
     finally:
         _limit(None, idle)
 

@@ -82,7 +82,7 @@ def probe(path: Path, limits: Limits) -> Probe:
     if size == 0:
         raise MediaError("the file is empty")
     if size > limits.max_bytes:
-        raise MediaError(f"{size / 1e9:.1f} GB are more than {limits.max_bytes / 1e9:g} (folder.max_file_gb)")
+        raise MediaError(f"{size / 1e9:.1f} GB are more than {limits.max_bytes / 1e9:g} (decoding.max_file_gb)")
     if is_picture(path):
         with _open_picture(path, limits.max_pixels) as picture:
             width, height = _upright(picture).size
@@ -105,7 +105,7 @@ def probe(path: Path, limits: Limits) -> Probe:
             base = float(stream.time_base or 0)
             duration = (times[-1] - times[0]) * base * len(times) / max(1, len(times) - 1)
             if duration > limits.max_duration_s:
-                raise MediaError(f"{duration:.0f} s are more than {limits.max_duration_s:g} (folder.max_duration_s)")
+                raise MediaError(f"{duration:.0f} s are more than {limits.max_duration_s:g} (decoding.max_duration_s)")
             fps = len(times) / duration if duration > 0 else float(stream.average_rate or 0)
             return Probe(context.name, width, height, fps, duration, len(times))
     except MemoryError:
@@ -245,7 +245,7 @@ def _decoder_options(limits: Limits) -> dict[str, str]:
 
 def _video_stream(container: av.container.InputContainer, limits: Limits) -> av.VideoStream:
     if len(container.streams) > limits.max_streams:
-        raise MediaError(f"{len(container.streams)} streams are more than {limits.max_streams} (folder.max_streams)")
+        raise MediaError(f"{len(container.streams)} streams are more than {limits.max_streams} (decoding.max_streams)")
     if not container.streams.video:
         raise MediaError("the file has no video stream")
     stream = container.streams.video[0]
@@ -277,7 +277,7 @@ def _packet_times(
             if packet.size and time is not None and not packet.is_discard:
                 times.add(time)
                 if len(times) > limits.max_frames:
-                    raise MediaError(f"it has more than {limits.max_frames} frames (folder.max_frames)")
+                    raise MediaError(f"it has more than {limits.max_frames} frames (decoding.max_frames)")
                 if packet.is_keyframe:
                     keys.add(time)
     except av.FFmpegError:

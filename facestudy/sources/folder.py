@@ -33,25 +33,6 @@ class FolderSettings(Section):
     methods: list[str] | None
     compressions: list[str] | None
     max_per_class: Annotated[int, Field(ge=1)] | None
-    max_megapixels: Annotated[float, Field(gt=0)]
-    max_duration_s: Annotated[float, Field(gt=0)]
-    max_file_gb: Annotated[float, Field(gt=0)]
-    max_frames: Annotated[int, Field(ge=1)]
-    max_streams: Annotated[int, Field(ge=1)]
-    decode_s: Annotated[float, Field(gt=0)]
-    decode_mb: Annotated[int, Field(ge=64)]
-
-    @property
-    def limits(self) -> Limits:
-        return Limits(
-            int(self.max_megapixels * 1e6),
-            self.max_duration_s,
-            int(self.max_file_gb * 1e9),
-            self.max_frames,
-            self.max_streams,
-            self.decode_s,
-            self.decode_mb,
-        )
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -92,12 +73,14 @@ def method_of(label: str, method: str) -> str:
     return as_id(method.lower()) or ("none" if label == "real" else "unknown")
 
 
-def obtain(settings: FolderSettings, compute: ComputeSettings) -> list[dict[str, object]]:
+def obtain(settings: FolderSettings, limits: Limits, compute: ComputeSettings) -> list[dict[str, object]]:
     """Look into every video and picture of the folder; a row of tables.VIDEOS for each of its files.
 
     Raises StudyError as `list_items` does.
     """
-    found = map_items(functools.partial(examine, settings=settings), list_items(settings), compute, "videos")
+    found = map_items(
+        functools.partial(examine, settings=settings, limits=limits), list_items(settings), compute, "videos"
+    )
     return [*found, *of_other_types(settings)]
 
 
@@ -215,7 +198,7 @@ def _row(item: Item, **cells: object) -> dict[str, object]:
     }
 
 
-def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
+def examine(item: Item, settings: FolderSettings, limits: Limits) -> dict[str, object]:
     """The row of videos/index.csv for a video or picture; `rejected` with a reason when it is of no use."""
     root = Path(settings.path)
     path = root / item.file
@@ -228,7 +211,7 @@ def examine(item: Item, settings: FolderSettings) -> dict[str, object]:
             raise MediaError("a link to a folder is not followed; put the folder itself there")
         if not stat.S_ISREG(path.stat().st_mode):
             raise MediaError("not a regular file")
-        found = decode.probe(path, settings.limits)
+        found = decode.probe(path, limits)
     except MediaError as error:
         return _row(item, status="rejected", reason=str(error))
     except OSError as error:

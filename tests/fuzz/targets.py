@@ -28,13 +28,14 @@ from facestudy.core.tables import ID, Table
 from facestudy.media import decode
 from facestudy.media.decode import DecodingStopped
 from facestudy.media.frames import FrameSettings
+from facestudy.media.settings import DecodingSettings
 from facestudy.media.video import MediaError
 from facestudy.sources import links
 from facestudy.sources.folder import FORMULA, FolderSettings, as_id, examine, list_items, make_id, method_of
 from facestudy.sources.youtube import REQUESTS
 from stages.stage import read_params
 from tests.fuzz.rules import Target, Violation
-from tests.media import numbered_picture, write_clip, write_picture
+from tests.media import LIMITS, numbered_picture, write_clip, write_picture
 from tests.project import deep_update, params, params_text
 
 DECODE_S, DECODE_MB = 4.0, 768
@@ -278,7 +279,7 @@ def layouts(folder: Path) -> Target:
 
         def read() -> None:
             for item in list_items(settings):
-                row = examine(item, settings)
+                row = examine(item, settings, LIMITS)
                 for column in ("video_id", "identity", "donor", "method"):
                     _check_id(str(row[column]) or "none")
                 if str(row["path"]).startswith(FORMULA):
@@ -395,7 +396,7 @@ def videos(folder: Path) -> Target:
 
 def _media(folder: Path, originals: list[tuple[str, bytes]]) -> Target:
     values = params()
-    limits = check(FolderSettings, values["folder"], "folder").limits
+    limits = check(DecodingSettings, values["decoding"], "decoding").limits
     limits = dataclasses.replace(limits, decode_s=DECODE_S, decode_mb=DECODE_MB)
     settings = check(FrameSettings, values["frames"], "frames")
     out = folder / "frames"
