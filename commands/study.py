@@ -280,11 +280,12 @@ def run_study(preset: str, settings: list[str], name: str = "", quick: bool = Fa
     print_results(done)
     share_caches()
     if trial:
-        print(f"\nThis was a trial: {name} shows that the study runs. Run it without QUICK=1 for results.")
+        print("\nThis was a trial. It shows that the study runs; run it without QUICK=1 for results.")
     branch = call("git", "rev-parse", "--abbrev-ref", "HEAD").strip()
-    print(f"\nThe work tree is as it was. The study is the DVC experiment {name}:")
-    print(f"  dvc metrics diff {branch} {name}   compares its main figures with those of {branch}")
-    print(f"  dvc exp apply {name}   brings its settings and results into the work tree")
+    print(f"\nYour work tree is unchanged. The study is the DVC experiment {name}. To compare it with {branch}:")
+    print(f"    dvc metrics diff {branch} {name}")
+    print("To bring its settings and results into the work tree (commit your own changes first, they are replaced):")
+    print(f"    dvc exp apply {name}")
 
 
 def expected(params: Params) -> str:
