@@ -27,7 +27,7 @@ if threading.current_thread() is threading.main_thread():
 
 
 SLOW_MODULES = {"subprocess", "multiprocessing", "concurrent.futures", "hypothesis.stateful"}
-SLOW_HELPERS = {"call", "stage", "dvc", "copy_project", "MediaServer", "tiny_params"}
+SLOW_HELPERS = {"call", "stage", "dvc", "copy_project", "MediaServer", "cpu_features", "tiny_params"}
 """Of the modules in tests/: what starts processes or servers."""
 TENSORFLOW = Path(__file__).resolve().parents[1] / "facestudy/runtime/backend.py"
 
