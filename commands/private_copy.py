@@ -121,16 +121,21 @@ def _copy_changes(folder: Path, skip: Path | None) -> None:
     """Bring the files of a clone to the state of the work tree, and its index to what git tracks there."""
     changed = _names("git", "diff-index", "--name-only", "--no-renames", "-z", "HEAD")
     untracked = _names("git", "ls-files", "--others", "--exclude-standard", "-z")
-    data = [name for name in untracked if Path(name).is_file() and _is_data(Path(name), skip)]
-    if data:
-        more = f" and {len(data) - 3} more" if len(data) > 3 else ""
-        print(f"Untracked data are not copied into the study's folder: {', '.join(map(quoted, data[:3]))}{more}.")
+    if skip is not None:
+        untracked = [name for name in untracked if not Path(name).absolute().is_relative_to(skip.absolute())]
+    large = [name for name in untracked if Path(name).lstat().st_size > MAX_UNTRACKED_MB * 1e6]
+    if large:
+        more = f" and {len(large) - 3} more" if len(large) > 3 else ""
+        print(
+            f"Untracked files of more than {MAX_UNTRACKED_MB} MB are not copied into the study's folder: "
+            f"{', '.join(map(quoted, large[:3]))}{more}."
+        )
     for name in changed:
         target = folder / name
         if target.is_symlink() or target.is_file():
             target.unlink()
     files = [name for name in changed + untracked if Path(name).is_symlink() or Path(name).is_file()]
-    for name in set(files).difference(data):
+    for name in set(files).difference(large):
         target = folder / name
         if target.is_dir():
             shutil.rmtree(target)
@@ -141,11 +146,6 @@ def _copy_changes(folder: Path, skip: Path | None) -> None:
 
 def _names(*command: str) -> list[str]:
     return [name for name in call(*command).split("\0") if name]
-
-
-def _is_data(path: Path, skip: Path | None) -> bool:
-    below = skip is not None and path.absolute().is_relative_to(skip.absolute())
-    return below or path.lstat().st_size > MAX_UNTRACKED_MB * 1e6
 
 
 def _add(folder: Path, names: list[str]) -> None:
