@@ -1,4 +1,4 @@
-"""How many videos came in, and how many can be used."""
+"""How many videos the study found, and how many of them can be used."""
 
 from __future__ import annotations
 
@@ -11,9 +11,22 @@ from facestudy.core.tables import LABELS
 
 
 def summary(index: pd.DataFrame) -> str:
-    """Videos of each class that can be used, and why the others cannot.
+    """Describe how many videos of each class can be used, and why the others cannot.
 
-    index: tables.VIDEOS. Raises StudyError when a class has no usable video.
+    Parameters
+    ----------
+    index : DataFrame
+        As tables.VIDEOS.
+
+    Returns
+    -------
+    str
+        One line for the log.
+
+    Raises
+    ------
+    StudyError
+        When a class has no usable video.
     """
     ok = index[index["status"] == "ok"]
     reasons = Counter(index.loc[index["status"] == "rejected", "reason"])
