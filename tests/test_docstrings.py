@@ -10,24 +10,6 @@ import pytest
 
 from tests.pipeline_files import ROOT
 
-LOOSE = {
-    "evaluation.metrics",
-    "faces.detection",
-    "faces.extraction",
-    "faces.quality",
-    "media.decode",
-    "media.frames",
-    "media.video",
-    "runtime.parallel",
-    "sources.download",
-    "sources.folder",
-    "sources.youtube",
-    "training.data",
-    "training.loop",
-}
-"""Modules whose docstrings may leave parameters out, or describe them in prose."""
-UNDOCUMENTED = {"facestudy.sources.download.main", "facestudy.sources.folder.FolderSettings.limits"}
-
 PACKAGE = griffe.load("facestudy", search_paths=[ROOT], allow_inspection=False, docstring_parser="numpy")
 MODULES = [module for package in PACKAGE.modules.values() for module in (package, *package.modules.values())]
 
@@ -65,21 +47,17 @@ def described(docstring: griffe.Docstring, kind: griffe.DocstringSectionKind) ->
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.path.removeprefix("facestudy."))
 def test_docstrings_agree_with_signatures(module: griffe.Module) -> None:
     assert module.docstring, "the module has no docstring"
-    loose = module.path.removeprefix("facestudy.") in LOOSE
     for member in public(module):
         docstring = member.docstring
-        assert docstring or member.path in UNDOCUMENTED, f"{member.path} has no docstring"
-        if not docstring:
-            continue
+        assert docstring, f"{member.path} has no docstring"
         text = docstring.value
         names, parameters = arguments(member), described(docstring, griffe.DocstringSectionKind.parameters)
         if isinstance(member, griffe.Class):
             attributes = described(docstring, griffe.DocstringSectionKind.attributes) or []
             assert set(attributes) <= set(member.members), f"{member.path} has other attributes than {attributes}"
         if parameters is not None:
-            wanted = [name for name in names if name in parameters] if loose else names
-            assert parameters == wanted, f"{member.path} describes {parameters}, its parameters are {names}"
-        elif isinstance(member, griffe.Function) and not loose:
+            assert parameters == names, f"{member.path} describes {parameters}, its parameters are {names}"
+        elif isinstance(member, griffe.Function):
             assert len(names) < 2, f"{member.path} has {len(names)} parameters and no section Parameters"
-        assert loose or not re.search(r"\bRaises [A-Z]\w+", text), f"{member.path} needs a section Raises"
+        assert not re.search(r"\bRaises [A-Z]\w+", text), f"{member.path} needs a section Raises"
         assert len(text.splitlines()[0]) <= 120 and text[0] != "\n", f"{member.path}: the summary is one line"

@@ -1,8 +1,7 @@
-"""The tables that stages hand to each other: their columns, how they are read and written.
+"""The tables that stages pass to each other: their columns, how they are read and written.
 
-Every table is UTF-8 CSV with a header and "\\n" line ends, sorted by its key; the same rows give
-the same bytes. Text is never read as a number or as missing; an empty cell of a
-number column is missing.
+Every table is a UTF-8 CSV file with a header and "\\n" as line end, sorted by its key. The same rows give the same
+bytes. Text is never read as a number or as a missing value; an empty cell of a number column is a missing value.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ QUALITY_COLUMNS: dict[str, str | int] = {
     "landmark_error": 4,
     "blockiness": 3,
 }
-"""What facestudy.faces.quality measures of a face."""
+"""Measures of facestudy.faces.quality, and their decimals."""
 
 
 @dataclass(frozen=True)
@@ -200,12 +199,15 @@ def clips_table(models: Iterable[str], variants: Sequence[str]) -> Table:
 
     Parameters
     ----------
-    models, variants
-        Their names.
+    models : iterable of str
+        Names of the models.
+    variants : sequence of str
+        Names of the crop variants.
 
     Returns
     -------
     Table
+        The columns of the scores are called <model>.<variant> and have six decimals.
 
     Examples
     --------
@@ -309,7 +311,7 @@ def read(path: Path, table: Table) -> pd.DataFrame:
         raise StudyError(f"{path} is missing; `dvc repro` makes it.") from None
     except (ValueError, OSError) as error:
         raise StudyError(f"{path} is not a readable CSV table ({error}); `dvc repro -f` makes it again.") from None
-    # With more cells in its rows than in its header, pandas takes the first for the rows' names.
+    # If the rows have more cells than the header, pandas takes the first column for the index.
     if list(raw.columns) != table.names() or not isinstance(raw.index, pd.RangeIndex):
         expected = ", ".join(table.names())
         raise StudyError(f"{path}: the columns should be {expected}; `dvc repro -f` makes the table again.")

@@ -1,4 +1,4 @@
-"""What became of each clip: from what came in to the faces that were used, and its scores."""
+"""What became of each clip, from the source to the faces that were used, and its scores."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ WORDS = {
     "rejected": "rejected",
     "unavailable": "unavailable",
 }
-"""What the status of a clip means, in the order in which they are told."""
+"""Meaning of each status of a clip, in the order in which they are reported."""
 ENTERED = ("used", "unused")
-"""The status of a clip that gave faces to the split."""
+"""Statuses of a clip that gave faces to the split."""
 
 
 def clip_table(
@@ -30,7 +30,7 @@ def clip_table(
     dropped: pd.DataFrame,
     split: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Make the row of each clip.
+    """Make a table with one row for each clip.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def clip_table(
     Returns
     -------
     DataFrame
-        As tables.CLIPS. `status` is a key of WORDS. `reason` says what was lost, for a clip that is used as well.
+        As tables.CLIPS. `status` is a key of WORDS. `reason` says what was lost, also for a clip that is used.
         `kept` and `subset` are those of the first split.
     """
     ids = videos["video_id"]
@@ -72,7 +72,7 @@ def clip_table(
 
 
 def _listed(dropped: pd.DataFrame) -> pd.Series:
-    """For each video why faces were left out, the most frequent reason first, as in "3 no_face, 1 size_below_60"."""
+    """List for each video why faces were left out, most frequent reason first, as in "3 no_face, 1 size_below_60"."""
     counts = dropped.groupby(["video_id", "reason"]).size().rename("count").reset_index()
     ordered = counts.sort_values(["count", "reason"], ascending=[False, True])
     texts = ordered["count"].astype(str) + " " + ordered["reason"]
@@ -80,7 +80,7 @@ def _listed(dropped: pd.DataFrame) -> pd.Series:
 
 
 def clip_scores(predictions: Sequence[pd.DataFrame]) -> pd.Series:
-    """Average p_fake over the trainings, for each clip that was validated or tested.
+    """Average p_fake of each clip that was validated or tested, over trainings.
 
     Parameters
     ----------
@@ -89,9 +89,9 @@ def clip_scores(predictions: Sequence[pd.DataFrame]) -> pd.Series:
 
     Returns
     -------
-    Series
-        Indexed by video_id. For each training the mean over the faces of a person, the greatest of a clip's persons, as
-        in facestudy.evaluation.scores.by_video.
+    Series of float64
+        Indexed by video_id. For each training, the score of a person is the mean over the person's faces, and the score
+        of a clip is the greatest of its persons, as in facestudy.evaluation.scores.by_video.
     """
     each = [
         rows.groupby(["video_id", "track_id"])["p_fake"].mean().groupby("video_id").max().round(12)
@@ -101,35 +101,41 @@ def clip_scores(predictions: Sequence[pd.DataFrame]) -> pd.Series:
 
 
 def with_scores(clips: pd.DataFrame, scores: Mapping[str, pd.Series]) -> pd.DataFrame:
-    """Add a column for each model and variant.
+    """Add a column for each of the scores to the clips.
 
     Parameters
     ----------
-    clips
-        As tables.CLIPS.
-    scores
-        For each column what `clip_scores` gives.
+    clips : DataFrame
+        With a column video_id.
+    scores : mapping of str to Series of float64
+        Names of the new columns, and p_fake indexed by video_id, as `clip_scores` returns it.
 
     Returns
     -------
     DataFrame
-        As tables.clips_table; a clip without a score has an empty cell.
+        A copy; the score of a clip without predictions is missing.
+
+    Examples
+    --------
+    >>> clips = pd.DataFrame({"video_id": ["a", "b"]})
+    >>> with_scores(clips, {"mesonet.full": pd.Series({"a": 0.75})})["mesonet.full"].tolist()
+    [0.75, nan]
     """
     return clips.assign(**{name: clips["video_id"].map(score) for name, score in scores.items()})
 
 
 def counted(clips: pd.DataFrame) -> str:
-    """Say how many clips there are of each status, as in "12 clips: 10 used, 2 rejected".
+    """Count the clips of each status, as in "12 clips: 10 used, 2 rejected".
 
     Parameters
     ----------
-    clips
-        As tables.CLIPS.
+    clips : DataFrame
+        With a column status.
 
     Returns
     -------
     str
-        Without a full stop.
+        The counts in the order of WORDS.
     """
     counts = clips["status"].value_counts()
     told = ", ".join(f"{counts[status]} {words}" for status, words in WORDS.items() if status in counts)

@@ -1,10 +1,10 @@
 """How well p_fake tells fake from real: seven metrics, on faces and on videos.
 
-Fake is the positive class. Every metric takes weights, one per face, so that leaving out each group in
-turn is a few array operations. A weight of 2 counts a face twice, a weight of 0 leaves it out.
+Fake is the positive class. Every metric takes weights, one per face, so that a jackknife over groups needs only a few
+array operations. A weight of 2 counts a face twice, a weight of 0 leaves it out.
 
-`accuracy`            share of faces on the right side of .5; fake is said when p_fake > .5, as in Keras
-`balanced_accuracy`   mean of the shares in the two classes
+`accuracy`            share of correct answers; a face is called fake when p_fake > .5, as in Keras
+`balanced_accuracy`   mean of the shares of correct answers in the two classes
 `auc`                 probability that a fake scores above a real, ties count half (Hanley & McNeil
                       1982): the area below the ROC polygon
 `average_precision`   sum over thresholds of (recall gained) x precision, not interpolated, as in
@@ -13,8 +13,8 @@ turn is a few array operations. A weight of 2 counts a face twice, a weight of 0
                       the ROC polygon: the empirical operating points joined by straight lines
                       (ISO/IEC 19795-1), not their convex hull, so it exceeds .5 for a classifier
                       that is worse than chance
-`log_loss`            mean of -ln of the probability given to the truth, p_fake held within
-                      [5e-7, 1 - 5e-7], half of the last decimal that predictions are written with
+`log_loss`            mean of -ln of the probability given to the true class, with p_fake clipped to
+                      [5e-7, 1 - 5e-7]; 5e-7 is half of the last decimal of a stored prediction
 `brier`               mean of (p_fake - label)^2 (Brier 1950)
 """
 
@@ -39,12 +39,26 @@ NAMES = (
 THRESHOLD = 0.5
 CLIP = 5e-7
 RANGES = dict.fromkeys(NAMES, (0.0, 1.0)) | {"log_loss": (float(-np.log1p(-CLIP)), float(-np.log(CLIP)))}
-"""The least and the greatest value of each metric."""
+"""The smallest and the largest value of each metric."""
 
 
 def point_metrics(fake: BoolArray, p_fake: FloatArray) -> dict[str, float]:
-    """Compute every metric of `NAMES`, for (n,) labels and (n,) p_fake. Both classes must be there.
+    """Compute every metric of `NAMES`, with equal weights.
 
+    Parameters
+    ----------
+    fake : ndarray of bool, shape (n,)
+        True for the positive class. Both classes must be present.
+    p_fake : ndarray of float64, shape (n,)
+        Predicted probabilities of fake, in [0, 1].
+
+    Returns
+    -------
+    dict of str to float
+        The value of each metric.
+
+    Examples
+    --------
     >>> scores = point_metrics(np.array([False, False, True, True]), np.array([0.1, 0.6, 0.4, 0.9]))
     >>> scores["accuracy"], scores["auc"], scores["equal_error_rate"]
     (0.5, 0.75, 0.5)
@@ -63,16 +77,25 @@ def weighted_metrics(
     fake : ndarray of bool, shape (n,)
         True for the positive class.
     p_fake : ndarray of float64, shape (n,)
-        In [0, 1].
+        Predicted probabilities of fake, in [0, 1].
     weights : ndarray of float64, shape (r, n)
-        Not negative; each row is positive for something of each class.
+        Not negative. Each row has a positive weight in each class.
     names : sequence of str
         Metrics of `NAMES`.
 
     Returns
     -------
-    dict of str to ndarray of shape (r,)
-        Memory is a few times r x n.
+    dict of str to ndarray of float64, shape (r,)
+        The values of each metric, one per row of `weights`.
+
+    Notes
+    -----
+    The arrays that are held at once have a few times r x n elements.
+
+    References
+    ----------
+    Hanley and McNeil, Radiology 143, 1982 (`auc`). ISO/IEC 19795-1 (`equal_error_rate`). Brier, Monthly Weather Review
+    78, 1950 (`brier`).
     """
     values: dict[str, FloatArray] = {}
     fake_weight = weights @ fake
@@ -99,7 +122,7 @@ def weighted_metrics(
 
 def _average_precision(found: FloatArray, alarms: FloatArray) -> FloatArray:
     total = found[:, 1:] + alarms[:, 1:]
-    # Thresholds that nothing of this resample reaches yet gain no recall; their precision is moot.
+    # Thresholds above all p_fake with a positive weight gain no recall; their precision does not matter.
     precision = np.divide(found[:, 1:], total, out=np.zeros_like(total), where=total > 0)
     return np.asarray((np.diff(found, axis=1) * precision).sum(axis=1) / found[:, -1])
 

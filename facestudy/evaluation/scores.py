@@ -1,4 +1,4 @@
-"""Test predictions of one model on one variant, of faces and of videos, and their metrics by group."""
+"""Test predictions of one model on one variant, for faces and videos, and their metrics with reweighted groups."""
 
 from __future__ import annotations
 
@@ -15,17 +15,31 @@ from facestudy.core.arrays import BoolArray, FloatArray, IntArray
 from facestudy.core.errors import StudyError
 from facestudy.evaluation.metrics import NAMES, weighted_metrics
 
-CHUNK = 1_000_000  # weights (rows x things) held at once
+CHUNK = 1_000_000  # number of weights (rows x faces) held at once
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scored things (faces or videos) of the test subset, one row per thing, one p_fake per seed.
+    """Scored faces or videos of the test subset, with one p_fake per seed.
 
-    fake: (n,) True for the positive class. p_fake: (seeds, n) in [0, 1]. video, group: (n,) numbers
-    from 0 of the video and the group that a thing belongs to. ids, methods: of the faces; empty for videos.
-    track: (n,) numbers from 0 of the person in a video; None: one person a video.
-    group_names: of the groups, by number; empty where results of several splits are not combined.
+    Attributes
+    ----------
+    fake : ndarray of bool, shape (n,)
+        True for the positive class.
+    p_fake : ndarray of float64, shape (seeds, n)
+        Predicted probabilities of fake, in [0, 1].
+    video : ndarray of int, shape (n,)
+        Number of the video that a face belongs to, from 0.
+    group : ndarray of int, shape (n,)
+        Number of the group that a face or video belongs to, from 0.
+    ids : tuple of str
+        Ids of the faces; empty for videos.
+    methods : tuple of str
+        Manipulation methods of the faces; empty for videos.
+    track : ndarray of int, shape (n,), optional
+        Number of the person that a face belongs to, from 0. None means that each video shows one person.
+    group_names : tuple of str
+        Names of the groups, by number; empty where results of several splits are not combined.
     """
 
     fake: BoolArray
@@ -39,28 +53,49 @@ class Scores:
 
     @property
     def groups(self) -> int:
-        """How many groups there are."""
+        """The number of groups."""
         return int(self.group.max()) + 1
 
     @property
     def videos(self) -> int:
-        """How many videos there are."""
+        """The number of videos."""
         return int(self.video.max()) + 1
 
     def groups_with(self, fake: bool) -> BoolArray:
-        """(groups,) True where a group holds something of this class."""
+        """Find the groups that contain a class.
+
+        Parameters
+        ----------
+        fake : bool
+            True for fake, False for real.
+
+        Returns
+        -------
+        ndarray of bool, shape (groups,)
+            True where the group has a face or video of the class.
+        """
         counts = np.bincount(self.group[self.fake == fake], minlength=self.groups)
         return np.asarray(counts > 0)
 
 
 def read_scores(paths: Sequence[Path]) -> Scores:
-    """The test rows of the predictions of one model on one variant, one file a seed.
+    """Read the test rows of the predictions of one model on one variant.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        One file of tables.PREDICTIONS per seed.
+
+    Returns
+    -------
+    Scores
+        The test faces, sorted by id.
 
     Raises
     ------
     StudyError
         When a file is missing or lists other test faces than the first, when a label or a p_fake is out of range, when
-        a video has two labels or groups, and when a class is missing.
+        a video has two labels or groups, or when a class is missing.
     """
     reference = pd.DataFrame()
     p_fake: list[FloatArray] = []
@@ -82,7 +117,27 @@ def read_scores(paths: Sequence[Path]) -> Scores:
 
 
 def read_splits(folder: Path, seeds: Sequence[int], repeats: int) -> list[Scores]:
-    """The test rows of one model on one variant, one `Scores` for each split; see `read_scores`."""
+    """Read the test rows of one model on one variant, for every split.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder with the predictions of one model on one variant.
+    seeds : sequence of int
+        The seeds of the trainings on each split.
+    repeats : int
+        The number of splits.
+
+    Returns
+    -------
+    list of Scores
+        One for each split.
+
+    Raises
+    ------
+    StudyError
+        See `read_scores`.
+    """
     return [
         read_scores([folder / f"{tables.training_name(seed, repeat, repeats)}.csv" for seed in seeds])
         for repeat in range(1, repeats + 1)
@@ -123,7 +178,20 @@ def _check_same_faces(first_path: Path, first: pd.DataFrame, path: Path, rows: p
 
 
 def groups_in(splits: Sequence[Scores], fake: bool | None = None) -> int:
-    """How many groups are tested in one or more splits; with `fake`, groups that hold this class."""
+    """Count the groups that are tested in one or more splits.
+
+    Parameters
+    ----------
+    splits : sequence of Scores
+        Results of one model on one variant, one for each split.
+    fake : bool, optional
+        Count only groups that contain fakes (True) or reals (False). By default all groups count.
+
+    Returns
+    -------
+    int
+        A group that is tested in several splits counts once.
+    """
     if len(splits) == 1:
         return splits[0].groups if fake is None else int(splits[0].groups_with(fake).sum())
     found: set[str] = set()
@@ -134,7 +202,18 @@ def groups_in(splits: Sequence[Scores], fake: bool | None = None) -> int:
 
 
 def same_faces(first: Scores, second: Scores) -> bool:
-    """Whether two results are about the same faces, so that they can be paired."""
+    """Check whether two results are about the same faces, so that they can be paired.
+
+    Parameters
+    ----------
+    first, second : Scores
+        The results to compare.
+
+    Returns
+    -------
+    bool
+        True when ids, labels, videos and groups are equal.
+    """
     return (
         first.ids == second.ids
         and np.array_equal(first.fake, second.fake)
@@ -144,9 +223,20 @@ def same_faces(first: Scores, second: Scores) -> bool:
 
 
 def by_video(faces: Scores) -> Scores:
-    """Videos instead of faces: the mean p_fake over the faces of a person, the greatest of a video's persons.
+    """Aggregate the scores of faces to scores of videos, for each seed.
 
-    One swapped face makes a video fake, whoever else is in it. For each seed.
+    The score of a person is the mean p_fake over the person's faces. The score of a video is the greatest score of its
+    persons, because one swapped face makes a video fake.
+
+    Parameters
+    ----------
+    faces : Scores
+        Scores of faces.
+
+    Returns
+    -------
+    Scores
+        One row per video, in the order of the video numbers.
     """
     track = faces.video if faces.track is None else faces.track
     count = np.bincount(track).astype(np.float64)
@@ -162,7 +252,20 @@ def by_video(faces: Scores) -> Scores:
 
 
 def select_method(faces: Scores, method: str) -> Scores:
-    """The real faces and the fakes of one manipulation method, with groups renumbered from 0."""
+    """Select the real faces and the fakes of one manipulation method.
+
+    Parameters
+    ----------
+    faces : Scores
+        Scores of faces.
+    method : str
+        The manipulation method.
+
+    Returns
+    -------
+    Scores
+        The selected faces, with videos and groups renumbered from 0.
+    """
     rows = np.flatnonzero(~faces.fake | (np.array(faces.methods) == method))
     video = np.unique(faces.video[rows], return_inverse=True)[1]
     kept, group = np.unique(faces.group[rows], return_inverse=True)
@@ -174,20 +277,25 @@ def select_method(faces: Scores, method: str) -> Scores:
 def group_metrics(
     scores: Scores, names: Sequence[str] = NAMES, multiplicities: npt.NDArray[np.integer] | None = None
 ) -> dict[str, FloatArray]:
-    """Metrics of each training when whole groups are left out or repeated.
+    """Compute metrics of each training when whole groups are left out or repeated.
 
     Parameters
     ----------
     scores : Scores
+        Scores of faces or videos.
     names : sequence of str
         Metrics of `NAMES`.
     multiplicities : ndarray of int, shape (rows, groups), optional
-        How often each group counts. By default one row, each group once.
+        How often each group counts. By default one row, in which each group counts once.
 
     Returns
     -------
-    dict of str to ndarray of shape (seeds, rows)
-        Rows are computed in chunks, so memory is bounded (some 100 MB).
+    dict of str to ndarray of float64, shape (seeds, rows)
+        The values of each metric.
+
+    Notes
+    -----
+    Rows are computed in chunks, so memory is bounded to about 100 MB.
     """
     if multiplicities is None:
         multiplicities = np.ones((1, scores.groups), np.int8)

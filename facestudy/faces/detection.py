@@ -1,8 +1,8 @@
-"""Faces in frames: find them with MTCNN, choose, follow a person through the clip, cut out.
+"""Faces in frames: find them with MTCNN, choose among them, follow a person through a clip, cut them out.
 
-MTCNN is the package `mtcnn` (Zhang et al. 2016, arXiv:1604.02878). It wants RGB, and it looks at
-reduced copies: a face is found there as well, several times faster. Coordinates are in pixels
-of the source frame, with x and y the index of a pixel.
+MTCNN is the package `mtcnn` (Zhang et al. 2016, arXiv:1604.02878). It takes RGB pictures. It searches reduced copies
+of the frames, where it finds faces several times faster. Coordinates are in pixels of the source frame;
+the centre of a pixel has whole coordinates.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from facestudy.media.video import Picture
 from facestudy.runtime.work_cache import file_sha256
 
 CANVAS_STEP = 64
-"""Copies are padded to multiples of this: every new picture size costs MTCNN time and memory."""
+"""Copies are padded to multiples of this many pixels, because every new picture size costs MTCNN time and memory."""
 
 SMALLEST_SIDE = 24
 """Pixels; below it the first network's 12 px window does not fit at the scales searched."""
@@ -38,10 +38,10 @@ WEIGHTS = {
     "rnet.lz4": "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
     "onet.lz4": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
 }
-"""The sha256 of each network's weights in the package mtcnn 1.0.0. Reading them runs what code they hold."""
+"""The sha256 of each network's weights in the package mtcnn 1.0.0. Reading them runs any code that they contain."""
 
 INPUT_SIDES = (None, 24, 48)
-"""Sides of the pictures that each network takes, pixels; the first takes any."""
+"""Sides of the pictures that each network takes, pixels; None for any size."""
 
 
 class FaceSettings(Section):
@@ -55,22 +55,22 @@ class FaceSettings(Section):
     quality: QualitySettings
 
     def of_search(self) -> dict[str, object]:
-        """The settings that decide what is found and cut out; the others only choose among it."""
+        """Return the settings that decide what is found and cut out; the others only choose among the faces found."""
         return self.model_dump(exclude={"track_overlap", "quality"})
 
 
 @functools.cache
 def _detector() -> Any:
-    """One detector a process: loading it costs seconds."""
+    """Load the detector, once per process, as that takes seconds."""
     from facestudy.runtime import backend
 
-    assert backend.name()  # imported first, it starts TensorFlow with the study's environment; mtcnn would without
+    assert backend.name()  # must start TensorFlow with the study's environment before mtcnn imports it
 
     import mtcnn
     import tensorflow
     from mtcnn.stages import StageONet, StagePNet, StageRNet
 
-    # Whole paths: a bare name is looked for in the working directory first.
+    # Absolute paths: a bare name is searched for in the working directory first.
     paths = checked_weights(Path(mtcnn.__file__).parent / "assets/weights")
     stages = [stage(weights=path) for stage, path in zip((StagePNet, StageRNet, StageONet), paths, strict=True)]
     for stage, side in zip(stages, INPUT_SIDES, strict=True):
@@ -81,9 +81,22 @@ def _detector() -> Any:
 
 
 def checked_weights(folder: Path) -> list[str]:
-    """The absolute paths of MTCNN's weights, in the order of its networks.
+    """Check the sha256 of MTCNN's weights.
 
-    Raises StudyError naming a file that is missing or has other bytes.
+    Parameters
+    ----------
+    folder : Path
+        The folder with the files named in WEIGHTS.
+
+    Returns
+    -------
+    list of str
+        The absolute paths of the weights, in the order of the networks.
+
+    Raises
+    ------
+    StudyError
+        When a file is missing or has another sha256; the message names the file.
     """
     paths = [folder.absolute() / name for name in WEIGHTS]
     for path, sha256 in zip(paths, WEIGHTS.values(), strict=True):
@@ -96,10 +109,28 @@ def checked_weights(folder: Path) -> list[str]:
 
 
 def detect(pictures: Sequence[Picture], settings: FaceSettings) -> list[list[Face]]:
-    """The faces in each picture, in its own pixels, MTCNN's order.
+    """Find the faces in each picture.
 
-    pictures: RGB, any sizes. One forward pass looks at up to `settings.batch` pictures.
+    Parameters
+    ----------
+    pictures : sequence of ndarray of uint8, shape (height, width, 3)
+        RGB, any sizes.
+    settings : FaceSettings
+        `detect_side` is the longer side of the copies that are searched, in pixels. One forward pass takes up to
+        `batch` pictures.
 
+    Returns
+    -------
+    list of list of Face
+        The faces of each picture, in the order of MTCNN, in pixels of that picture.
+
+    References
+    ----------
+    Zhang et al., Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks, 2016,
+    arXiv:1604.02878.
+
+    Examples
+    --------
     >>> settings = FaceSettings(min_confidence=0.9, detect_side=640, batch=8, all=False, track_overlap=0.3,
     ...                         quality=dict.fromkeys(QualitySettings.model_fields))
     >>> detect([np.zeros((240, 320, 3), np.uint8)], settings)
@@ -111,7 +142,7 @@ def detect(pictures: Sequence[Picture], settings: FaceSettings) -> list[list[Fac
         batch = copies[start : start + settings.batch]
         answers = _detect_batch(batch)
         if len(batch) > 1 and not any(answers):
-            # The package answers an error inside a batch with "no face" for all of it: ask again singly.
+            # After an error in a batch, the package returns no face for all pictures: try them one by one.
             answers = [_detect_batch([copy])[0] for copy in batch]
         for picture, copy, answer in zip(pictures[start:], batch, answers, strict=False):
             scale = picture.shape[1] / copy.shape[1], picture.shape[0] / copy.shape[0]
@@ -127,12 +158,12 @@ def _detect_batch(copies: Sequence[Picture]) -> list[list[dict[str, Any]]]:
         canvas[: copy.shape[0], : copy.shape[1]] = copy
         canvases.append(canvas)
     answers = _detector().detect_faces(canvases, fit_to_image=False)
-    # With no face in any picture the package returns one empty list, not one for each.
+    # Without a face in any picture, the package returns one empty list instead of one per picture.
     return list(answers) if len(answers) == len(copies) else [[] for _ in copies]
 
 
 def _scaled(face: dict[str, Any], scale: tuple[float, float]) -> Face:
-    """A face of the reduced copy in pixels of the picture; pixel centres are at whole numbers."""
+    """Convert a face of the reduced copy to pixels of the picture; the centres of pixels have whole coordinates."""
     x, y, w, h = (float(value) for value in face["box"])
     points = np.array([face["keypoints"][name] for name in LANDMARKS], float)
     return Face(
@@ -146,9 +177,24 @@ def _scaled(face: dict[str, Any], scale: tuple[float, float]) -> Face:
 
 
 def select(faces: Sequence[Face], shape: tuple[int, ...], settings: FaceSettings) -> tuple[list[Face], str]:
-    """The upright faces above the confidence threshold, the largest first, or none and the reason.
+    """Choose the plausible, upright faces above the confidence threshold.
 
-    shape: of the frame, (height, width, ...). Only the largest unless `settings.all`.
+    Parameters
+    ----------
+    faces : sequence of Face
+        The faces of one frame.
+    shape : tuple of int
+        Shape of the frame: height, width and possibly channels, in pixels.
+    settings : FaceSettings
+        `min_confidence` is the threshold. Without `all`, only the largest face is chosen.
+
+    Returns
+    -------
+    faces : list of Face
+        The largest first; empty when no face is chosen.
+    reason : str
+        Why no face is chosen: "frame_too_small", "no_face", "low_confidence", "implausible_landmarks" or "not_upright".
+        "" when there are faces.
     """
     if min(shape[:2]) < SMALLEST_SIDE:
         return [], "frame_too_small"
@@ -172,11 +218,25 @@ Boxes = Sequence[tuple[float, float, float, float]]
 
 
 def tracks(frames: Sequence[Boxes], overlap: float) -> list[list[int]]:
-    """Which faces are the same person through a clip: a track number for every face of every frame.
+    """Number the persons of a clip: a track number for every face of every frame.
 
-    A face goes on the track whose last box it overlaps most (intersection over union, at least
-    `overlap`), each track with one face a frame; what overlaps none begins a track. Tracks count from 0.
+    A face joins the track whose last box it overlaps most, provided that the intersection over union is at least
+    `overlap`. Each track has at most one face per frame. A face that overlaps no track begins a new one.
 
+    Parameters
+    ----------
+    frames : sequence of Boxes
+        The boxes x, y, w, h of the faces of each frame, in pixels.
+    overlap : float
+        The least intersection over union, in (0, 1).
+
+    Returns
+    -------
+    list of list of int
+        The track numbers of the faces of each frame, from 0.
+
+    Examples
+    --------
     >>> tracks([[(0, 0, 10, 10)], [(50, 0, 12, 12), (1, 0, 10, 10)], [], [(0, 1, 10, 10)]], 0.3)
     [[0], [1, 0], [], [0]]
     """
@@ -202,8 +262,20 @@ def tracks(frames: Sequence[Boxes], overlap: float) -> list[list[int]]:
 
 
 def intersection_over_union(first: tuple[float, ...], second: tuple[float, ...]) -> float:
-    """Of two boxes x, y, w, h.
+    """Compute the area shared by two boxes, divided by the area that they cover together.
 
+    Parameters
+    ----------
+    first, second : tuple of float
+        x, y, w, h in any unit of length.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Examples
+    --------
     >>> intersection_over_union((0, 0, 2, 2), (1, 0, 2, 2))
     0.3333333333333333
     """
@@ -216,18 +288,41 @@ def intersection_over_union(first: tuple[float, ...], second: tuple[float, ...])
 
 
 def is_plausible(face: Face) -> bool:
-    """Whether box and landmarks can be a face: a box with an area, eyes apart and above the mouth."""
+    """Check whether box and landmarks can be those of a face.
+
+    Parameters
+    ----------
+    face : Face
+        A face as MTCNN reports it.
+
+    Returns
+    -------
+    bool
+        True when the box is at least 1 pixel wide and high, the landmarks are finite, the eyes are at least 2 pixels
+        apart and the mouth is below them, seen in the direction of the face.
+    """
     left_eye, right_eye, _, mouth_left, mouth_right = face.landmarks
     if min(face.w, face.h) < 1 or not np.isfinite(face.landmarks).all():
         return False
     across = right_eye - left_eye
     down = (mouth_left + mouth_right - left_eye - right_eye) / 2
-    # The mouth lies on the side of the eyes where the chin is: the cross product is positive.
+    # The mouth is on the same side of the eyes as the chin: the cross product is positive.
     return bool(np.hypot(*across) >= 2 and across[0] * down[1] - across[1] * down[0] > 0)
 
 
 def is_upright(face: Face) -> bool:
-    """Whether the eyes lie above the mouth, and the line through them within 45 degrees of level."""
+    """Check whether a face is upright.
+
+    Parameters
+    ----------
+    face : Face
+        A face with plausible landmarks.
+
+    Returns
+    -------
+    bool
+        True when the eyes are above the mouth, and the line through them is within 45 degrees of the horizontal.
+    """
     left_eye, right_eye, _, mouth_left, mouth_right = face.landmarks
     across = right_eye - left_eye
     down = mouth_left + mouth_right - left_eye - right_eye
@@ -235,10 +330,22 @@ def is_upright(face: Face) -> bool:
 
 
 def cut_out(picture: Picture, face: Face) -> Face:
-    """The face with its cut-out: the square of twice the longer side of the box around its centre.
+    """Cut a face out of its frame: a square of twice the longer side of the box, around the centre of the box.
 
-    At source resolution and always of the full size: where it reaches over the frame the edge is repeated. The numbers
-    are rounded as the faces table has them.
+    The cut-out has the resolution of the frame and always the full size: beyond the frame, the edge pixels are
+    repeated.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, shape (height, width, 3)
+        The frame, RGB.
+    face : Face
+        A face of this frame.
+
+    Returns
+    -------
+    Face
+        The face with its cut-out. Its numbers are rounded to the decimals of the faces table.
     """
     height, width = picture.shape[:2]
     side = max(2, round(2 * max(face.w, face.h)))
@@ -247,7 +354,7 @@ def cut_out(picture: Picture, face: Face) -> Face:
     x0, y0 = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
     x1, y1 = min(max(x + side, x0 + 1), width), min(max(y + side, y0 + 1), height)
     inside: npt.NDArray[np.uint8] = picture[y0:y1, x0:x1]
-    # A box wholly outside the frame still gets a square of the right size: the nearest edge.
+    # A box entirely outside the frame still gets a square of the right size, filled with the nearest edge.
     top, left = min(max(y0 - y, 0), side - (y1 - y0)), min(max(x0 - x, 0), side - (x1 - x0))
     bottom, right = side - (y1 - y0) - top, side - (x1 - x0) - left
     padded = cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE)

@@ -1,4 +1,4 @@
-"""The faces in the frames of a video: searched for, measured, cut out, and their rows in the tables.
+"""The faces in the frames of a video: search, measurement, cut-outs, and their rows in the tables.
 
 ((faces, reason),) = find_faces([picture], settings)  # RGB; no face has a reason
 crops = [crop(face.picture, face, plan, colour) for face in faces]  # facestudy.crops.cutting
@@ -21,26 +21,26 @@ from facestudy.media import archive, frames, video
 from facestudy.media.video import Picture
 from facestudy.runtime.work_cache import WorkCache, key_of, link_or_copy
 
-MAX_PIXELS = 10**9  # frames are our own pictures
+MAX_PIXELS = 10**9  # the project wrote the frames itself
 Stored = list[tuple[str, str]]
-"""Of each frame of a video: path and sha256."""
+"""Path and sha256 of each frame of a video."""
 
 
 def find_faces(pictures: Sequence[Picture], settings: FaceSettings) -> list[tuple[list[Face], str]]:
-    """Find the faces in each picture, measure them, cut them out.
+    """Find the faces in each picture, measure them and cut them out.
 
     Parameters
     ----------
-    pictures
+    pictures : sequence of ndarray of uint8, shape (height, width, 3)
         RGB, any sizes, upright.
-    settings
-        How faces are searched for and chosen. Thresholds on quality are left to the caller.
+    settings : FaceSettings
+        How faces are searched for and chosen. Thresholds on quality are not applied; this is up to the caller.
 
     Returns
     -------
     list of tuple
         For each picture its faces with their cut-outs, the largest first (only that one unless `settings.all`), and
-        "", or no face and the reason.
+        "". Without a face, an empty list and the reason.
     """
     found = []
     for picture, candidates in zip(pictures, detection.detect(pictures, settings), strict=True):
@@ -53,20 +53,22 @@ def find_faces(pictures: Sequence[Picture], settings: FaceSettings) -> list[tupl
 def faces_of_video(
     stored: Stored, folder: Path, settings: FaceSettings, archived: bool, cache: Path, code: Sequence[object]
 ) -> Path:
-    """Find the faces in the frames of one video, unless an earlier run has.
+    """Find the faces in the frames of one video, unless an earlier run did.
 
     Parameters
     ----------
-    stored
-        The frames; their paths are relative to `folder`.
-    settings
+    stored : Stored
+        Path, relative to `folder`, and sha256 of each frame.
+    folder : Path
+        The folder of all frames.
+    settings : FaceSettings
         How faces are searched for and chosen.
-    archived
+    archived : bool
         Keep the cut-outs in one archive.
-    cache
+    cache : Path
         The work cache's folder.
-    code
-        What decides the result beside frames and settings: a part of the entry's key.
+    code : sequence of object
+        What decides the result besides frames and settings: a part of the entry's key.
 
     Returns
     -------
@@ -76,10 +78,10 @@ def faces_of_video(
     Raises
     ------
     StudyError
-        Names a frame that is missing or altered.
+        When a frame is missing or altered; the message names it.
     """
     for name, sha256 in stored:
-        archive.read_bytes(folder / name, sha256)  # also where the work was done before
+        archive.read_bytes(folder / name, sha256)  # also when the result is in the cache
     key = key_of([sha256 for _, sha256 in stored], settings.of_search(), code)
     entries = WorkCache(cache)
 
@@ -93,9 +95,21 @@ def faces_of_video(
 
 
 def search(stored: Stored, folder: Path, settings: FaceSettings, out: Path) -> None:
-    """Write the cut-outs of each frame's faces and faces.json: for each frame its faces, or the reason for none.
+    """Write faces.json, with the faces of each frame or the reason for none, and the cut-outs.
 
-    Where a frame shows no upright face, the clip may lie on its side: then its frames vote, and are turned.
+    Where a frame has no upright face, the clip may lie on its side. Then the frames vote on the orientation of the
+    clip, and are turned if necessary.
+
+    Parameters
+    ----------
+    stored : Stored
+        Path, relative to `folder`, and sha256 of each frame.
+    folder : Path
+        The folder of all frames.
+    settings : FaceSettings
+        How faces are searched for and chosen.
+    out : Path
+        The folder to write to.
     """
     found = _search(stored, folder, settings, out, 0)
     if not all(frame["faces"] for frame in found):
@@ -116,7 +130,7 @@ def _pictures(stored: Stored, folder: Path) -> list[Picture]:
 
 def _search(stored: Stored, folder: Path, settings: FaceSettings, out: Path, rotation: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for start in range(0, len(stored), settings.batch):  # a batch in memory, however long the video
+    for start in range(0, len(stored), settings.batch):  # one batch in memory, for videos of any length
         pictures = _pictures(stored[start : start + settings.batch], folder)
         if rotation:
             pictures = [orientation.turned(picture, rotation) for picture in pictures]
@@ -130,7 +144,20 @@ def _search(stored: Stored, folder: Path, settings: FaceSettings, out: Path, rot
 
 
 def write(face: Face, path: Path) -> dict[str, Any]:
-    """Write the cut-out of a face; return its columns of tables.FACES, `path` relative to the entry."""
+    """Write the cut-out of a face as PNG.
+
+    Parameters
+    ----------
+    face : Face
+        A face with its cut-out in `picture`.
+    path : Path
+        The file to write.
+
+    Returns
+    -------
+    dict
+        The face's columns of tables.FACES; `path` is the name of the file.
+    """
     assert face.picture is not None
     return replace(face, path=path.name, sha256=frames.write_picture(path, face.picture)).row()
 
@@ -138,19 +165,26 @@ def write(face: Face, path: Path) -> dict[str, Any]:
 def rows_of(
     video_id: str, label: str, frame_ids: Sequence[str], answers: Sequence[dict[str, Any]], settings: FaceSettings
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Make the rows of one video for the faces table, `path` relative to the entry, and for that of dropped faces.
+    """Make the rows of one video for the tables of faces and of dropped faces.
 
     Parameters
     ----------
-    video_id, label, frame_ids
-        Of the video.
-    answers
+    video_id, label : str
+        Id and label of the video.
+    frame_ids : sequence of str
+        Ids of its frames.
+    answers : sequence of dict
         What `search` wrote: for each frame its faces, or the reason for none.
-    settings
-        The thresholds on quality, and how a person is followed.
+    settings : FaceSettings
+        The thresholds on quality, and how a person is followed through the clip.
+
+    Returns
+    -------
+    kept, dropped : list of dict
+        Rows of tables.FACES, with `path` relative to the entry, and of tables.DROPPED.
     """
     boxes = [[(face["x"], face["y"], face["w"], face["h"]) for face in answer["faces"]] for answer in answers]
-    # One face a frame is taken for one person: the largest face of a clip.
+    # With one face per frame, all faces of a clip are taken for one person.
     numbers = detection.tracks(boxes, settings.track_overlap) if settings.all else [[0] * len(frame) for frame in boxes]
     kept: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
@@ -168,7 +202,26 @@ def rows_of(
 def place(
     entry: Path, video_id: str, kept: Sequence[dict[str, Any]], out: Path, archived: bool
 ) -> list[dict[str, Any]]:
-    """Put the cut-outs of a video's kept faces into the stage's output; the rows with their paths there."""
+    """Put the cut-outs of a video's kept faces into the output of the stage.
+
+    Parameters
+    ----------
+    entry : Path
+        What `faces_of_video` returned.
+    video_id : str
+        Id of the video.
+    kept : sequence of dict
+        Rows of tables.FACES, as `rows_of` returned them.
+    out : Path
+        The folder of all faces.
+    archived : bool
+        As in `faces_of_video`.
+
+    Returns
+    -------
+    list of dict
+        The rows, with `path` relative to `out`.
+    """
     if archived and kept:
         link_or_copy(entry / archive.PICTURES, out / f"{video_id}{archive.SUFFIX}")
     rows = []

@@ -17,7 +17,7 @@ VALID_COLUMNS = ("valid_x0", "valid_y0", "valid_x1", "valid_y1")
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A face in a frame: as MTCNN reports it, then with its cut-out, then with its place in the study.
+    """A face in a frame, with its cut-out and its ids once they are known.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Face:
         return self.x, self.y, self.w, self.h
 
     def rounded(self) -> Face:
-        """The face with the decimals that tables.FACES keeps: what is cropped from it is the same as from the table.
+        """Round to the decimals of tables.FACES, so that a crop is the same as from a face read from the table.
 
         >>> Face(1.234, 0, 9, 9, 0.9, np.full((5, 2), 7.891)).rounded().box
         (1.23, 0, 9, 9)

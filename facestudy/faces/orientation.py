@@ -1,7 +1,7 @@
-"""Clips that lie on their side or stand on their head: which way to turn them.
+"""Find out whether a clip lies on its side or is upside down, and by how much to turn it.
 
-A detector finds some faces in a turned picture too, and puts their landmarks where an upright face
-would have them. Such faces look plausible one by one; it is by the clip that they are found out.
+A detector finds some faces in a turned picture too, and places their landmarks where those of an upright face would
+be. Each such face looks plausible; only a comparison over the whole clip shows that the clip is turned.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from facestudy.media.video import Picture
 ROTATIONS = (0, 90, 180, 270)
 """Degrees clockwise."""
 LOOKED_AT = 8
-"""Frames of a clip that vote, evenly spaced."""
+"""Number of frames of a clip that vote, evenly spaced."""
 
 
 def turned(picture: Picture, rotation: int) -> Picture:
@@ -28,15 +28,15 @@ def turned(picture: Picture, rotation: int) -> Picture:
 
     Parameters
     ----------
-    picture
-        Of any size.
-    rotation
+    picture : ndarray of uint8, shape (height, width, 3)
+        RGB.
+    rotation : int
         0, 90, 180 or 270 degrees.
 
     Returns
     -------
-    ndarray
-        A copy.
+    ndarray of uint8, shape (height, width, 3) or (width, height, 3)
+        A contiguous array.
 
     Examples
     --------
@@ -47,17 +47,17 @@ def turned(picture: Picture, rotation: int) -> Picture:
 
 
 def looked_at(count: int) -> list[int]:
-    """List the numbers of the frames that vote.
+    """Choose the frames of a clip that vote on its orientation, evenly spaced.
 
     Parameters
     ----------
-    count
-        The frames of the clip.
+    count : int
+        The number of frames.
 
     Returns
     -------
     list of int
-        Ascending, from 0.
+        At most `LOOKED_AT` frame numbers, ascending.
 
     Examples
     --------
@@ -68,16 +68,17 @@ def looked_at(count: int) -> list[int]:
 
 
 def rotation_of(pictures: Sequence[Picture], settings: FaceSettings) -> int:
-    """Find by how many degrees a clip has to be turned clockwise to stand upright.
+    """Find by how many degrees a clip has to be turned clockwise to be upright.
 
-    Each picture votes for the orientation in which its best upright face is found: the detector is surest of it, and
-    its landmarks lie where a face has them. A clip is turned when more than half of the pictures want the same.
+    Each picture votes for the orientation with its best upright face. The best face is the one with the greatest
+    difference of detector confidence and landmark error. A clip is turned when more than half of its pictures vote for
+    the same rotation.
 
     Parameters
     ----------
-    pictures
+    pictures : sequence of ndarray of uint8, shape (height, width, 3)
         RGB frames of one clip, any sizes.
-    settings
+    settings : FaceSettings
         How faces are searched for and chosen.
 
     Returns
@@ -97,5 +98,5 @@ def rotation_of(pictures: Sequence[Picture], settings: FaceSettings) -> int:
 
 
 def _score(face: Face) -> float:
-    """Both parts are needed: of a turned face the detector can be as sure, or put the landmarks as well."""
+    """Score a face. Both terms are needed: either one alone can be as good for a turned face as for an upright one."""
     return face.confidence - quality.landmark_error(face.landmarks)

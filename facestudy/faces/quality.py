@@ -1,7 +1,7 @@
-"""How good the picture of a face is: five measures, thresholds on them, and what they exclude of each class.
+"""Quality of the picture of a face: five measures, thresholds on them, and what the thresholds exclude of each class.
 
-Thresholds hold for both classes alike. They can still take more of one class than of the other, and
-then what is left differs in more than the manipulation: `exclusions` counts and tests it.
+Thresholds are the same for both classes. They can still exclude more of one class than of the other. Then the
+remaining faces differ in more than the manipulation: `exclusions` counts and tests this.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from facestudy.core.tables import LABELS
 from facestudy.media.video import Picture
 
 SIDE = 112
-"""Pixels; sharpness is measured on the face at this size, so that a large face is not sharp by its size."""
+"""Pixels; sharpness is measured on the face at this size, so that it does not depend on the size of the face."""
 GRID = 8
-"""Pixels; the blocks of JPEG and of the transforms of most video codecs."""
+"""Pixels; the block size of JPEG and of the transforms of most video codecs."""
 
 Limit = Annotated[float, Field(ge=0)] | None
 
@@ -41,8 +41,20 @@ class QualitySettings(Section):
     max_blockiness: Limit
 
     def reason(self, found: Mapping[str, float]) -> str:
-        """Why a face with these measures is left out, or "" when it stays.
+        """Say why a face is left out.
 
+        Parameters
+        ----------
+        found : mapping of str to float
+            The measures of the face, as `measure` returns them.
+
+        Returns
+        -------
+        str
+            The first threshold that the face fails, or "" when it passes all.
+
+        Examples
+        --------
         >>> limits = dict.fromkeys(QualitySettings.model_fields) | {"min_size": 40}
         >>> QualitySettings(**limits).reason({"size": 39.5})
         'size_below_40'
@@ -55,21 +67,38 @@ class QualitySettings(Section):
 
 
 def measure(picture: Picture, box: tuple[float, float, float, float], landmarks: FloatArray) -> dict[str, float]:
-    """The five measures of a face, named as the columns of the faces table.
-
-    picture: the frame, RGB. box: x, y, w, h of the face in its pixels. landmarks: (5, 2).
+    """Compute the five measures of a face.
 
     - size: the shorter side of the box, pixels;
-    - sharpness: variance of the Laplacian of the grey levels at SIDE pixels;
+    - sharpness: variance of the Laplacian of the grey levels, with the face scaled to SIDE pixels;
     - brightness: mean grey level, 0 to 255;
-    - landmark_error: root mean square distance of the landmarks from the canonical face's, after the
-      similarity that fits best, in distances between the eyes: small from the front, .2 and more in
-      profile or where the detector erred;
-    - blockiness: mean step between neighbouring grey levels across the edges of the GRID, over that
-      elsewhere (after Wang, Sheikh & Bovik 2002); 1 without blocks.
+    - landmark_error: root mean square distance of the landmarks from those of the canonical face, after the
+      best-fitting similarity transform, in units of the distance between the eyes. It is small for a frontal face, and
+      .2 or more for a profile or a wrong detection;
+    - blockiness: mean step between neighbouring grey levels across the edges of the GRID, divided by that elsewhere; 1
+      without blocks.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, shape (height, width, 3)
+        The frame, RGB.
+    box : tuple of float
+        x, y, w, h of the face, in pixels of the frame.
+    landmarks : ndarray of float, shape (5, 2)
+        In pixels of the frame, in the order of facestudy.core.regions.
+
+    Returns
+    -------
+    dict of str to float
+        The measures, named as the columns of the faces table.
+
+    References
+    ----------
+    Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR 2000 (sharpness). Blockiness follows the
+    idea of Wang, Sheikh and Bovik, No-reference perceptual quality assessment of JPEG compressed images, ICIP 2002.
     """
     x, y, w, h = box
-    # A box outside the frame altogether is measured on the nearest pixels.
+    # A box entirely outside the frame is measured on the nearest pixels.
     left, top = min(max(0, round(x)), picture.shape[1] - 1), min(max(0, round(y)), picture.shape[0] - 1)
     part = picture[top : max(top + 1, round(y + h)), left : max(left + 1, round(x + w))]
     inside = cv2.cvtColor(np.ascontiguousarray(part), cv2.COLOR_RGB2GRAY)
@@ -84,13 +113,39 @@ def measure(picture: Picture, box: tuple[float, float, float, float], landmarks:
 
 
 def sharpness(grey: npt.NDArray[np.uint8]) -> float:
-    """Variance of the Laplacian of grey levels (Pech-Pacheco et al. 2000)."""
+    """Compute the variance of the Laplacian of grey levels.
+
+    Parameters
+    ----------
+    grey : ndarray of uint8, shape (height, width)
+        Grey levels.
+
+    Returns
+    -------
+    float
+
+    References
+    ----------
+    Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR 2000.
+    """
     return float(cv2.Laplacian(grey, cv2.CV_64F).var())
 
 
 def landmark_error(landmarks: FloatArray) -> float:
-    """See `measure`; (5, 2) landmarks in any units.
+    """Compute how far landmarks are from those of the canonical face; see `measure`.
 
+    Parameters
+    ----------
+    landmarks : ndarray of float, shape (5, 2)
+        In any unit of length.
+
+    Returns
+    -------
+    float
+        In units of the distance between the eyes; infinite when all landmarks coincide.
+
+    Examples
+    --------
     >>> landmark_error(CANONICAL_LANDMARKS * 300 + 20) < 1e-9
     True
     """
@@ -102,7 +157,26 @@ def landmark_error(landmarks: FloatArray) -> float:
 
 
 def blockiness(grey: npt.NDArray[np.uint8], left: int, top: int) -> float:
-    """See `measure`; left, top: where on the grid the first pixel lies, 0 to GRID - 1."""
+    """Compare the steps between grey levels across the edges of blocks with the steps elsewhere; see `measure`.
+
+    Parameters
+    ----------
+    grey : ndarray of uint8, shape (height, width)
+        Grey levels.
+    left, top : int
+        Column and row of the first pixel within its block, 0 to GRID - 1.
+
+    Returns
+    -------
+    float
+        The ratio of the mean steps; 1 without blocks, and where it is undefined.
+
+    Examples
+    --------
+    >>> columns = np.repeat(np.array([0, 40], np.uint8), 8) + np.tile(np.arange(8, dtype=np.uint8), 2)
+    >>> blockiness(np.tile(columns, (16, 1)), 0, 0) > 1
+    True
+    """
     across, elsewhere = [], []
     for axis, first in ((1, left), (0, top)):
         steps = np.abs(np.diff(grey.astype(np.int16), axis=axis)).mean(axis=1 - axis)
@@ -116,15 +190,24 @@ def blockiness(grey: npt.NDArray[np.uint8], left: int, top: int) -> float:
 
 
 BEYOND_CHANCE = 0.05
-"""Below this p the difference between the classes is worth a warning."""
+"""The summary warns of a difference between the classes when p is below this value."""
 
 
 @dataclass(frozen=True)
 class Exclusion:
-    """How many of the looked-at (faces, or frames without one) a reason took from each class.
+    """How many faces, or frames without a face, were left out of each class for one reason.
 
-    p: two-sided, from a permutation of the classes over the videos, as frames of one video are alike;
-    times the number of reasons (Bonferroni).
+    Attributes
+    ----------
+    reason : str
+        The reason.
+    dropped : mapping of str to int
+        For each class, how many were left out for this reason.
+    examined : mapping of str to int
+        For each class, how many were examined.
+    p : float
+        Two-sided p-value of the difference between the classes, multiplied by the number of reasons (Bonferroni). It is
+        from a permutation of the classes over the videos, because frames of one video are alike.
     """
 
     reason: str
@@ -136,9 +219,21 @@ class Exclusion:
 def exclusions(
     kept: Sequence[Mapping[str, object]], dropped: Sequence[Mapping[str, object]], seed: int = 1
 ) -> list[Exclusion]:
-    """One Exclusion for each reason, the most frequent first.
+    """Count and test the exclusions of each reason.
 
-    kept, dropped: rows with video_id and label; dropped ones with a reason.
+    Parameters
+    ----------
+    kept : sequence of mapping
+        Rows with video_id and label.
+    dropped : sequence of mapping
+        Rows with video_id, label and reason.
+    seed : int
+        Seed of the permutations.
+
+    Returns
+    -------
+    list of Exclusion
+        One for each reason, the most frequent first.
     """
     columns = ["video_id", "label", "reason"]
     rows = [{"reason": "", **{name: row[name] for name in columns if name in row}} for row in (*kept, *dropped)]
@@ -156,7 +251,7 @@ def exclusions(
 
 
 def _p_of_difference(first: FloatArray, second: FloatArray, seed: int) -> float:
-    """p of the difference of two means, by permutation; 1 where there is too little to tell."""
+    """Compute p of the difference of two means, by permutation; 1 where there are too few values for a test."""
     if min(len(first), len(second)) < 2 or np.ptp(np.concatenate([first, second])) == 0:
         return 1.0
     result = permutation_test(
@@ -171,7 +266,18 @@ def _p_of_difference(first: FloatArray, second: FloatArray, seed: int) -> float:
 
 
 def exclusion_table(exclusions: Sequence[Exclusion]) -> pd.DataFrame:
-    """metrics/faces.csv: for each reason how many of each class it took, of how many, and p of the difference."""
+    """Make metrics/faces.csv: for each reason, how many faces or frames of each class were left out, and p.
+
+    Parameters
+    ----------
+    exclusions : sequence of Exclusion
+        As `exclusions` returns them.
+
+    Returns
+    -------
+    DataFrame
+        One row for each reason; p is text with four decimals.
+    """
     columns = ["reason", *(f"{label}_{what}" for label in LABELS for what in ("dropped", "examined")), "p"]
     rows = [
         [
@@ -187,7 +293,22 @@ def exclusion_table(exclusions: Sequence[Exclusion]) -> pd.DataFrame:
 
 
 def summary(frame_count: int, found: Sequence[Mapping[str, Any]], exclusions: Sequence[Exclusion]) -> str:
-    """Faces of each class, why others were left out, and a warning where a reason took more of one class."""
+    """Describe how many faces each class has, why others were left out, and which reasons are imbalanced.
+
+    Parameters
+    ----------
+    frame_count : int
+        The number of frames that were searched.
+    found : sequence of mapping
+        Rows of tables.FACES.
+    exclusions : sequence of Exclusion
+        As `exclusions` returns them.
+
+    Returns
+    -------
+    str
+        Lines for the log, with a warning for each reason whose p is below BEYOND_CHANCE.
+    """
     rates = "; ".join(rate(label, sum(row["label"] == label for row in found), exclusions) for label in LABELS)
     lines = [f"{frame_count} frames in, {len(found)} faces out; {rates}"]
     turned = len({row["video_id"] for row in found if row["rotation"]})
@@ -203,7 +324,26 @@ def summary(frame_count: int, found: Sequence[Mapping[str, Any]], exclusions: Se
 
 
 def rate(label: str, kept: int, exclusions: Sequence[Exclusion]) -> str:
-    """The share of a class's frames that gave a face, and why the others did not."""
+    """Describe the share of a class's frames that gave a face, and why the others did not.
+
+    Parameters
+    ----------
+    label : str
+        "real" or "fake".
+    kept : int
+        The number of faces of the class.
+    exclusions : sequence of Exclusion
+        As `exclusions` returns them.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> rate("real", 3, [Exclusion("no_face", {"real": 1, "fake": 0}, {"real": 4, "fake": 4}, 1.0)])
+    'real 3 of 4 (75.0%), without: 1 no_face'
+    """
     total = kept + sum(one.dropped[label] for one in exclusions)
     share = f"{kept / total:.1%}" if total else "none"
     listed = ", ".join(f"{one.dropped[label]} {one.reason}" for one in exclusions if one.dropped[label])

@@ -1,9 +1,10 @@
-"""Looking into files and taking their frames, in a process that a bad file may take down.
+"""Probe files and extract their frames, in a child process that a bad file may crash.
 
-`probe` and `extract` give the answers of facestudy.media.video and facestudy.media.frames. The work is done by a child
-process (`facestudy.runtime.child`) with limits on time and memory. A file that crashes FFmpeg, exhausts it or never
-ends costs itself alone: a DecodingStopped, one row. The child serves file after file, since its imports take longer
-than most videos; each thread has its own. Pixels do not pass between the processes.
+`probe` and `extract` give the answers of facestudy.media.video and facestudy.media.frames. A child process
+(`facestudy.runtime.child`) with limits on time and memory does the work. A file that crashes FFmpeg, exhausts its
+memory or never ends affects only itself: it raises DecodingStopped and becomes one row. The child serves file after
+file, since its imports take longer than most videos. Each thread has its own child. Pixels do not pass between the
+processes.
 """
 
 from __future__ import annotations
@@ -26,15 +27,36 @@ from facestudy.runtime.child import Child, Ended, serve
 
 COMMAND = (sys.executable, "-m", "facestudy.media.decode")
 OUT_OF_MEMORY = -4
-"""Of OpenCV's error codes."""
+"""OpenCV's error code for it."""
 
 
 class DecodingStopped(MediaError):
-    """Time, memory or a crash ended the work: nothing is known of the file but this."""
+    """A time limit, a memory limit or a crash ended the work; nothing else is known of the file."""
 
 
 def probe(path: Path, limits: Limits) -> Probe:
-    """`video.probe`. Raises MediaError with the reason, OSError when the file cannot be read."""
+    """Run `video.probe` in a child process.
+
+    Parameters
+    ----------
+    path : Path
+        A video or picture.
+    limits : Limits
+        What the file may be, and what decoding it may take.
+
+    Returns
+    -------
+    Probe
+
+    Raises
+    ------
+    MediaError
+        When the file cannot be used; the message is the reason.
+    DecodingStopped
+        When decoding exceeds the limits on time or memory, or crashes.
+    OSError
+        When the file cannot be read.
+    """
     return Probe(**_ask({"work": "probe", "path": str(path.absolute())}, limits))
 
 
@@ -46,7 +68,29 @@ def extract(
     start_s: float | None = None,
     end_s: float | None = None,
 ) -> None:
-    """`frames.extract`. Raises DecodingStopped, after which folder may hold some frames but no frames.json."""
+    """Run `frames.extract` in a child process.
+
+    Parameters
+    ----------
+    source : Path
+        A video or picture.
+    settings : FrameSettings
+        Which frames are taken, and how they are stored.
+    limits : Limits
+        What the file may be, and what decoding it may take.
+    folder : Path
+        The folder to write to.
+    start_s, end_s : float, optional
+        The wanted part of the video, in seconds, both ends included. By default the whole video.
+
+    Raises
+    ------
+    DecodingStopped
+        When decoding exceeds the limits on time or memory, or crashes. The folder may then hold some frames, but no
+        frames.json.
+    OSError
+        When the file cannot be read, or a frame cannot be written.
+    """
     request = {
         "work": "extract",
         "path": str(source.absolute()),
@@ -80,7 +124,7 @@ def _ask(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
             _drop(child)
             if not used:
                 raise DecodingStopped(reason)
-            continue  # files before it may have worn the process out: the verdict is a fresh one's
+            continue  # earlier files may have worn the process out: a fresh one decides
         if "media" in answer:
             raise MediaError(answer["media"])
         if "os" in answer:
@@ -140,12 +184,12 @@ def _answer(request: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
 
 
 def _unforeseen(error: Exception) -> str:
-    """A library's error that no one expected: the file's row shall name it."""
+    """Name an unexpected error of a library, for the row of the file."""
     return f"decoding it failed ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
 
 
 def _address_space() -> int:
-    """Bytes of address space of this process; 0 where the system does not tell."""
+    """Return the size of this process's address space, bytes; 0 where the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
@@ -153,16 +197,16 @@ def _address_space() -> int:
 
 
 def _limit(limits: Limits | None, idle: int) -> None:
-    """Bound memory, beyond what the idle process has, and computing time; None lifts the bounds.
+    """Bound computing time, and memory beyond that of the idle process; None lifts the bounds.
 
-    Linux alone bounds the address space; elsewhere time is bounded, by who asked.
+    Only Linux bounds the address space. Elsewhere the parent process bounds the time.
     """
     try:
         import resource
     except ImportError:  # Windows
         return
     unlimited = resource.RLIM_INFINITY
-    memory = seconds = unlimited  # what the system itself imposes stays
+    memory = seconds = unlimited  # limits of the system stay in force
     if limits is not None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         seconds = int(usage.ru_utime + usage.ru_stime + limits.decode_s) + 2

@@ -1,4 +1,4 @@
-"""Which frames of a clip to look at, and storing them as pictures."""
+"""Choose frames of a clip, and store them as pictures."""
 
 from __future__ import annotations
 
@@ -34,11 +34,25 @@ class FrameSettings(Section):
 
 
 def choose(count: int, settings: FrameSettings) -> list[int]:
-    """The numbers of the frames to take from a clip of `count` frames, ascending.
+    """Choose the frames to take from a clip.
 
-    `per_video` n: the frames in the middle of n equal parts of the clip, fewer when the clip has
-    fewer. `every` n: frames 0, n, 2n, …, thinned evenly to `max_per_video`.
+    With `per_video` n, these are the frames in the middle of n equal parts of the clip, or all frames if there are
+    fewer. With `every` n, these are frames 0, n, 2n, …, thinned evenly to `max_per_video`.
 
+    Parameters
+    ----------
+    count : int
+        The number of frames of the clip.
+    settings : FrameSettings
+        `per_video`, `every` and `max_per_video` decide.
+
+    Returns
+    -------
+    list of int
+        Frame numbers from 0, ascending.
+
+    Examples
+    --------
     >>> choose(100, FrameSettings(per_video=4, every=None, max_per_video=9, format="png",
     ...                           jpg_quality=95, max_side=None))
     [12, 37, 62, 87]
@@ -56,7 +70,26 @@ def _spread(count: int, parts: int) -> list[int]:
 
 
 def reduce(picture: Picture, max_side: int | None) -> Picture:
-    """The picture with its longer side at most max_side pixels, by area averaging."""
+    """Reduce a picture by area averaging, so that its longer side has at most `max_side` pixels.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, shape (height, width, 3)
+        RGB.
+    max_side : int or None
+        In pixels; None for no limit.
+
+    Returns
+    -------
+    ndarray of uint8, shape (new height, new width, 3)
+        The picture itself where it is small enough.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> reduce(np.zeros((100, 400, 3), np.uint8), 200).shape
+    (50, 200, 3)
+    """
     height, width = picture.shape[:2]
     if max_side is None or max(height, width) <= max_side:
         return picture
@@ -66,7 +99,27 @@ def reduce(picture: Picture, max_side: int | None) -> Picture:
 
 
 def write_picture(path: Path, picture: Picture, quality: int = 95) -> str:
-    """Write RGB as PNG (lossless) or JPEG, by the name's ending; the sha256 of the file."""
+    """Write a picture as PNG (lossless) or JPEG.
+
+    Parameters
+    ----------
+    path : Path
+        The file. Its suffix, .png or .jpg, decides the format.
+    picture : ndarray of uint8, shape (height, width, 3)
+        RGB.
+    quality : int
+        Of a JPEG, 1 to 100.
+
+    Returns
+    -------
+    str
+        The sha256 of the file.
+
+    Raises
+    ------
+    OSError
+        When the picture cannot be encoded or written.
+    """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
     ok, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     if not ok:
@@ -77,8 +130,22 @@ def write_picture(path: Path, picture: Picture, quality: int = 95) -> str:
 
 
 def within(times: Sequence[float], start_s: float | None, end_s: float | None) -> list[int]:
-    """The numbers of the frames whose time lies in the wanted part of a clip, both ends included.
+    """Select the frames in a part of a clip, both ends included.
 
+    Parameters
+    ----------
+    times : sequence of float
+        The time of each frame, in seconds.
+    start_s, end_s : float or None
+        Start and end of the part, in seconds; None for those of the clip.
+
+    Returns
+    -------
+    list of int
+        Frame numbers from 0, ascending.
+
+    Examples
+    --------
     >>> within([0.0, 0.5, 1.0, 1.5], 0.5, 1.0)
     [1, 2]
     """
@@ -94,10 +161,23 @@ def extract(
     start_s: float | None = None,
     end_s: float | None = None,
 ) -> None:
-    """Write the chosen frames of a file into folder, and frames.json about them.
+    """Write the chosen frames of a file to a folder, and describe them in frames.json.
 
-    frames.json: {"frames": [{"frame_number", "time_s", "width", "height", "path", "sha256"}],
-    "dropped": reason or ""}. A file that cannot be decoded gives no frames and a reason.
+    frames.json holds {"frames": [{"frame_number", "time_s", "width", "height", "path", "sha256"}], "dropped": reason or
+    ""}. A file that cannot be decoded gives no frames and a reason.
+
+    Parameters
+    ----------
+    source : Path
+        A video or picture.
+    settings : FrameSettings
+        Which frames are taken, and how they are stored.
+    limits : Limits
+        What the file may be.
+    folder : Path
+        The folder to write to.
+    start_s, end_s : float, optional
+        The wanted part of the video, in seconds, both ends included. By default the whole video.
     """
     rows: list[dict[str, object]] = []
     reason = ""
@@ -133,5 +213,15 @@ def extract(
 
 
 def write_list(folder: Path, rows: Sequence[Mapping[str, object]], reason: str) -> None:
-    """frames.json of `extract`: the frames, and why there are no more."""
+    """Write the file frames.json of `extract`.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder to write to.
+    rows : sequence of mapping
+        The entries of "frames".
+    reason : str
+        Why there are no more frames, or "".
+    """
     (folder / "frames.json").write_text(json.dumps({"frames": rows, "dropped": reason}, indent=0))

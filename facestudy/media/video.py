@@ -1,11 +1,11 @@
 """Videos and still pictures: what a file holds, and its frames as RGB arrays.
 
-Decoding is PyAV's (FFmpeg inside the wheel): OpenCV's wheel returns no frames and no error for
-AV1, which YouTube serves. A still picture is a video of one frame.
+PyAV decodes, with the FFmpeg of its wheel. The wheel of OpenCV returns neither frames nor an error for AV1, a codec
+that YouTube uses. A still picture is treated as a video of one frame.
 
-Files are hostile until proven otherwise: only the containers and codecs named here are opened, so
-that a file cannot be a script that makes FFmpeg open others, and `Limits` bound what is decoded.
-What FFmpeg may take of time and memory, and its crashes, are facestudy.media.decode's business.
+Files are not trusted. Only the containers and codecs named here are opened, so that a file cannot be a script that
+makes FFmpeg open other files, and `Limits` bound what is decoded. facestudy.media.decode limits the time and memory of
+FFmpeg and survives its crashes.
 """
 
 from __future__ import annotations
@@ -32,16 +32,34 @@ VIDEO_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg"}
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP")
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 DECODERS = "h264,hevc,vp8,vp9,libdav1d,av1,mpeg4,mjpeg"
-"""FFmpeg's own names of what VIDEO_SUFFIXES and VIDEO_CODECS stand for."""
+"""FFmpeg's names of the decoders for VIDEO_CODECS; CONTAINERS has those of the formats for VIDEO_SUFFIXES."""
 
 
 class MediaError(Exception):
-    """A file that cannot be used as a video or picture; the message is the reason for its row."""
+    """A file cannot be used as a video or picture; the message is the reason for its row."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may be and what decoding it may take; section `folder` of params.yaml has them."""
+    """Limits on a file and on the resources for decoding it, from the section `folder` of params.yaml.
+
+    Attributes
+    ----------
+    max_pixels : int
+        Pixels of a frame.
+    max_duration_s : float
+        Duration of a video, seconds.
+    max_bytes : int
+        Size of the file.
+    max_frames : int
+        Frames of a video.
+    max_streams : int
+        Streams of a video, including sound and subtitles.
+    decode_s : float
+        Time for probing a file or extracting its frames, seconds.
+    decode_mb : int
+        Memory for it, beyond that of the idle process, in units of 2**20 bytes.
+    """
 
     max_pixels: int
     max_duration_s: float
@@ -58,7 +76,21 @@ OWN_FILES = Limits(10**9, math.inf, 2**63, 2**31, 1000, math.inf, 2**31)
 
 @dataclass(frozen=True)
 class Probe:
-    """What a file holds. Sizes in pixels as shown, after rotation; a picture has fps 0, duration 0."""
+    """What a file holds.
+
+    Attributes
+    ----------
+    codec : str
+        FFmpeg's name of the codec; of a picture, its format.
+    width, height : int
+        Pixels as shown, after rotation.
+    fps : float
+        Frames per second; 0 for a picture.
+    duration_s : float
+        Seconds; 0 for a picture.
+    frames : int
+        The number of frames.
+    """
 
     codec: str
     width: int
@@ -69,14 +101,45 @@ class Probe:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the file's name says that it is a still picture."""
+    """Check by its suffix whether a file is a still picture.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which is not opened.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_picture(Path("a.JPG")), is_picture(Path("a.mp4"))
+    (True, False)
+    """
     return path.suffix.lower() in PICTURE_SUFFIXES
 
 
 def probe(path: Path, limits: Limits) -> Probe:
-    """Look into a file without trusting its header: the first frame is decoded.
+    """Find out what a file holds, without trusting its header: the first frame is decoded.
 
-    Raises MediaError with the reason.
+    Parameters
+    ----------
+    path : Path
+        A video or picture.
+    limits : Limits
+        What the file may be.
+
+    Returns
+    -------
+    Probe
+
+    Raises
+    ------
+    MediaError
+        When the file cannot be used; the message is the reason.
+    OSError
+        When the file cannot be read.
     """
     size = path.stat().st_size
     if size == 0:
@@ -116,7 +179,17 @@ def probe(path: Path, limits: Limits) -> Probe:
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded frame: its number in order of presentation from 0, its time, its pixels."""
+    """A decoded frame.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the order of presentation, from 0.
+    time_s : float
+        Its time after the first frame, seconds.
+    picture : ndarray of uint8, shape (height, width, 3)
+        RGB.
+    """
 
     number: int
     time_s: float
@@ -124,9 +197,24 @@ class Frame:
 
 
 def read_picture(path: Path | BinaryIO, max_pixels: int) -> Picture:
-    """A still picture as RGB, its EXIF orientation applied, transparency over black.
+    """Read a still picture as RGB; the EXIF orientation is applied, and an alpha channel is dropped.
 
-    Raises MediaError with the reason.
+    Parameters
+    ----------
+    path : Path or binary file
+        A picture in one of PICTURE_FORMATS.
+    max_pixels : int
+        The largest number of pixels that is decoded.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+        RGB.
+
+    Raises
+    ------
+    MediaError
+        When the picture cannot be used; the message is the reason.
     """
     with _open_picture(path, max_pixels) as picture:
         try:
@@ -136,10 +224,26 @@ def read_picture(path: Path | BinaryIO, max_pixels: int) -> Picture:
 
 
 def frame_times(path: Path, limits: Limits) -> list[float]:
-    """The time in seconds of every frame, in order of presentation, from the packets alone.
+    """Read the time of every frame from the packets, without decoding.
 
-    Headers can be wrong about the number of frames and the frame rate can vary; packets are not.
-    Raises MediaError with the reason.
+    Headers can be wrong about the number of frames, and the frame rate can vary. Packets are reliable.
+
+    Parameters
+    ----------
+    path : Path
+        A video.
+    limits : Limits
+        What the file may be.
+
+    Returns
+    -------
+    list of float
+        Seconds after the first frame, in order of presentation.
+
+    Raises
+    ------
+    MediaError
+        When the file cannot be used; the message is the reason.
     """
     try:
         with _open_video(path, limits) as container:
@@ -154,11 +258,28 @@ def frame_times(path: Path, limits: Limits) -> list[float]:
 
 
 def read_video(path: Path, numbers: Sequence[int], limits: Limits) -> Iterator[Frame]:
-    """The frames with the given numbers (ascending, from 0 in order of presentation).
+    """Decode the frames with the given numbers.
 
-    Seeks to the key frame before a wanted frame when that skips frames, decodes on otherwise. A
-    rotation flag is honoured. A frame that cannot be decoded is left out: the caller compares.
-    Raises MediaError when the file cannot be opened, or a frame is larger than the limit.
+    The reader seeks to the key frame before a wanted frame when this skips frames, and otherwise decodes on. A rotation
+    flag is applied. A frame that cannot be decoded is left out, which the caller can see from the numbers.
+
+    Parameters
+    ----------
+    path : Path
+        A video.
+    numbers : sequence of int
+        Frame numbers in order of presentation, from 0, ascending.
+    limits : Limits
+        What the file may be.
+
+    Yields
+    ------
+    Frame
+
+    Raises
+    ------
+    MediaError
+        When the file cannot be opened, or a frame is larger than the limit.
     """
     try:
         with _open_video(path, limits) as container:
@@ -205,7 +326,7 @@ def _open_picture(path: Path | BinaryIO, max_pixels: int) -> Image.Image:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """A picture, decoded and turned as its EXIF orientation says."""
+    """Decode a picture, and turn it according to its EXIF orientation."""
     try:
         return ImageOps.exif_transpose(picture)
     except MemoryError:
@@ -219,15 +340,15 @@ def _too_large(width: int, height: int, max_pixels: int) -> str:
 
 
 def _brief(error: BaseException) -> str:
-    """An error's text on one line, without the file's name, which the row has."""
+    """Return an error's text on one line, without the name of the file, which is in the row."""
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
     return text[:120] or type(error).__name__
 
 
 def _open_video(path: Path, limits: Limits) -> av.container.InputContainer:
-    """The opened file; FFmpeg gets no other file, protocol, container or decoder than those wanted here."""
+    """Open a file; FFmpeg may open no other file and use only the protocol, containers and decoders named here."""
     return av.open(
-        f"file:{path}",  # else FFmpeg takes what stands before a colon in a name for a protocol
+        f"file:{path}",  # else FFmpeg takes the part of a name before a colon for a protocol
         metadata_errors="ignore",
         container_options={
             "protocol_whitelist": "file",
@@ -239,7 +360,7 @@ def _open_video(path: Path, limits: Limits) -> av.container.InputContainer:
 
 
 def _decoder_options(limits: Limits) -> dict[str, str]:
-    """One thread, as videos are decoded side by side; a frame above the limit is not even allocated."""
+    """Use one thread, as several videos are decoded at the same time; refuse to allocate a frame above the limit."""
     return {"threads": "1", "max_pixels": str(limits.max_pixels)}
 
 
@@ -259,7 +380,7 @@ def _video_stream(container: av.container.InputContainer, limits: Limits) -> av.
 
 
 def _check_frame(frame: av.VideoFrame, limits: Limits) -> None:
-    """A stream can change its size on the way, whatever its header says."""
+    """Refuse a frame above the limit; a stream can change its size, whatever its header says."""
     if frame.width * frame.height > limits.max_pixels:
         raise MediaError(_too_large(frame.width, frame.height, limits.max_pixels))
 
@@ -267,7 +388,7 @@ def _check_frame(frame: av.VideoFrame, limits: Limits) -> None:
 def _packet_times(
     container: av.container.InputContainer, stream: av.VideoStream, limits: Limits
 ) -> tuple[list[int], list[int]]:
-    """Presentation times of all frames and of the key frames, in units of the stream, sorted."""
+    """Read presentation times of all frames and of the key frames, in units of the stream, sorted."""
     container.seek(0)
     times: set[int] = set()
     keys: set[int] = set()
@@ -281,7 +402,7 @@ def _packet_times(
                 if packet.is_keyframe:
                     keys.add(time)
     except av.FFmpegError:
-        pass  # a truncated file: what was read before its end counts
+        pass  # a truncated file: the frames before its end count
     return sorted(times), sorted(keys)
 
 

@@ -1,4 +1,4 @@
-"""The same function over many items, in processes of this machine or of a cluster."""
+"""Apply a function to many items, in processes of this machine or of a cluster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 class ComputeSettings(Section):
-    """Where the work of a stage runs, video by video or seed by seed; changes no result."""
+    """Where the work of a stage runs, one task per video or seed; this changes no result."""
 
     backend: Literal["loky", "dask"] = "loky"
     workers: Annotated[int, Field(ge=0)] = 0
@@ -36,11 +36,36 @@ class ComputeSettings(Section):
 def map_items(
     function: Callable[[T], R], items: Sequence[T], settings: ComputeSettings, description: str
 ) -> Iterator[R]:
-    """Yield function(item) in the order of items, with a progress bar.
+    """Apply a function to items in worker processes, with a progress bar.
 
-    function must be importable (defined at a module's top level, or functools.partial of such).
-    Results are handed on as they arrive, so memory does not grow with the number of items.
-    With one worker, or one item, everything runs in this process.
+    Results are passed on as they arrive, so memory does not grow with the number of items. With one worker or one item,
+    everything runs in this process.
+
+    Parameters
+    ----------
+    function : callable
+        Takes an item. It must be importable: a function at the top level of a module, or functools.partial of one.
+    items : sequence
+        The items.
+    settings : ComputeSettings
+        Where the work runs.
+    description : str
+        The label of the progress bar.
+
+    Yields
+    ------
+    object
+        function(item), in the order of the items.
+
+    Raises
+    ------
+    StudyError
+        When a worker process dies.
+
+    Examples
+    --------
+    >>> list(map_items(abs, [-1, 2], ComputeSettings(workers=1), "numbers"))
+    [1, 2]
     """
     if not items:
         return
@@ -61,13 +86,23 @@ def map_items(
 
 
 def has_gpu(devices: Path = Path("/dev")) -> bool:
-    """Whether this process can use an NVIDIA GPU, as far as can be seen without importing TensorFlow."""
+    """Check whether this process can use an NVIDIA GPU, as far as this can be seen without importing TensorFlow.
+
+    Parameters
+    ----------
+    devices : Path
+        The folder of device files.
+
+    Returns
+    -------
+    bool
+    """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
     return not hidden and any(devices.glob("nvidia[0-9]*"))
 
 
 def _end_with(parent: int) -> None:
-    """Of a worker, before its first item: nobody waits for an orphan's work."""
+    """End an orphaned worker, whose results nobody waits for; a worker calls this before its first item."""
     if os.getppid() != parent:
         os._exit(1)
     watch_parent()

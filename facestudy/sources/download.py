@@ -1,7 +1,8 @@
-"""One download, in a process of its own (`facestudy.runtime.child`).
+"""Download one video, in a separate process (`facestudy.runtime.child`).
 
-yt-dlp does the work through its Python API: no configuration of the user, no plugins, no programs but the JavaScript
-runtime of the wheel. Every connection of the process passes `guard`, whatever redirect or name led to it.
+The download goes through the Python API of yt-dlp. It reads no configuration of the user, loads no plugins and starts
+no program except the JavaScript runtime from the wheel. `guard` checks every connection of the process, including
+those that a redirect or a host name leads to.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ REASONS = {
     "network": True,
     "corrupt": False,
 }
-"""Why a link gave no video -> whether it is worth trying again."""
+"""Reasons why a link gave no video, and whether it is worth trying again."""
 
 PATTERNS = (
     ("rate_limited", r"not a bot|rate.?limit|captcha|too many requests|http error (429|503)|try again later"),
@@ -56,17 +57,29 @@ PATTERNS = (
     ),
     ("unsupported", r"is not a valid url|incomplete youtube id|no video formats|live stream recording"),
 )
-"""Reasons and the words of yt-dlp 2026.8 and of YouTube, as it hands them on, that mean them. The first
-that matches counts; an error that no row knows is `network`: it may pass."""
+"""Reasons, and patterns of the messages of yt-dlp 2026.8 and of YouTube that mean them. The first match counts. An
+error that matches no pattern is `network`, as it may pass."""
 
 CODECS = {"h264": "(avc1|h264)", "hevc": "(hev1|hvc1)", "vp9": "(vp0?9)", "av1": "(av01|av1)"}
 
 
 def reason_of(message: str, youtube: bool) -> str:
-    """The reason in REASONS that an error's text means.
+    """Find the reason in REASONS for the text of an error.
 
-    youtube: whether the link is YouTube's; there a bare "403" is its throttling, not a closed door.
+    Parameters
+    ----------
+    message : str
+        The text of an error of yt-dlp.
+    youtube : bool
+        Whether the link is on YouTube, where "403" means that YouTube throttles, not that access needs a login.
 
+    Returns
+    -------
+    str
+        "network" when no pattern matches, as such an error may pass.
+
+    Examples
+    --------
     >>> reason_of("[youtube] abc: Private video. Sign in if you've been granted access", youtube=True)
     'private'
     """
@@ -81,7 +94,15 @@ NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class Refused(Exception):
-    """The link is not wanted: a reason of REASONS and what was found."""
+    """A link is refused.
+
+    Parameters
+    ----------
+    reason : str
+        A key of REASONS.
+    detail : str
+        What was found, for people to read.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -89,8 +110,24 @@ class Refused(Exception):
 
 
 def is_public(host: str) -> bool:
-    """Whether an IP address is one of the public internet.
+    """Check whether an IP address belongs to the public internet.
 
+    Parameters
+    ----------
+    host : str
+        An IPv4 or IPv6 address, possibly with a zone ("%eth0").
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        When `host` is not an IP address.
+
+    Examples
+    --------
     >>> [is_public(host) for host in ("8.8.8.8", "127.0.0.1", "::ffff:10.0.0.1", "169.254.169.254")]
     [True, False, False, False]
     """
@@ -104,10 +141,19 @@ def is_public(host: str) -> bool:
 
 
 def guard(proxy: str | None) -> list[str]:
-    """From now on refuse every connection of this process to an address that is not public.
+    """Refuse every further connection of this process to an address that is not public.
 
-    proxy: the proxy's address, allowed wherever it is. Returns the list that refused addresses are
-    added to.
+    The refusal cannot be undone: it is an audit hook of Python.
+
+    Parameters
+    ----------
+    proxy : str or None
+        The address of the proxy. Connections to it are allowed even if it is not public.
+
+    Returns
+    -------
+    list of str
+        Empty at first; each refused address is appended to it.
     """
     allowed: set[str] = set()
     if proxy:
@@ -121,7 +167,7 @@ def guard(proxy: str | None) -> list[str]:
         host = str(values[1][0])
         try:
             fine = host in allowed or is_public(host)
-        except ValueError:  # a name: the connection resolves it itself, unseen
+        except ValueError:  # a host name: the connection resolves it later, where it cannot be checked
             fine = False
         if not fine:
             refused.append(host)
@@ -132,17 +178,47 @@ def guard(proxy: str | None) -> list[str]:
 
 
 def formats(max_height: int, codecs: Iterable[str]) -> str:
-    """The choice of a stream in yt-dlp's language: video alone, by codec, plain HTTP; else with sound."""
+    """Write the choice of a stream in the language of yt-dlp.
+
+    Streams without sound are preferred, in the order of the codecs, over plain HTTP. A stream with sound comes last.
+
+    Parameters
+    ----------
+    max_height : int
+        The largest height of a picture, pixels.
+    codecs : iterable of str
+        Keys of CODECS, the preferred one first.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> formats(720, [])
+    'bv[height<=?720][protocol^=http]/b[height<=?720][protocol^=http]'
+    """
     limit = f"[height<=?{max_height}][protocol^=http]"
     wanted = [f"bv[vcodec~='^{CODECS[codec]}']{limit}" for codec in codecs]
     return "/".join([*wanted, f"bv{limit}", f"b{limit}"])
 
 
 def fetch(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Download a link's video into request['folder'], and probe it.
+    """Download the video of a link, and probe it.
 
-    A part of a file that an earlier try left there is continued. The answer has `file` and what
-    `video.probe` found, or `reason`, `detail` and `retry_after_s` (0 where the server named none).
+    If an earlier try left a part of the file in the folder, the download continues it.
+
+    Parameters
+    ----------
+    request : mapping
+        `url`; `youtube`, whether the link is on YouTube; `folder` to write to; `settings`, those of YoutubeSettings;
+        and `limits`, those of facestudy.media.video.Limits.
+
+    Returns
+    -------
+    dict
+        `file` and the fields of `video.Probe`. Without a video: `reason`, `detail`, and `retry_after_s` in seconds,
+        which is 0 where the server named no time.
     """
     settings = request["settings"]
     refused = [] if settings["allow_private"] else guard(settings["proxy"])
@@ -160,7 +236,7 @@ def fetch(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _probed(request: Mapping[str, Any], limits: Limits) -> tuple[Path, video.Probe]:
-    """The downloaded file and what it holds."""
+    """Download a file and probe it."""
     folder = Path(request["folder"])
     continued = any(folder.iterdir())
     file = _download(request["url"], folder, request["settings"])
@@ -171,7 +247,7 @@ def _probed(request: Mapping[str, Any], limits: Limits) -> tuple[Path, video.Pro
             path.unlink()
         if not continued:
             raise Refused("corrupt", str(error)) from None
-        return _probed(request, limits)  # what was there may have been part of another file: start again
+        return _probed(request, limits)  # the partial file may belong to another file: start again
 
 
 def _why(error: BaseException, youtube: bool, refused: list[str]) -> dict[str, str]:
@@ -191,14 +267,29 @@ def _why(error: BaseException, youtube: bool, refused: list[str]) -> dict[str, s
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """The error behind an error; yt-dlp keeps it in `exc_info` or `cause`."""
+    """Return the error behind an error; yt-dlp keeps it in `exc_info` or `cause`."""
     info = getattr(error, "exc_info", None)
     inner = info[1] if info and info[1] is not error else getattr(error, "cause", None)
     return inner if isinstance(inner, BaseException) else error.__cause__
 
 
 def retry_after(error: BaseException) -> float:
-    """Seconds that the server's Retry-After asks for, as a number or a date (RFC 9110, 10.2.3), 0 when it does not."""
+    """Read from an error how long the server asks to wait.
+
+    Parameters
+    ----------
+    error : BaseException
+        An error of yt-dlp.
+
+    Returns
+    -------
+    float
+        Seconds, at most 3600; 0 when the server sent no Retry-After.
+
+    References
+    ----------
+    RFC 9110, section 10.2.3: Retry-After is a number of seconds or a date.
+    """
     cause: BaseException | None = error
     for _ in range(10):
         response = getattr(cause, "response", None)
@@ -219,7 +310,7 @@ def _seconds(value: str) -> float:
 
 
 class _Silent:
-    """yt-dlp's log goes nowhere; the answer says what happened."""
+    """A log for yt-dlp that drops all messages; the answer says what happened."""
 
     def debug(self, message: str) -> None: ...
 
@@ -240,7 +331,7 @@ def _download(url: str, folder: Path, settings: Mapping[str, Any]) -> Path:
 
     with tempfile.TemporaryDirectory() as private:
         cookies = None
-        if settings["cookies"]:  # yt-dlp writes into the file it is given
+        if settings["cookies"]:  # yt-dlp writes to the file that it is given
             cookies = str(shutil.copy(settings["cookies"], Path(private) / "cookies.txt"))
         options: dict[str, Any] = {
             "allowed_extractors": settings["extractors"],
@@ -257,7 +348,7 @@ def _download(url: str, folder: Path, settings: Mapping[str, Any]) -> Path:
             "js_runtimes": {"deno": {"path": deno.find_deno_bin()}},
             "logger": _Silent(),
             "noplaylist": True,
-            "outtmpl": {"default": "video-%(format_id)s.%(ext)s"},  # a part is continued in its own format alone
+            "outtmpl": {"default": "video-%(format_id)s.%(ext)s"},  # a partial file is continued only in its own format
             "paths": {"home": str(folder)},
             "postprocessors": [],
             "progress_hooks": [progress],
@@ -288,7 +379,18 @@ def _download(url: str, folder: Path, settings: Mapping[str, Any]) -> Path:
 
 
 def read_list(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Fetch a small file (a list of links) into request['file']: {} or reason and detail."""
+    """Download a small file, a list of links.
+
+    Parameters
+    ----------
+    request : mapping
+        `url`; `file` to write to; `max_bytes`, the largest size; and `settings`, those of YoutubeSettings.
+
+    Returns
+    -------
+    dict
+        Empty, or `reason` and `detail` of a failure.
+    """
     import yt_dlp
 
     settings = request["settings"]

@@ -1,4 +1,4 @@
-"""Source `folder`: videos and pictures that lie on a disk, as facestudy.sources.layouts finds them."""
+"""Source `folder`: videos and pictures on a disk, in one of the layouts of facestudy.sources.layouts."""
 
 from __future__ import annotations
 
@@ -36,20 +36,33 @@ class FolderSettings(Section):
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a spreadsheet takes for the begin of a formula; no path or id in our tables begins so."""
+"""Characters that begin a formula in a spreadsheet; no path or id in our tables begins with one of them."""
 TABLE_COLUMNS = ("identity", "donor", "method", "subset")
 OFFICIAL = SUBSETS[:3]
 MAX_TABLE_BYTES = 50_000_000
-"""Of folder.table: some hundred bytes for each of hundred thousands of files."""
+"""Largest size of folder.table: about a hundred bytes for each of several hundred thousand files."""
 MAX_NAMES = 12
-"""So many of the names that a folder holds are put into a message."""
+"""Number of names from a folder that a message lists at most."""
 
 
 def make_id(text: str, *prefix: str) -> str:
-    """An id ([a-z0-9_-]+) for any text: its plain letters and digits, and twelve digits of a hash.
+    """Make an id ([a-z0-9_-]+) for any text, from its letters a to z and digits and twelve digits of a hash.
 
-    The same text always gives the same id; texts that look alike get different ones.
+    The same text always gives the same id. Different texts give different ids, even if they look alike.
 
+    Parameters
+    ----------
+    text : str
+        Usually the path of a file; only the stem of its name is used for the readable part.
+    *prefix : str
+        Parts to put in front of the id, joined by "_".
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
     >>> make_id("real/My Clip (1).mp4", "real")
     'real_my-clip-1_da1e871f4a0e'
     """
@@ -60,23 +73,73 @@ def make_id(text: str, *prefix: str) -> str:
 
 
 def as_id(name: str) -> str:
-    """A name as it is where it can be an id, else an id made of it.
+    """Return a name unchanged where it is a valid id, else an id made from it.
 
-    One that begins with a hyphen would be a formula to a spreadsheet, an option to a command.
+    A name that begins with a hyphen is replaced too: a spreadsheet would take it for a formula, and a command for an
+    option.
+
+    Parameters
+    ----------
+    name : str
+        May be empty.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> as_id("c23"), as_id("")
+    ('c23', '')
     """
     plain = ID.fullmatch(name) and len(name) <= 64 and not name.startswith("-")
     return name if name == "" or plain else make_id(name)
 
 
 def method_of(label: str, method: str) -> str:
-    """The id of a manipulation method; without a name none for the real and unknown for the fake."""
+    """Make the id of a manipulation method.
+
+    Parameters
+    ----------
+    label : str
+        "real" or "fake".
+    method : str
+        The name of the method, or "".
+
+    Returns
+    -------
+    str
+        Without a name, "none" for a real and "unknown" for a fake.
+
+    Examples
+    --------
+    >>> method_of("fake", "FaceSwap"), method_of("fake", ""), method_of("real", "")
+    ('faceswap', 'unknown', 'none')
+    """
     return as_id(method.lower()) or ("none" if label == "real" else "unknown")
 
 
 def obtain(settings: FolderSettings, limits: Limits, compute: ComputeSettings) -> list[dict[str, object]]:
-    """Look into every video and picture of the folder; a row of tables.VIDEOS for each of its files.
+    """Examine every video and picture of the folder.
 
-    Raises StudyError as `list_items` does.
+    Parameters
+    ----------
+    settings : FolderSettings
+        Where the files are.
+    limits : Limits
+        What the files may be.
+    compute : ComputeSettings
+        Where the work runs.
+
+    Returns
+    -------
+    list of dict
+        A row of tables.VIDEOS for each file.
+
+    Raises
+    ------
+    StudyError
+        See `list_items`.
     """
     found = map_items(
         functools.partial(examine, settings=settings, limits=limits), list_items(settings), compute, "videos"
@@ -85,10 +148,23 @@ def obtain(settings: FolderSettings, limits: Limits, compute: ComputeSettings) -
 
 
 def list_items(settings: FolderSettings) -> list[Item]:
-    """Every video and picture that the layout and the filters name, with what the optional CSV says of it.
+    """List the videos and pictures that the layout and the filters select, with what the optional CSV says of them.
 
-    Raises StudyError when the folder, a class or the CSV is missing or empty, or the CSV has a
-    row that names no file.
+    Parameters
+    ----------
+    settings : FolderSettings
+        Folder, layout, filters and CSV.
+
+    Returns
+    -------
+    list of Item
+        Sorted by file.
+
+    Raises
+    ------
+    StudyError
+        When the folder, a class or the CSV is missing or empty, when a row of the CSV names no file, or when two files
+        get the same id.
     """
     root = Path(settings.path)
     try:
@@ -118,7 +194,7 @@ def list_items(settings: FolderSettings) -> list[Item]:
 
 
 def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings) -> str:
-    """Why a class has no file, and what to do."""
+    """Say why a class has no file, and what to do."""
     own = [item for item in found if item.label == label]
     if own:
         methods, compressions = ({getattr(item, name) for item in own} - {""} for name in ("method", "compression"))
@@ -141,13 +217,13 @@ def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings
 
 
 def _listed(names: Collection[str]) -> str:
-    """The first names of a folder, for a message."""
+    """List the first names of a folder, for a message."""
     more = ["…"] if len(names) > MAX_NAMES else []
     return ", ".join([*map(key_name, sorted(names)[:MAX_NAMES]), *more]) or "none"
 
 
 def _with_table(items: list[Item], path: Path, labels: bool) -> list[Item]:
-    """The items with what a CSV says of them; labels: whether it may say the class as well."""
+    """Add to the items what a CSV says of them; with `labels`, the CSV may give the class too."""
     place = user_files.called(path)
     try:
         data = user_files.read(path, MAX_TABLE_BYTES)
@@ -178,12 +254,12 @@ def _with_table(items: list[Item], path: Path, labels: bool) -> list[Item]:
 
 
 def _name(item: Item) -> str:
-    """The name of a file as text, whatever its bytes are."""
+    """Return the name of a file as text, whatever its bytes are."""
     return item.file.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _row(item: Item, **cells: object) -> dict[str, object]:
-    """The row of videos/index.csv for a file: what its name says, and the given cells."""
+    """Make the row of videos/index.csv for a file from its name and the given cells."""
     name = _name(item)
     return {
         "video_id": make_id(item.file, item.label),
@@ -199,7 +275,22 @@ def _row(item: Item, **cells: object) -> dict[str, object]:
 
 
 def examine(item: Item, settings: FolderSettings, limits: Limits) -> dict[str, object]:
-    """The row of videos/index.csv for a video or picture; `rejected` with a reason when it is of no use."""
+    """Examine a video or picture.
+
+    Parameters
+    ----------
+    item : Item
+        The file and what its name says.
+    settings : FolderSettings
+        `path` is the folder of the file.
+    limits : Limits
+        What the file may be.
+
+    Returns
+    -------
+    dict
+        The row of videos/index.csv. Its status is "ok", or "rejected" with a reason when the file cannot be used.
+    """
     root = Path(settings.path)
     path = root / item.file
     try:
@@ -220,7 +311,18 @@ def examine(item: Item, settings: FolderSettings, limits: Limits) -> dict[str, o
 
 
 def of_other_types(settings: FolderSettings) -> list[dict[str, object]]:
-    """A row for each file among the videos and pictures that is none by its name. None of them is opened."""
+    """Make a row for each file among the videos and pictures that has another type, without opening it.
+
+    Parameters
+    ----------
+    settings : FolderSettings
+        Folder and layout.
+
+    Returns
+    -------
+    list of dict
+        Rows of videos/index.csv with the status "rejected".
+    """
     kind = "picture" if settings.layout == "images" else "video or picture"
     rows = []
     for item in other_files(Path(settings.path), settings.layout):

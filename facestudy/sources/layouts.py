@@ -1,4 +1,4 @@
-"""How common datasets are laid out on a disk, and what their file names say about who is shown.
+"""Layouts of common datasets on a disk, and what their file names say about who is shown.
 
 Each layout turns a folder into `Item`s: the files, relative to the folder, with label, identity (who
 is shown), donor (whose face or motion was put in), method and, where the dataset has one, the subset of
@@ -76,9 +76,9 @@ SUBSET_NAMES = {
     "test": "test",
     "testing": "test",
 }
-"""Names of subsets in datasets, and the names here."""
+"""Names of subsets in datasets, and their names in this project."""
 MAX_LIST_BYTES = 20_000_000
-"""The largest list or JSON of a dataset that is read; that of all of DFDC is smaller."""
+"""Largest size of a list or JSON file of a dataset; that of the whole DFDC is smaller."""
 
 
 MEDIA_SUFFIXES = video.VIDEO_SUFFIXES | video.PICTURE_SUFFIXES
@@ -110,21 +110,23 @@ def media_below(root: Path, folder: str) -> Iterator[str]:
 
 
 def others_below(root: Path, folder: str, suffixes: Collection[str]) -> Iterator[str]:
-    """List the files of other types, hidden ones and those in hidden folders aside.
+    """List the files below a folder whose suffix is not in a collection.
+
+    Hidden files and the contents of hidden folders are not listed.
 
     Parameters
     ----------
-    root : Path
-        Of the dataset.
-    folder : str
-        Where to look, relative to `root`.
-    suffixes : collection of str
-        What the names of the files do not end in.
+    root
+        The folder that paths are relative to.
+    folder
+        The folder to look into, relative to `root`; "" for `root` itself.
+    suffixes
+        Suffixes to leave out, in lower case, with the dot.
 
     Yields
     ------
     str
-        Relative to `root`, sorted within each folder.
+        Paths relative to `root`, with "/" between their parts, sorted within each folder.
     """
     for path, folders, files in os.walk(root / folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -139,7 +141,17 @@ def is_linked_folder(path: Path) -> bool:
 
 
 def real_fake(root: Path) -> Iterator[Item]:
-    """The files below real/ and fake/ of a folder."""
+    """List the videos and pictures below real/ and fake/ of a folder.
+
+    Parameters
+    ----------
+    root
+        The folder that holds real/ and fake/.
+
+    Yields
+    ------
+    Item
+    """
     for label in LABELS:
         for file in media_below(root, label):
             yield Item(file, label)
@@ -150,7 +162,7 @@ FF_ACTORS = re.compile(r"(\d+)(?:_(\d+))?__.*")
 
 
 def faceforensics(root: Path) -> Iterator[Item]:
-    """The videos of FaceForensics++ in a folder; masks and the benchmark's pictures are left out.
+    """List the videos of FaceForensics++ in a folder, without masks and the pictures of the benchmark.
 
     Parameters
     ----------
@@ -164,7 +176,11 @@ def faceforensics(root: Path) -> Iterator[Item]:
     Raises
     ------
     StudyError
-        When a file of the official split is not as the benchmark writes it.
+        When a file of the official split does not have the format of the benchmark.
+
+    References
+    ----------
+    Roessler et al., FaceForensics++: Learning to Detect Manipulated Facial Images, ICCV 2019.
     """
     subsets = _ff_subsets(root)
     for kind in ("original", "manipulated"):
@@ -191,7 +207,7 @@ def faceforensics(root: Path) -> Iterator[Item]:
 
 
 def _ff_subsets(root: Path) -> dict[str, str]:
-    """The official subset of each original video; empty where the split is not there."""
+    """Return the official subset of each original video; empty where the files of the split are missing."""
     subsets: dict[str, str] = {}
     for name in ("train", "val", "test"):
         path = root / "splits" / f"{name}.json"
@@ -208,7 +224,7 @@ def _ff_subsets(root: Path) -> dict[str, str]:
 
 
 def celeb_df(root: Path) -> Iterator[Item]:
-    """The videos of Celeb-DF in a folder.
+    """List the videos of Celeb-DF in a folder.
 
     Parameters
     ----------
@@ -222,7 +238,11 @@ def celeb_df(root: Path) -> Iterator[Item]:
     Raises
     ------
     StudyError
-        When List_of_testing_videos.txt is there and cannot be read.
+        When List_of_testing_videos.txt exists and cannot be read.
+
+    References
+    ----------
+    Li et al., Celeb-DF: A Large-scale Challenging Dataset for DeepFake Forensics, CVPR 2020.
     """
     tested = _celeb_df_test(root)
     for folder, label in (("Celeb-real", "real"), ("YouTube-real", "real"), ("Celeb-synthesis", "fake")):
@@ -246,7 +266,7 @@ def _celeb_df_test(root: Path) -> set[str]:
 
 
 def dfdc(root: Path) -> Iterator[Item]:
-    """The videos of DFDC: files that a metadata.json beside them names.
+    """List the videos of DFDC: the files that a metadata.json beside them names.
 
     Parameters
     ----------
@@ -260,7 +280,11 @@ def dfdc(root: Path) -> Iterator[Item]:
     Raises
     ------
     StudyError
-        When a metadata.json is not as DFDC writes it; the message names the file and the entry.
+        When a metadata.json does not have the format of DFDC; the message names the file and the entry.
+
+    References
+    ----------
+    Dolhansky et al., The DeepFake Detection Challenge (DFDC) Dataset, arXiv:2006.07397, 2020.
     """
     for folder in sorted(Path(path) for path, _, files in os.walk(root) if "metadata.json" in files):
         entries = _json(folder / "metadata.json", root)
@@ -274,7 +298,7 @@ def dfdc(root: Path) -> Iterator[Item]:
 
 
 def _dfdc_item(place: str, name: str, entry: Any) -> Item:
-    """What an entry of metadata.json says; place: what to call the file in messages."""
+    """Make an item of an entry of metadata.json; messages call the file `place`."""
     said = {key: value for key, value in entry.items() if isinstance(value, str)} if isinstance(entry, dict) else {}
     label = said.get("label", "").lower()
     if label not in LABELS:
@@ -292,7 +316,7 @@ def _dfdc_item(place: str, name: str, entry: Any) -> Item:
 
 
 def _is_file_name(text: str) -> bool:
-    """Whether a file can be called so: no folder before it, nothing that a disk does not take."""
+    """Check whether a text can be a file name: it has no folder part, and a file system accepts it."""
     try:
         size = len(os.fsencode(text))
     except UnicodeEncodeError:
@@ -310,9 +334,9 @@ def _json(path: Path, root: Path) -> Any:
 
 
 def images(root: Path) -> Iterator[Item]:
-    """The pictures below a folder, with label and subset from the nearest folder above that names one.
+    """List the pictures below a folder, with label and subset from the nearest folder above that names one.
 
-    A picture below no such folder has an empty label; it is left out unless folder.table gives one.
+    A picture that is not below such a folder has an empty label; it is left out unless folder.table gives one.
 
     Parameters
     ----------
@@ -333,7 +357,7 @@ def images(root: Path) -> Iterator[Item]:
 
 
 def _named_by(folders: Sequence[str], file: str) -> Item:
-    """An item with the label and the subset that the names of the folders above it say."""
+    """Make an item with the label and the subset that the names of its folders give."""
     label, subset = "", ""
     for folder in reversed(folders):
         words = re.split(r"[^a-z]+", folder.lower())
@@ -343,20 +367,21 @@ def _named_by(folders: Sequence[str], file: str) -> Item:
 
 
 def other_files(root: Path, layout: str) -> Iterator[Item]:
-    """List what lies among the videos and pictures of real_fake, or among the pictures of images, and is none.
+    """List the files of other types among the videos and pictures of real_fake, or among the pictures of images.
 
-    The known datasets have files of their own beside the videos, and nothing of them is listed.
+    The other layouts have files of their own beside the videos; nothing is listed for them.
 
     Parameters
     ----------
-    root : Path
-        Of the dataset.
-    layout : str
+    root
+        The folder.
+    layout
         A key of LAYOUTS.
 
     Yields
     ------
     Item
+        The file and its label.
     """
     if layout == "real_fake":
         for label in LABELS:
@@ -381,7 +406,7 @@ LAYOUTS: dict[str, Callable[[Path], Iterator[Item]]] = {
 def choose(
     items: Iterable[Item], methods: Sequence[str] | None, compressions: Sequence[str] | None, per_class: int | None
 ) -> list[Item]:
-    """The items that the filters let through, sorted by file.
+    """Filter items, and sort them by file.
 
     Parameters
     ----------
@@ -393,7 +418,7 @@ def choose(
         The compressions to keep; None keeps all. Items without one stay.
     per_class
         The largest number of items of a class; None for no limit. They are drawn by a hash of their names, from
-        the methods in turn, so that the same files are drawn whatever else lies in the folder.
+        the methods in turn, so that the draw depends little on the other files in the folder.
 
     Returns
     -------

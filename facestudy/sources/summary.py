@@ -1,4 +1,4 @@
-"""How many videos came in, and how many can be used."""
+"""How many videos the study found, and how many of them can be used."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from facestudy.core.tables import LABELS
 
 
 def summary(index: pd.DataFrame) -> str:
-    """Count the videos of each class that can be used, and say why the others cannot.
+    """Describe how many videos of each class can be used, and why the others cannot.
 
     Parameters
     ----------
-    index
+    index : DataFrame
         As tables.VIDEOS.
 
     Returns
     -------
     str
-        One line.
+        One line for the log.
 
     Raises
     ------

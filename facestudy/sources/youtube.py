@@ -1,8 +1,8 @@
-"""Source `youtube`: videos behind lists of links, downloaded once, politely, with a reason for each loss.
+"""Source `youtube`: videos from lists of links, downloaded once, with a reason for each video that is missing.
 
-Each download runs in its own process (facestudy.sources.download). What arrived whole and what is gone for good
-is kept in the work cache under the link and the settings that decide its bytes; what failed for a
-passing reason is tried again by the next run, which continues a half-done file.
+Each download runs in its own process (facestudy.sources.download). Complete videos, and the reasons of those that are
+permanently unavailable, are kept in the work cache. Their key is the link and the settings that decide the bytes of
+the video. The next run tries links again that failed for a temporary reason, and continues partial files.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ListSettings(Section):
-    """One entry of youtube.lists: a file, or an address pinned by the sha256 of its bytes."""
+    """One entry of youtube.lists: a file, or an address with the sha256 of its content."""
 
     path: str | None = None
     url: str | None = None
@@ -85,7 +85,19 @@ class YoutubeSettings(Section):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a link: the work-cache entry that holds its file, or the reason why there is none."""
+    """What became of a link.
+
+    Attributes
+    ----------
+    link : Link
+        The link.
+    entry : Path or None
+        The entry of the work cache that holds its file; None when there is no video.
+    reason : str
+        Why there is no video: a key of REASONS, or "".
+    detail : str
+        What was found, for people to read.
+    """
 
     link: Link
     entry: Path | None
@@ -106,14 +118,31 @@ REQUESTS = Table(
     },
     key="video_id",
 )
-"""videos/requests.csv: every link with what became of it, for people to read."""
+"""The table videos/requests.csv: every link with what became of it, for people to read."""
 
 
 def wanted(settings: YoutubeSettings, cache: WorkCache) -> tuple[list[Link], int]:
-    """The links of all lists, each wanted video once, and how many rows repeated one.
+    """Read all lists of links.
 
-    Raises StudyError naming the list, for one that is missing, has other bytes than its sha256 says,
-    or cannot be read.
+    Parameters
+    ----------
+    settings : YoutubeSettings
+        `lists` names the lists.
+    cache : WorkCache
+        Keeps lists from the network.
+
+    Returns
+    -------
+    links : list of Link
+        Each wanted video once.
+    repeats : int
+        How many rows repeat an earlier one.
+
+    Raises
+    ------
+    StudyError
+        When a list is missing, cannot be read or has another sha256, or when the file of cookies is missing. The
+        message names the file.
     """
     if not settings.lists:
         raise StudyError("youtube.lists is empty; name the lists of links, or take the preset `youtube`.")
@@ -143,7 +172,7 @@ def wanted(settings: YoutubeSettings, cache: WorkCache) -> tuple[list[Link], int
 
 
 def _list_by_address(item: ListSettings, settings: YoutubeSettings, cache: WorkCache) -> Path:
-    """A list from the network, kept by its sha256: it is fetched once."""
+    """Return a list from the network; it is downloaded once, and kept by its sha256."""
 
     def build(folder: Path) -> None:
         request = {"work": "list", "url": item.url, "file": str(folder / "list.csv"), "max_bytes": links.MAX_BYTES}
@@ -162,9 +191,30 @@ def _list_by_address(item: ListSettings, settings: YoutubeSettings, cache: WorkC
 
 
 def obtain(wanted: Sequence[Link], settings: YoutubeSettings, limits: Limits, cache: WorkCache) -> Iterator[Outcome]:
-    """What became of each link, in their order; two parts of one video are one download.
+    """Download the videos of links, with one download for all parts of a video.
 
-    Raises OSError when the disk is full. Ctrl-C ends the running downloads and keeps what they have.
+    Ctrl-C ends the running downloads; their partial files are kept.
+
+    Parameters
+    ----------
+    wanted : sequence of Link
+        The links.
+    settings : YoutubeSettings
+        How videos are downloaded.
+    limits : Limits
+        What the files may be.
+    cache : WorkCache
+        Keeps the videos, and the reasons of those that are gone.
+
+    Yields
+    ------
+    Outcome
+        What became of each link, in their order.
+
+    Raises
+    ------
+    OSError
+        When the disk is full.
     """
     cache.root.mkdir(parents=True, exist_ok=True)
     first: dict[str, Link] = {}
@@ -191,7 +241,18 @@ def obtain(wanted: Sequence[Link], settings: YoutubeSettings, limits: Limits, ca
 
 
 def row(outcome: Outcome) -> dict[str, object]:
-    """The row of videos/index.csv of a link."""
+    """Make the row of videos/index.csv of a link.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        What became of the link.
+
+    Returns
+    -------
+    dict
+        Columns of tables.VIDEOS.
+    """
     link = outcome.link
     common: dict[str, object] = {
         "video_id": link.video_id,
@@ -218,7 +279,20 @@ def row(outcome: Outcome) -> dict[str, object]:
 
 
 def store(outcomes: Iterable[Outcome], out: Path) -> list[dict[str, object]]:
-    """Put what was fetched into a folder, with requests.csv; the rows of videos/index.csv, one for each link."""
+    """Put the downloaded videos into a folder, with requests.csv.
+
+    Parameters
+    ----------
+    outcomes : iterable of Outcome
+        What became of each link.
+    out : Path
+        The folder to write to.
+
+    Returns
+    -------
+    list of dict
+        The rows of videos/index.csv, one for each link.
+    """
     rows, requests = [], []
     for outcome in outcomes:
         rows.append(row(outcome))
@@ -230,18 +304,41 @@ def store(outcomes: Iterable[Outcome], out: Path) -> list[dict[str, object]]:
 
 
 def request_row(outcome: Outcome, row: Mapping[str, object]) -> dict[str, object]:
-    """The row of requests.csv of a link, row being that of index.csv.
+    """Make the row of requests.csv of a link.
 
-    What lists and servers wrote goes into a table for people: a cell that a spreadsheet would take for
-    a formula begins with an apostrophe.
+    People may open this table in a spreadsheet, and some of its text comes from lists and servers. A cell that a
+    spreadsheet would take for a formula therefore gets an apostrophe in front.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        What became of the link.
+    row : mapping of str to object
+        Its row of videos/index.csv.
+
+    Returns
+    -------
+    dict of str to str
+        Columns of REQUESTS.
     """
     cells = {**row, "url": outcome.link.url, "detail": outcome.detail, "listed_in": outcome.link.where}
     return {column: no_formula(str(cells.get(column) or "")) for column in REQUESTS.columns}
 
 
 def no_formula(cell: str) -> str:
-    """A cell as it is, after an apostrophe where it begins as formulas do.
+    """Put an apostrophe in front of a cell that a spreadsheet would take for a formula.
 
+    Parameters
+    ----------
+    cell : str
+        Any text.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
     >>> no_formula("=HYPERLINK(1)"), no_formula("a=b")
     ("'=HYPERLINK(1)", 'a=b')
     """
@@ -249,7 +346,22 @@ def no_formula(cell: str) -> str:
 
 
 def announcement(wanted: Sequence[Link], repeats: int, settings: YoutubeSettings) -> str:
-    """What is about to be fetched, and what it may take."""
+    """Describe what will be downloaded, and the disk space and time that it may take.
+
+    Parameters
+    ----------
+    wanted : sequence of Link
+        The links.
+    repeats : int
+        How many rows of the lists repeat an earlier one.
+    settings : YoutubeSettings
+        How videos are downloaded.
+
+    Returns
+    -------
+    str
+        One line for the log.
+    """
     counts = " + ".join(f"{sum(link.label == label for link in wanted)} {label}" for label in LABELS)
     return (
         f"youtube: {counts} links ({repeats} rows repeat one); about {expected_video_gb(len(wanted), settings):.1f} GB "
@@ -258,20 +370,44 @@ def announcement(wanted: Sequence[Link], repeats: int, settings: YoutubeSettings
 
 
 STREAM_BYTES = 1000.0
-"""Assumed of an hour of one of YouTube's streams, a pixel of its picture: 0.9 GB at 720p, rather more than less."""
+"""Assumed bytes per hour of a stream and pixel of its picture: 0.9 GB at 720p, a cautious estimate."""
 EXPECTED_S = 300.0
-"""Assumed length of a video that nothing is known of yet, seconds."""
+"""Assumed length of a video before anything is known about it, seconds."""
 
 
 def expected_video_gb(count: int, settings: YoutubeSettings) -> float:
-    """Gigabytes of the videos, before anything is known about them, from the assumptions above."""
+    """Estimate the size of the videos before anything is known about them, from STREAM_BYTES and EXPECTED_S.
+
+    Parameters
+    ----------
+    count : int
+        The number of videos.
+    settings : YoutubeSettings
+        The limits on height, duration and size.
+
+    Returns
+    -------
+    float
+        Gigabytes.
+    """
     pixels = settings.max_height**2 * 16 / 9
     seconds = min(EXPECTED_S, settings.max_duration_s)
     return count * min(settings.max_filesize_mb * 1e6, pixels * STREAM_BYTES * seconds / 3600) / 1e9
 
 
 def report(rows: Sequence[Mapping[str, object]]) -> str:
-    """How many links of each class gave a video, why the others did not, and what may be tried again."""
+    """Describe how many links of each class gave a video, why the others did not, and how many may be tried again.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Rows of videos/index.csv.
+
+    Returns
+    -------
+    str
+        Lines for the log.
+    """
     lines = []
     for label in LABELS:
         own = [row for row in rows if row["label"] == label]
@@ -287,7 +423,7 @@ def report(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def _imbalance(rows: Sequence[Mapping[str, object]]) -> str:
-    """A warning when the classes lost different shares of their links, beyond chance (Fisher's test)."""
+    """Warn when the classes lost different shares of their links, beyond chance (Fisher's test)."""
     table = [
         [sum(row["label"] == label and (row["status"] == "ok") == there for row in rows) for there in (True, False)]
         for label in LABELS
@@ -301,7 +437,20 @@ def _imbalance(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def check_enough(rows: Sequence[Mapping[str, object]], settings: YoutubeSettings) -> None:
-    """Raises StudyError when a class has fewer usable videos than `youtube.min_videos_per_class`."""
+    """Check that each class has enough usable videos.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Rows of videos/index.csv.
+    settings : YoutubeSettings
+        `min_videos_per_class` is the least number.
+
+    Raises
+    ------
+    StudyError
+        When a class has fewer.
+    """
     for label in LABELS:
         own = [row for row in rows if row["label"] == label]
         there = sum(row["status"] == "ok" for row in own)
@@ -314,7 +463,7 @@ def check_enough(rows: Sequence[Mapping[str, object]], settings: YoutubeSettings
 
 
 class _NotThere(Exception):
-    """A link without a video: a reason of REASONS and what was found."""
+    """A link has no video: a reason of REASONS and what was found."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -323,12 +472,12 @@ class _NotThere(Exception):
 
 _LIMITS = ("max_duration_s", "max_filesize_mb")
 _ACCESS = ("extractors", "cookies", "cookies_from_browser", "proxy", "allow_private")
-"""What decides, besides the link, whether a video can be had: a change of it makes the gone worth a try."""
+"""Settings that decide whether a video is available; after a change, missing videos are tried again."""
 
 
 def _one(link: Link, settings: YoutubeSettings, limits: Limits, cache: WorkCache, downloads: Downloads) -> Outcome:
-    """Fetch a link, or take what an earlier run found."""
-    # Limits do not decide a file's bytes: loosening one must not fetch again what is there.
+    """Download a link, or return what an earlier run found."""
+    # Limits do not decide a file's bytes: a looser limit must not cause a second download.
     key = key_of(link.key, settings.max_height, settings.codecs)
     gone_key = key_of("gone", key, settings.model_dump(include={*_LIMITS, *_ACCESS}), vars(limits))
     gone = cache.find(gone_key)
@@ -360,7 +509,7 @@ def _one(link: Link, settings: YoutubeSettings, limits: Limits, cache: WorkCache
 
 
 def _check_limits(entry: Path, settings: YoutubeSettings, limits: Limits) -> None:
-    """Raises _NotThere for a file that an earlier run kept under wider limits."""
+    """Raise _NotThere for a file that an earlier run kept under wider limits."""
     found = probe_of(entry)
     if found["duration_s"] > min(settings.max_duration_s, limits.max_duration_s):
         raise _NotThere("too_long", f"{found['duration_s']:.0f} s")
@@ -369,12 +518,28 @@ def _check_limits(entry: Path, settings: YoutubeSettings, limits: Limits) -> Non
 
 
 def probe_of(entry: Path) -> dict[str, Any]:
-    """`file` and the fields of `video.Probe` of a work-cache entry."""
+    """Read `file` and the fields of `video.Probe` from an entry of the work cache.
+
+    Parameters
+    ----------
+    entry : Path
+        The entry of a video.
+
+    Returns
+    -------
+    dict
+    """
     return dict(json.loads((entry / "probe.json").read_text()))
 
 
 class Downloads:
-    """The download processes of a run: one pause between two of them, all ended by `stop`."""
+    """The download processes of a run, with a pause between two downloads.
+
+    Parameters
+    ----------
+    settings : YoutubeSettings
+        How videos are downloaded.
+    """
 
     def __init__(self, settings: YoutubeSettings) -> None:
         self._settings = settings
@@ -384,14 +549,14 @@ class Downloads:
         self._running: set[Child] = set()
 
     def stop(self) -> None:
-        """End the running downloads and let no other begin."""
+        """End the running downloads and start no others."""
         with self._lock:
             self._stopped.set()
             for child in self._running:
                 child.process.kill()
 
     def _wait(self, at_least: float) -> None:
-        """Sleep until it is this download's turn; `at_least` seconds hold up all of them."""
+        """Sleep until this download may start; `at_least` delays all downloads, seconds."""
         with self._lock:
             now = time.monotonic()
             turn = max(now + at_least, self._next)
@@ -399,7 +564,29 @@ class Downloads:
         self._stopped.wait(turn - now)
 
     def fetch(self, link: Link, folder: Path, limits: Limits) -> dict[str, Any]:
-        """Download into folder; returns the answer of the child. Raises _NotThere, or OSError on a full disk."""
+        """Download the video of a link; when the server limits the rate, wait and try again.
+
+        Parameters
+        ----------
+        link : Link
+            The link.
+        folder : Path
+            The folder to write to; it may hold a partial file.
+        limits : Limits
+            What the file may be.
+
+        Returns
+        -------
+        dict
+            `file` and the fields of `video.Probe`.
+
+        Raises
+        ------
+        _NotThere
+            When the link has no video.
+        OSError
+            When the disk is full.
+        """
         request = {
             "work": "fetch",
             "url": link.url,
@@ -423,7 +610,18 @@ class Downloads:
         raise _NotThere(answer["reason"], answer["detail"])
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Run facestudy.sources.download on a request; its answer."""
+        """Run facestudy.sources.download on a request.
+
+        Parameters
+        ----------
+        request : dict
+            What `fetch` or `read_list` of that module takes, and `work`, a key of its WORK.
+
+        Returns
+        -------
+        dict
+            The answer. A process that takes too long or breaks gives the reason "network".
+        """
         seconds = self._settings.limit_s
         child = Child(COMMAND)
         with self._lock:

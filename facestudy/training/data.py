@@ -1,6 +1,6 @@
-"""The faces that a model is trained and tested on: pictures, labels and subsets.
+"""The faces for training and testing a model: pictures, labels and subsets.
 
-Apart from `facestudy.training.loop` because it needs no TensorFlow.
+This module is separate from `facestudy.training.loop` because it does not need TensorFlow.
 """
 
 from __future__ import annotations
@@ -25,7 +25,17 @@ LabelArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Faces:
-    """Faces of one subset: their rows in `pictures`, uint8 RGB (n, h, w, 3), and 1 for fake, 0 for real."""
+    """The faces of one subset.
+
+    Attributes
+    ----------
+    pictures : ndarray of uint8, shape (all, height, width, 3)
+        RGB pictures of all subsets.
+    rows : ndarray of int, shape (n,)
+        Where the faces of the subset are in `pictures`.
+    labels : ndarray of float32, shape (n,)
+        1 for fake, 0 for real.
+    """
 
     pictures: Pictures
     rows: npt.NDArray[np.intp]
@@ -33,7 +43,17 @@ class Faces:
 
 
 def read_split(path: Path) -> dict[int, pd.DataFrame]:
-    """Read the faces that are used, rows of tables.SPLIT, by number of the split from 1.
+    """Read the faces that are used, for each split.
+
+    Parameters
+    ----------
+    path : Path
+        A file of tables.SPLIT.
+
+    Returns
+    -------
+    dict of int to DataFrame
+        Rows of tables.SPLIT by the number of the split, from 1.
 
     Raises
     ------
@@ -48,7 +68,19 @@ def read_split(path: Path) -> dict[int, pd.DataFrame]:
 
 
 def crops_of_split(path: Path, split: pd.DataFrame) -> pd.DataFrame:
-    """Read the crops of the faces of a split, rows of tables.CROPS in the order of the split.
+    """Read the crops of the faces of a split.
+
+    Parameters
+    ----------
+    path : Path
+        A file of tables.CROPS.
+    split : DataFrame
+        Rows of tables.SPLIT.
+
+    Returns
+    -------
+    DataFrame
+        Rows of tables.CROPS, indexed by face_id, in the order of `split`.
 
     Raises
     ------
@@ -67,18 +99,18 @@ def store_pictures(folder: Path, crops: pd.DataFrame, file: Path) -> None:
 
     Parameters
     ----------
-    folder
+    folder : Path
         The folder that the paths in `crops` are relative to.
-    crops
+    crops : DataFrame
         Rows of tables.CROPS.
-    file
-        The NumPy file to write: uint8 RGB (n, h, w, 3), in the order of `crops`.
+    file : Path
+        The NumPy file to write: uint8 RGB of shape (n, height, width, 3), in the order of `crops`.
 
     Raises
     ------
     StudyError
-        Names the picture that cannot be read, is not the one that was stored or has another size than
-        the first. Also raised when the disk has no room.
+        When a picture cannot be read, was altered or has another size than the first; the message names it. Also when
+        the disk has too little space.
     """
     paths = [folder / path for path in crops["path"]]
     first = _decoded(paths[0], crops["sha256"].iloc[0])
@@ -92,7 +124,7 @@ def store_pictures(folder: Path, crops: pd.DataFrame, file: Path) -> None:
         )
     pictures = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
     if hasattr(os, "posix_fallocate"):
-        with file.open("r+b") as opened:  # a disk that fills up later would kill the process
+        with file.open("r+b") as opened:  # if the disk filled up later, writing would kill the process
             os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
     for row, (path, sha256) in enumerate(zip(paths, crops["sha256"], strict=True)):
         picture = _decoded(path, sha256)
@@ -106,7 +138,18 @@ def store_pictures(folder: Path, crops: pd.DataFrame, file: Path) -> None:
 
 
 def open_pictures(file: Path) -> Pictures:
-    """Map the pictures that `store_pictures` wrote, so that memory stays flat."""
+    """Map the pictures that `store_pictures` wrote into memory, without reading all of them.
+
+    Parameters
+    ----------
+    file : Path
+        The NumPy file.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, height, width, 3)
+        RGB, read-only.
+    """
     pictures: Pictures = np.load(file, mmap_mode="r")
     return pictures
 
@@ -119,15 +162,46 @@ def _decoded(path: Path, sha256: str) -> Pictures:
 
 
 def subset_faces(split: pd.DataFrame, subset: str, pictures: Pictures) -> Faces:
-    """The faces of one subset; row i of `split` (tables.SPLIT) belongs to picture i."""
+    """Select the faces of one subset.
+
+    Parameters
+    ----------
+    split : DataFrame
+        Rows of tables.SPLIT; row i belongs to picture i.
+    subset : str
+        "train", "validation" or "test".
+    pictures : ndarray of uint8, shape (n, height, width, 3)
+        RGB pictures of all subsets.
+
+    Returns
+    -------
+    Faces
+
+    Examples
+    --------
+    >>> split = pd.DataFrame({"subset": ["train", "test", "train"], "label": ["real", "real", "fake"]})
+    >>> faces = subset_faces(split, "train", np.zeros((3, 8, 8, 3), np.uint8))
+    >>> faces.rows.tolist(), faces.labels.tolist()
+    ([0, 2], [0.0, 1.0])
+    """
     rows = np.flatnonzero(split["subset"] == subset)
     return Faces(pictures, rows, (split["label"].to_numpy()[rows] == "fake").astype(np.float32))
 
 
 def check_classes(split: pd.DataFrame, source: str) -> None:
-    """Refuse to train where the training or validation faces are of one class.
+    """Check that the training faces and the validation faces are of both classes.
 
-    Raises StudyError naming `source`, the subset and the counts.
+    Parameters
+    ----------
+    split : DataFrame
+        Rows of tables.SPLIT.
+    source : str
+        What to call the split in the message.
+
+    Raises
+    ------
+    StudyError
+        When a class is missing. The message names `source`, the subset and the counts.
     """
     for subset in ("train", "validation"):
         labels = split["label"][split["subset"] == subset]

@@ -1,8 +1,8 @@
-"""Fitting a model to labelled faces, choosing the epoch on validation, scoring faces.
+"""Fit a model to labelled faces, choose the epoch on the validation faces, and score faces.
 
-Batches are NumPy arrays, and each step calls `train_on_batch`. With `fit` on the same arrays an epoch takes 1.2
-(ResNet-50) to 1.5 times (MesoNet) as long (`python -m benchmarks.training`, one core), also for a model whose input
-size is known.
+Batches are NumPy arrays, and each step calls `train_on_batch`. With Keras's `fit` on the same arrays, an epoch takes
+1.2 (ResNet-50) to 1.5 times (MesoNet) as long (`python -m benchmarks.training`, one core), also for a model with a
+fixed input size.
 """
 
 from __future__ import annotations
@@ -30,12 +30,26 @@ from facestudy.training.data import Faces, LabelArray, Pictures, open_pictures, 
 
 PREDICTION_BATCH = 32
 CLIP = 1e-7
-"""p_fake is kept this far from 0 and 1 in the validation loss, as Keras's binary_crossentropy does."""
+"""p_fake is clipped to [CLIP, 1 - CLIP] in the validation loss, as in Keras's binary_crossentropy."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What is known after an epoch; learning_rate is that of its last step."""
+    """The record of an epoch, a row of history.csv.
+
+    Attributes
+    ----------
+    epoch : int
+        Its number, from 1.
+    learning_rate : float
+        That of its last step.
+    loss : float
+        Mean binary cross-entropy of its training batches.
+    validation_loss, validation_auc : float
+        Of the validation faces, after the epoch.
+    selected : int
+        1 for the epoch whose weights are kept, else 0.
+    """
 
     epoch: int
     learning_rate: float
@@ -54,33 +68,32 @@ def train_seed(
     seed: int,
     quiet: bool = False,
 ) -> None:
-    """Train a model with one seed, score the validation and test faces, and write all that to a folder.
+    """Train a model with one seed, score the validation and test faces, and write the results to a folder.
 
-    It runs in one thread, and what the process trained before does not matter: the files depend on the
-    arguments only.
+    The training runs in one thread. The files depend on the arguments only, not on earlier trainings in this process.
 
     Parameters
     ----------
-    folder
-        Where model.weights.h5, history.csv and p_fake.npy are written. p_fake.npy holds one number for
-        each row of `split` that is not of the subset train.
-    split
+    folder : Path
+        Where model.weights.h5, history.csv and p_fake.npy are written. p_fake.npy has one float64 for each row of
+        `split` that is not in the subset train.
+    split : DataFrame
         The columns subset and label of tables.SPLIT.
-    pictures
-        What `labelled.store_pictures` wrote: picture i belongs to row i of `split`.
-    settings
+    pictures : Path
+        What `facestudy.training.data.store_pictures` wrote: picture i belongs to row i of `split`.
+    settings : ModelSettings
         The network and how it is trained.
-    select_on
+    select_on : str
         See `fit`.
-    seed
-        Of the initial weights, the order of the batches, flips and dropout.
-    quiet
+    seed : int
+        For the initial weights, the order of the batches, flips and dropout.
+    quiet : bool
         Show no progress bar.
 
     Raises
     ------
     StudyError
-        When the training diverges, or weights that the settings name cannot be used.
+        When the training diverges, or when weights that the settings name cannot be used.
     """
     with _ONE_AT_A_TIME:
         model = fresh_model(settings, seed)
@@ -96,46 +109,99 @@ def train_seed(
 
 
 _ONE_AT_A_TIME = threading.Lock()
-"""The random generators, the reused model and its optimizer belong to the process; Dask may run tasks in threads."""
+"""Held during a training: Dask may run tasks in threads, which share random generators, model and optimizer."""
 _built: dict[ModelSettings, keras.Model] = {}
 """The models that this process has trained; a stage trains one."""
 
 
 def fresh_model(settings: ModelSettings, seed: int) -> keras.Model:
-    """The model that `build` gives in a new process with this seed.
+    """Return the model that `build` gives in a new process with this seed.
 
     A model that this process has trained before gets the new initial weights: tracing its training step again takes
     seconds (MesoNet) to half a minute (ResNet-50).
+
+    Parameters
+    ----------
+    settings : ModelSettings
+        The network.
+    seed : int
+        For the initial weights and dropout.
+
+    Returns
+    -------
+    keras.Model
     """
     backend.make_deterministic(seed)
     model = build(settings)
     used = _built.setdefault(settings, model)
-    for variable, initial in zip(used.variables, model.variables, strict=True):  # of the dropout's generators too
+    for variable, initial in zip(used.variables, model.variables, strict=True):  # also dropout's generators
         variable.assign(initial)
     return used
 
 
 @functools.lru_cache(maxsize=1)
 def with_optimizer(model: keras.Model) -> keras.Model:
-    """The same layers up to `logit`, ready to be trained."""
+    """Make a model with the same layers up to `logit`, ready for training.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A model with a layer `logit`.
+
+    Returns
+    -------
+    keras.Model
+        It shares its weights with `model`.
+    """
     return compiled(keras.Model(model.input, model.get_layer("logit").output))
 
 
 def compiled(logits: keras.Model, optimizer: keras.optimizers.Optimizer | None = None) -> keras.Model:
-    """A model that gives logits, with its loss and an optimizer, Adam where none is given."""
+    """Add binary cross-entropy and an optimizer to a model that gives logits.
+
+    Parameters
+    ----------
+    logits : keras.Model
+        The model; it is changed.
+    optimizer : keras.optimizers.Optimizer, optional
+        Adam by default.
+
+    Returns
+    -------
+    keras.Model
+        The same model.
+    """
     logits.compile(
         optimizer or Adam(),
         keras.losses.BinaryCrossentropy(from_logits=True),
-        jit_compile=False,  # TensorFlow's XLA knows neither op determinism nor the resizing
+        jit_compile=False,  # TensorFlow's XLA supports neither op determinism nor the resizing
     )
-    logits.optimizer.build(logits.trainable_variables)  # else the step is traced twice, seconds for ResNet-50
+    logits.optimizer.build(logits.trainable_variables)  # else the step is traced twice, slow for ResNet-50
     return logits
 
 
 def learning_rate_at(step: int, steps: int, warmup_steps: int, settings: ModelSettings) -> float:
-    """The learning rate of step 0, 1, ... of `steps`: linear from zero, then constant or cosine to zero.
+    """Compute the learning rate of a step: a linear warm-up, then constant or a cosine down to zero.
 
-    The cosine is that of Loshchilov and Hutter 2017, equation 5, without restarts.
+    Parameters
+    ----------
+    step : int
+        The number of the step, from 0.
+    steps : int
+        The number of steps of the training.
+    warmup_steps : int
+        The number of steps of the warm-up.
+    settings : ModelSettings
+        `learning_rate` and `schedule`.
+
+    Returns
+    -------
+    float
+
+    References
+    ----------
+    Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017, equation 5, here without
+    restarts.
     """
     if step < warmup_steps:
         return settings.learning_rate * (step + 1) / warmup_steps
@@ -146,11 +212,30 @@ def learning_rate_at(step: int, steps: int, warmup_steps: int, settings: ModelSe
 
 
 def batches(faces: Faces, batch_size: int, flip: bool, seed: int, epoch: int) -> Iterator[tuple[Pictures, LabelArray]]:
-    """Pictures (batch, h, w, 3) and labels (batch, 1) of one epoch, in an order of its own.
+    """Yield the batches of one epoch, in an order that depends on seed and epoch.
 
-    All batches have the same size, no face is left out: the last one is filled up with the epoch's
-    first faces, as a small last batch would spoil the statistics of batch normalisation. With
-    `flip`, each picture is mirrored with probability one half.
+    All batches have the same size, and no face is left out: the last batch is filled up with the first faces of the
+    epoch. A small last batch would distort the statistics of batch normalisation.
+
+    Parameters
+    ----------
+    faces : Faces
+        The faces to train on.
+    batch_size : int
+        The number of faces in a batch; at most all faces.
+    flip : bool
+        Mirror each picture with probability one half.
+    seed : int
+        The seed of the training.
+    epoch : int
+        The number of the epoch.
+
+    Yields
+    ------
+    pictures : ndarray of uint8, shape (batch, height, width, 3)
+        RGB.
+    labels : ndarray of float32, shape (batch, 1)
+        1 for fake, 0 for real.
     """
     generator = np.random.default_rng([seed, epoch])
     batch_size = min(batch_size, len(faces.rows))
@@ -174,18 +259,46 @@ def fit(
     score: Callable[[keras.Model, Faces], FloatArray] | None = None,
     quiet: bool = False,
 ) -> list[Epoch]:
-    """Train a model in place; it ends with the weights of the epoch that was best on validation.
+    """Train a model in place; it ends with the weights of the epoch that was best on the validation faces.
 
-    Adam, binary cross-entropy on the layer `logit` (a saturated sigmoid has no gradient).
-    select_on: 'validation_loss', or 'validation_auc' with the loss deciding between equal AUCs; of
-    equal epochs the first. Returns a record per epoch, one of them marked as selected. `score`
-    gives p_fake of faces, default `predict`. `quiet`: without a progress bar.
+    The optimizer is Adam. The loss is binary cross-entropy on the layer `logit`, because a saturated sigmoid has no
+    gradient.
 
-    Raises StudyError when the loss is not finite in any epoch.
+    Parameters
+    ----------
+    model : keras.Model
+        The model to train.
+    training, validation : Faces
+        The faces to train on, and those to choose the epoch on.
+    settings : ModelSettings
+        How the model is trained.
+    select_on : str
+        "validation_loss", or "validation_auc", where the loss decides between equal AUCs. Of equal epochs the first is
+        chosen.
+    seed : int
+        For the order of the batches and flips.
+    score : callable, optional
+        Takes a model and faces, and returns p_fake of the faces. By default `predict`.
+    quiet : bool
+        Show no progress bar.
+
+    Returns
+    -------
+    list of Epoch
+        One record per epoch; one of them is marked as selected.
+
+    Raises
+    ------
+    StudyError
+        When the loss is not finite in any epoch.
+
+    References
+    ----------
+    Kingma and Ba, Adam: A Method for Stochastic Optimization, ICLR 2015.
     """
     score = score or predict
     logits = with_optimizer(model)
-    for variable in logits.optimizer.variables:  # of an earlier training; each step sets the learning rate
+    for variable in logits.optimizer.variables:  # reset after an earlier training; each step sets the learning rate
         variable.assign(keras.ops.zeros_like(variable))
     per_epoch = math.ceil(len(training.rows) / settings.batch_size)
     warmup_steps = round(settings.warmup * per_epoch)
@@ -219,7 +332,20 @@ def fit(
 
 
 def predict(model: keras.Model, faces: Faces) -> FloatArray:
-    """p_fake (n,) of faces, in batches of one size (the last one padded), so that one graph does."""
+    """Compute p_fake of faces, in batches of one size, so that TensorFlow builds one graph; the last batch is padded.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A trained model.
+    faces : Faces
+        The faces to score.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Probabilities of fake, in [0, 1].
+    """
     p_fake = np.empty(len(faces.rows))
     batch = np.zeros((PREDICTION_BATCH, *faces.pictures.shape[1:]), np.uint8)
     for start in range(0, len(faces.rows), PREDICTION_BATCH):
@@ -231,7 +357,15 @@ def predict(model: keras.Model, faces: Faces) -> FloatArray:
 
 
 def write_history(path: Path, history: Sequence[Epoch]) -> None:
-    """One CSV row per epoch, six decimals, the learning rate with eight."""
+    """Write one CSV row per epoch, with six decimals; the learning rate has eight.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    history : sequence of Epoch
+        As `fit` returned it.
+    """
     names = [field.name for field in fields(Epoch)]
     table = pd.DataFrame([astuple(record) for record in history], columns=names)
     table["learning_rate"] = [f"{rate:.8f}" for rate in table["learning_rate"]]
