@@ -9,7 +9,8 @@ import av
 import cv2
 import numpy as np
 
-from facestudy.media.video import Limits, Picture
+from facestudy.core.arrays import Picture
+from facestudy.media.video import Limits
 
 BITS = 8
 LIMITS = Limits(

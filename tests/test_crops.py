@@ -17,12 +17,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from facestudy.core import regions, tables
+from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.errors import StudyError
-from facestudy.core.regions import Box, FloatArray
+from facestudy.core.regions import Box
 from facestudy.core.settings import check
 from facestudy.crops import cutting
 from facestudy.crops.contact_sheet import TILE, crop_sheet, mark_boxes
-from facestudy.crops.cutting import CropSettings, Image, Plan, Variant
+from facestudy.crops.cutting import CropSettings, Plan, Variant
 from facestudy.faces.face import Face
 from facestudy.runtime.parallel import ComputeSettings
 from stages import crops as stage
@@ -65,14 +66,14 @@ def blobs(points: FloatArray) -> FloatArray:
     return np.clip(colour, 0, 255)
 
 
-def render(matrix: FloatArray, width: int, height: int) -> Image:
+def render(matrix: FloatArray, width: int, height: int) -> Picture:
     """The frame that shows `blobs` under a pose."""
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     points = regions.apply(regions.invert(matrix), np.column_stack([x.ravel(), y.ravel()]).astype(float))
     return blobs(points).round().astype(np.uint8).reshape(height, width, 3)
 
 
-def cut(frame: Image, matrix: FloatArray, box: tuple[float, float, float, float]) -> tuple[Image, Face]:
+def cut(frame: Picture, matrix: FloatArray, box: tuple[float, float, float, float]) -> tuple[Picture, Face]:
     """A cut-out by the letter of the contract, and its record."""
     x, y, w, h = box
     side = round(2 * max(w, h))

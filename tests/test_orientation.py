@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from facestudy.core import tables
+from facestudy.core.arrays import Picture
 from facestudy.core.regions import CANONICAL_LANDMARKS
 from facestudy.core.settings import check
 from facestudy.crops.cutting import CropSettings, Variant, crop, read_cut_out, resolve
@@ -22,7 +23,6 @@ from facestudy.faces.extraction import find_faces, search
 from facestudy.faces.face import Face
 from facestudy.media import frames, video
 from facestudy.media.frames import FrameSettings
-from facestudy.media.video import Picture
 from tests.media import LIMITS
 from tests.project import params
 

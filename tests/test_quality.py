@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facestudy.core.arrays import Picture
 from facestudy.core.regions import CANONICAL_LANDMARKS
 from facestudy.faces.quality import QualitySettings, blockiness, exclusions, landmark_error, measure, sharpness
-from facestudy.media.video import Picture
 
 RNG = np.random.default_rng(5)
 NO_LIMIT = dict.fromkeys(QualitySettings.model_fields)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 Picture = npt.NDArray[np.uint8]
 """(height, width, 3) RGB, 0 to 255; also several of one size, (n, height, width, 3)."""
-FloatPicture = npt.NDArray[np.float32]
+Layer = npt.NDArray[np.float32]
 """(height, width) or (height, width, channels), the picture or layer of one that is being drawn."""
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]

@@ -15,10 +15,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import AfterValidator, Field
 
-FloatArray = npt.NDArray[np.float64]
+from facestudy.core.arrays import FloatArray
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 
 from facestudy.core import regions
-from facestudy.core.regions import Box, FloatArray
+from facestudy.core.arrays import FloatArray
+from facestudy.core.regions import Box
 from facestudy.crops.cutting import (
     Colour,
-    Image,
+    Picture,
     Plan,
     crop,
     plane_to_cut,
@@ -44,10 +45,10 @@ class SheetRow:
     """
 
     label: str
-    pictures: Sequence[Image]
+    pictures: Sequence[Picture]
 
 
-def crop_sheet(faces: Sequence[Face], folder: Path, plan: Plan, colour: Colour, count: int) -> Image:
+def crop_sheet(faces: Sequence[Face], folder: Path, plan: Plan, colour: Colour, count: int) -> Picture:
     """Make the contact sheet of a variant: cut-outs and crops of real faces above those of fake faces.
 
     The cut-outs show the face region (white), the boxes (green: shown, red: filled) and the landmarks.
@@ -87,7 +88,7 @@ def crop_sheet(faces: Sequence[Face], folder: Path, plan: Plan, colour: Colour, 
     return sheet(rows, f"{plan.name}: {plan.layout}, {width}x{height}")
 
 
-def mark_boxes(cut_out: Image, face: Face, plan: Plan) -> Image:
+def mark_boxes(cut_out: Picture, face: Face, plan: Plan) -> Picture:
     """Draw the boxes of a plan and the landmarks of a face on its cut-out.
 
     Parameters
@@ -116,7 +117,7 @@ def mark_boxes(cut_out: Image, face: Face, plan: Plan) -> Image:
     return tile
 
 
-def _outline(tile: Image, matrix: FloatArray, box: Box, scale: float, colour: Colour) -> None:
+def _outline(tile: Picture, matrix: FloatArray, box: Box, scale: float, colour: Colour) -> None:
     x0, y0, x1, y1 = box
     corners = regions.apply(matrix, np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]))
     # 4 fractional bits: OpenCV takes sixteenths of a pixel.
@@ -124,7 +125,7 @@ def _outline(tile: Image, matrix: FloatArray, box: Box, scale: float, colour: Co
     cv2.polylines(tile, [points.reshape(-1, 1, 2)], True, colour, 1, cv2.LINE_AA, shift=4)
 
 
-def _fitted(picture: Image) -> Image:
+def _fitted(picture: Picture) -> Picture:
     """The picture within TILE x TILE pixels, its aspect kept."""
     height, width = picture.shape[:2]
     scale = TILE / max(height, width)
@@ -133,7 +134,7 @@ def _fitted(picture: Image) -> Image:
     return np.asarray(cv2.resize(picture, size, interpolation=way), np.uint8)
 
 
-def sheet(rows: Sequence[SheetRow], title: str) -> Image:
+def sheet(rows: Sequence[SheetRow], title: str) -> Picture:
     """Put rows of pictures under a title, each row with its label at the left.
 
     Parameters
@@ -170,5 +171,5 @@ def sheet(rows: Sequence[SheetRow], title: str) -> Image:
     return page
 
 
-def _text(page: Image, text: str, x: int, y: int) -> None:
+def _text(page: Picture, text: str, x: int, y: int) -> None:
     cv2.putText(page, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA)

@@ -30,14 +30,14 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from facestudy.core import regions
+from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.errors import StudyError
-from facestudy.core.regions import Box, FloatArray
+from facestudy.core.regions import Box
 from facestudy.core.settings import NAME_PATTERN, Section
 from facestudy.faces.face import Face
 from facestudy.media.archive import SUFFIX, pack, read_picture
 from facestudy.runtime.parallel import ComputeSettings, map_items
 
-Image = npt.NDArray[np.uint8]
 Rect = tuple[int, int, int, int]
 """Left, top, right, bottom edge in pixels of the crop."""
 Colour = tuple[int, int, int]
@@ -479,7 +479,7 @@ def canonical_to_frame(face: Face) -> FloatArray:
     return regions.invert(to_canonical)
 
 
-def warp(picture: Image, matrix: FloatArray, box: Box, size: tuple[int, int]) -> Image:
+def warp(picture: Picture, matrix: FloatArray, box: Box, size: tuple[int, int]) -> Picture:
     """Show a box of the plane as a picture, in one interpolation.
 
     Where the picture is enlarged, the interpolation is cubic. Where it shrinks by a factor s, ceil(s) × ceil(s) cubic
@@ -525,7 +525,7 @@ def warp(picture: Image, matrix: FloatArray, box: Box, size: tuple[int, int]) ->
     return np.asarray(fine, np.uint8)
 
 
-def crop(cut_out: Image, face: Face, plan: Plan, colour: Colour) -> Image:
+def crop(cut_out: Picture, face: Face, plan: Plan, colour: Colour) -> Picture:
     """Cut the crop of one face.
 
     Parameters
@@ -567,7 +567,7 @@ def crop(cut_out: Image, face: Face, plan: Plan, colour: Colour) -> Image:
 # --- many faces --------------------------------------------------------------------------------
 
 
-def read_cut_out(folder: Path, face: Face) -> Image:
+def read_cut_out(folder: Path, face: Face) -> Picture:
     """Read the cut-out of a face.
 
     Parameters
@@ -596,7 +596,7 @@ def read_cut_out(folder: Path, face: Face) -> Image:
     return picture
 
 
-def write_png(path: Path, picture: Image) -> str:
+def write_png(path: Path, picture: Picture) -> str:
     """Write a picture as PNG.
 
     Parameters

@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facestudy.core.regions import FloatArray
+from facestudy.core.arrays import FloatArray, Picture
 from facestudy.faces.face import Face
 from facestudy.faces.quality import sharpness
-from facestudy.media.video import Picture
 
 CUES = (
     "log_file_size",

@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from facestudy.core.arrays import Picture
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import LANDMARKS
 from facestudy.core.settings import Section
 from facestudy.faces.face import Face
 from facestudy.faces.quality import QualitySettings
 from facestudy.media.frames import reduce
-from facestudy.media.video import Picture
 from facestudy.runtime.work_cache import file_sha256
 
 CANVAS_STEP = 64

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from facestudy.core.arrays import Picture
 from facestudy.faces import detection, orientation, quality
 from facestudy.faces.detection import FaceSettings
 from facestudy.faces.face import Face
 from facestudy.media import archive, frames, video
-from facestudy.media.video import Picture
 from facestudy.runtime.work_cache import WorkCache, key_of, link_or_copy
 
 MAX_PIXELS = 10**9  # the project wrote the frames itself

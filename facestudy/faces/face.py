@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from facestudy.core.regions import FloatArray
+from facestudy.core.arrays import FloatArray
 from facestudy.core.tables import FACES, LANDMARK_COLUMNS, QUALITY_COLUMNS
 
 VALID_COLUMNS = ("valid_x0", "valid_y0", "valid_x1", "valid_y1")

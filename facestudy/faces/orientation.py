@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from facestudy.core.arrays import Picture
 from facestudy.faces import detection, quality
 from facestudy.faces.detection import FaceSettings
 from facestudy.faces.face import Face
-from facestudy.media.video import Picture
 
 ROTATIONS = (0, 90, 180, 270)
 """Degrees clockwise."""

@@ -17,10 +17,10 @@ import pandas as pd
 from pydantic import Field
 from scipy.stats import permutation_test
 
-from facestudy.core.regions import CANONICAL_LANDMARKS, FloatArray, apply, to_canonical
+from facestudy.core.arrays import FloatArray, Picture
+from facestudy.core.regions import CANONICAL_LANDMARKS, apply, to_canonical
 from facestudy.core.settings import Section
 from facestudy.core.tables import LABELS
-from facestudy.media.video import Picture
 
 SIDE = 112
 """Pixels; sharpness is measured on the face at this size, so that it does not depend on the size of the face."""

@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 import cv2
 from pydantic import Field, model_validator
 
+from facestudy.core.arrays import Picture
 from facestudy.core.settings import Section
 from facestudy.media import video
-from facestudy.media.video import Frame, Limits, MediaError, Picture
+from facestudy.media.video import Frame, Limits, MediaError
 
 
 class FrameSettings(Section):

@@ -23,18 +23,17 @@ from typing import Annotated, Any, Literal
 import av
 import cv2
 import numpy as np
-import numpy.typing as npt
 from pydantic import AfterValidator, Field
 
+from facestudy.core.arrays import FloatArray, Layer, Picture
 from facestudy.core.errors import StudyError
-from facestudy.core.regions import Box, FloatArray, apply, invert, to_canonical
+from facestudy.core.regions import Box, apply, invert, to_canonical
 from facestudy.core.settings import Section
 from facestudy.sample.people import (
     EYE_STATES,
     MOUTH_STATES,
     Head,
     Person,
-    Picture,
     cut_off,
     draw_light,
     draw_person,
@@ -44,7 +43,6 @@ from facestudy.sample.people import (
 )
 from facestudy.sample.scenes import paint_background, paint_clothes
 
-Bytes = npt.NDArray[np.uint8]
 Artefact = Literal["everywhere", "eyes", "lower_face", "eyes_lower", "outside_eyes_lower", "none"]
 
 PERSON, TAKE, DONOR, NOISE = range(4)
@@ -136,9 +134,9 @@ class Drawing:
         The share of the donor in each pixel: 255 for all of it, 0 only where the frame is unchanged.
     """
 
-    picture: Bytes
+    picture: Picture
     landmarks: FloatArray
-    mask: Bytes
+    mask: Picture
 
 
 def list_clips(settings: SampleSettings) -> list[Clip]:
@@ -177,7 +175,7 @@ def render(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box], fol
     """
     landmarks, masks = [], []
 
-    def pictures() -> Iterator[Bytes]:
+    def pictures() -> Iterator[Picture]:
         for drawing in draw(clip, settings, regions):
             landmarks.append(drawing.landmarks)
             masks.append(drawing.mask)
@@ -191,7 +189,7 @@ def render(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box], fol
     )
 
 
-def encode(pictures: Iterator[Bytes], settings: SampleSettings, path: Path) -> None:
+def encode(pictures: Iterator[Picture], settings: SampleSettings, path: Path) -> None:
     """Write pictures as H.264 with a constant quantizer, one thread, fixed key frames and no B-frames.
 
     With rate control the codec would take bits from the background of one twin for the face of the other, and its
@@ -332,8 +330,8 @@ class Take:
     poses: list[FloatArray]
     eyes: list[int]
     mouth: list[int]
-    background: Picture
-    clothes: Picture
+    background: Layer
+    clothes: Layer
     softness: float
     gain: float
 
@@ -411,7 +409,7 @@ def _speech(rng: np.random.Generator, settings: SampleSettings) -> list[int]:
     return [int(np.abs(np.array(MOUTH_STATES) - value).argmin()) for value in opening]
 
 
-def _compose(take: Take, head: Head, number: int, settings: SampleSettings) -> tuple[Picture, FloatArray]:
+def _compose(take: Take, head: Head, number: int, settings: SampleSettings) -> tuple[Layer, FloatArray]:
     """A frame without noise, and its landmarks."""
     pose, mouth = take.poses[number], take.mouth[number]
     size = settings.width, settings.height
@@ -427,7 +425,7 @@ def _compose(take: Take, head: Head, number: int, settings: SampleSettings) -> t
     return frame, apply(pose, head.landmarks(mouth))
 
 
-def _lay_over(frame: Picture, layer: Picture) -> None:
+def _lay_over(frame: Layer, layer: Layer) -> None:
     """Lay a premultiplied layer over a frame, in place."""
     red, green, blue, alpha = cv2.split(layer)
     clear = 1 - alpha
@@ -462,7 +460,7 @@ class CameraNoise:
         colour = cut_off(rng.standard_normal((*shape, 3), dtype=np.float32))
         self._field = np.float32(settings.noise * gain) * (np.float32(0.9) * bright + np.float32(0.436) * colour)
 
-    def add(self, frame: Picture) -> Bytes:
+    def add(self, frame: Layer) -> Picture:
         """Add noise to a frame.
 
         Parameters
@@ -524,7 +522,7 @@ def inner_face(regions: Mapping[str, Box]) -> Box:
     return min(eyes[0], lower[0]), min(eyes[1], lower[1]), max(eyes[2], lower[2]), max(eyes[3], lower[3])
 
 
-def region_share(artefact: str, regions: Mapping[str, Box], feather: float, x: Picture, y: Picture) -> Picture:
+def region_share(artefact: str, regions: Mapping[str, Box], feather: float, x: Layer, y: Layer) -> Layer:
     """How much of the donor may show at points of the canonical face.
 
     Parameters
@@ -557,7 +555,7 @@ def region_share(artefact: str, regions: Mapping[str, Box], feather: float, x: P
     """
     eyes, lower = needed_boxes(artefact, regions)
 
-    def inside(box: Box) -> Picture:
+    def inside(box: Box) -> Layer:
         away = np.maximum(np.maximum(box[0] - x, x - box[2]), np.maximum(box[1] - y, y - box[3]))
         return np.clip(1 - away / feather, 0, 1)
 
@@ -604,10 +602,10 @@ class Swap:
         self._corner = np.array([(left + right - side) / 2, (top + bottom - side) / 2])
         self._side = side
         self._skin_map = invert(target.to_texture())
-        self._small: dict[tuple[int, int], Picture] = {}
+        self._small: dict[tuple[int, int], Layer] = {}
         self._colour = self._match_colour(regions)
 
-    def paste(self, frame: Picture, take: Take, number: int, landmarks: FloatArray) -> Bytes:
+    def paste(self, frame: Layer, take: Take, number: int, landmarks: FloatArray) -> Picture:
         """Blend the donor into a frame, in place.
 
         Parameters
@@ -663,7 +661,7 @@ class Swap:
         step = self._side / self._size
         return np.hstack([np.eye(2) * step, (self._corner + step / 2)[:, None]])
 
-    def _pressed(self, eyes: int, mouth: int) -> Picture:
+    def _pressed(self, eyes: int, mouth: int) -> Layer:
         """The donor's inner face in a state as a small picture, in the target's colours."""
         if (eyes, mouth) not in self._small:
             gain, offset = self._colour
@@ -672,7 +670,7 @@ class Swap:
             self._small[eyes, mouth] = small
         return self._small[eyes, mouth]
 
-    def _reduce(self, head: Head, eyes: int, mouth: int) -> Picture:
+    def _reduce(self, head: Head, eyes: int, mouth: int) -> Layer:
         """A head's inner face, aligned by its landmarks, bottleneck pixels wide and high.
 
         Four samples a pixel along each axis are averaged, so that nothing aliases.
@@ -687,7 +685,7 @@ class Swap:
         )  # fmt: skip
         return cv2.resize(samples, (self._size, self._size), interpolation=cv2.INTER_AREA).astype(np.float32)
 
-    def _match_colour(self, regions: Mapping[str, Box]) -> tuple[Picture, Picture]:
+    def _match_colour(self, regions: Mapping[str, Box]) -> tuple[Layer, Layer]:
         """Gain and offset per channel that give the donor the mean and spread of the target's inner face.
 
         Taken once, with open eyes and closed mouth: a clip's colours stay put (Reinhard et al. 2001,

@@ -26,9 +26,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facestudy.core.regions import CANONICAL_LANDMARKS, FloatArray
-
-Picture = npt.NDArray[np.float32]
+from facestudy.core.arrays import FloatArray, Layer
+from facestudy.core.regions import CANONICAL_LANDMARKS
 
 EYE_STATES = (0.0, 0.35, 0.7, 1.0)
 """How far the eyes are open, from closed to open."""
@@ -125,7 +124,7 @@ class Light:
     colour: FloatArray
 
 
-def rounded(function: Callable[..., Any], *arguments: npt.ArrayLike) -> Picture:
+def rounded(function: Callable[..., Any], *arguments: npt.ArrayLike) -> Layer:
     """Compute a function of arrays in float64 and round the result to float32.
 
     Parameters
@@ -276,10 +275,10 @@ class Head:
     person: Person
     turn: float
     scale: float
-    base: Picture
-    skin: Picture
+    base: Layer
+    skin: Layer
     light: Light
-    _patches: dict[tuple[str, int], tuple[slice, slice, Picture]] = field(default_factory=dict)
+    _patches: dict[tuple[str, int], tuple[slice, slice, Layer]] = field(default_factory=dict)
 
     def to_texture(self) -> FloatArray:
         """The (2, 3) matrix from canonical units to texture pixels (whole numbers are pixel centres)."""
@@ -305,7 +304,7 @@ class Head:
         points[4] += -narrower, 0.35 * narrower
         return points
 
-    def picture(self, eyes: int, mouth: int) -> Picture:
+    def picture(self, eyes: int, mouth: int) -> Layer:
         """The texture with eyes and mouth in a state.
 
         Parameters
@@ -326,7 +325,7 @@ class Head:
             texture[rows, columns, :3] = patch
         return texture
 
-    def _patch(self, name: str, state: int) -> tuple[slice, slice, Picture]:
+    def _patch(self, name: str, state: int) -> tuple[slice, slice, Layer]:
         points = _turned(self.person, self.turn)
         if name == "eyes":
             box = (points[0, 0] - 0.075, points[0, 1] - 0.07, points[1, 0] + 0.075, points[0, 1] + 0.055)
@@ -399,7 +398,7 @@ def _turned(person: Person, turn: float) -> FloatArray:
     return points
 
 
-def _grid(scale: float) -> tuple[Picture, Picture]:
+def _grid(scale: float) -> tuple[Layer, Layer]:
     """Canonical x of a texture's columns (1, w) and y of its rows (h, 1)."""
     left, top, right, bottom = TEXTURE_BOX
     width, height = round((right - left) * scale), round((bottom - top) * scale)
@@ -408,7 +407,7 @@ def _grid(scale: float) -> tuple[Picture, Picture]:
     return x[None, :], y[:, None]
 
 
-def _window(box: tuple[float, float, float, float], x: Picture, y: Picture, scale: float) -> tuple[slice, slice]:
+def _window(box: tuple[float, float, float, float], x: Layer, y: Layer, scale: float) -> tuple[slice, slice]:
     """Rows and columns of a grid that lie in a box: left, top, right, bottom."""
     left, top = float(x[0, 0]), float(y[0, 0])
     x0, x1 = (max(0, round((edge - left) * scale)) for edge in (box[0], box[2]))
@@ -420,30 +419,30 @@ def _around(x: float, y: float, reach: float) -> tuple[float, float, float, floa
     return x - reach, y - reach, x + reach, y + reach
 
 
-def _triple(share: Picture) -> Picture:
+def _triple(share: Layer) -> Layer:
     """One number a pixel as three equal channels: arithmetic on whole pictures is much faster so."""
     share = np.ascontiguousarray(share, np.float32)
     return cv2.merge((share, share, share))
 
 
-def _soft(distance: npt.NDArray[np.floating], scale: float) -> Picture:
+def _soft(distance: npt.NDArray[np.floating], scale: float) -> Layer:
     """1 where a signed distance (canonical units) is inside, 0 outside, a pixel and a half between."""
     return np.clip(0.5 - distance * np.float32(scale / 1.5), 0, 1).astype(np.float32, copy=False)
 
 
-def _bell(distance: npt.NDArray[np.floating]) -> Picture:
+def _bell(distance: npt.NDArray[np.floating]) -> Layer:
     """The Gaussian bell, 1 at 0 and 1/e at a distance of 1."""
     return rounded(np.exp, -(distance**2))
 
 
-def _bump(x: Picture, y: Picture, cx: float, cy: float, sx: float, sy: float) -> Picture:
+def _bump(x: Layer, y: Layer, cx: float, cy: float, sx: float, sy: float) -> Layer:
     """A Gaussian bell of height 1."""
     column = _bell((x - np.float32(cx)) / np.float32(sx))
     row = _bell((y - np.float32(cy)) / np.float32(sy))
     return column * row
 
 
-def _over(canvas: Picture, colour: Picture, alpha: Picture) -> None:
+def _over(canvas: Layer, colour: Layer, alpha: Layer) -> None:
     """Paint a layer over a premultiplied canvas, in place."""
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     if not len(rows):
@@ -455,26 +454,26 @@ def _over(canvas: Picture, colour: Picture, alpha: Picture) -> None:
     canvas[part] = canvas[part] * (1 - below) + layer
 
 
-def _mix(picture: Picture, colour: FloatArray | Picture, alpha: Picture) -> None:
+def _mix(picture: Layer, colour: FloatArray | Layer, alpha: Layer) -> None:
     """Blend a colour into a picture, in place."""
     picture += (np.asarray(colour, np.float32) - picture) * _triple(alpha)
 
 
-def _shade(picture: Picture, amount: Picture) -> None:
+def _shade(picture: Layer, amount: Layer) -> None:
     """Darken (or lighten, where negative) a picture by a share, in place."""
     picture *= 1 - _triple(amount)
 
 
-def _grain(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> Picture:
+def _grain(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> Layer:
     """Smooth noise of standard deviation 1; sigma in pixels."""
-    noise: Picture = cut_off(rng.standard_normal(shape[:2], dtype=np.float32))
+    noise: Layer = cut_off(rng.standard_normal(shape[:2], dtype=np.float32))
     if sigma > 0:
         noise = cv2.GaussianBlur(noise, (0, 0), sigma)
         noise /= noise.std()
     return noise
 
 
-def _face_radius(person: Person, x: Picture, y: Picture) -> Picture:
+def _face_radius(person: Person, x: Layer, y: Layer) -> Layer:
     """0 at the middle of the face, 1 at its contour: a superellipse, the jaw squarer than the brow."""
     across = np.abs((x - np.float32(0.5)) / np.float32(person.face_width / 2))
     down = y - np.float32(0.44)
@@ -485,7 +484,7 @@ def _face_radius(person: Person, x: Picture, y: Picture) -> Picture:
     return np.vstack([_superellipse(across, height, 2.25), _superellipse(across * taper, depth, person.jaw)])
 
 
-def _superellipse(across: Picture, along: Picture, power: float) -> Picture:
+def _superellipse(across: Layer, along: Layer, power: float) -> Layer:
     return rounded(np.power, rounded(np.power, across, power) + rounded(np.power, along, power), 1 / power)
 
 
@@ -497,11 +496,11 @@ def _paint_skin(
     light: Light,
     turn: float,
     scale: float,
-    x: Picture,
-    y: Picture,
-    radius: Picture,
+    x: Layer,
+    y: Layer,
+    radius: Layer,
     rng: np.random.Generator,
-) -> Picture:
+) -> Layer:
     """The face without eyes and mouth: complexion, relief, folds, brows, grain."""
     points = _turned(person, turn)
     skin = np.empty((*radius.shape, 3), np.float32)
@@ -516,7 +515,13 @@ def _paint_skin(
 
 
 def _complexion(
-    skin: Picture, person: Person, points: FloatArray, x: Picture, y: Picture, scale: float, rng: np.random.Generator
+    skin: Layer,
+    person: Person,
+    points: FloatArray,
+    x: Layer,
+    y: Layer,
+    scale: float,
+    rng: np.random.Generator,
 ) -> None:
     """Blotches, red cheeks and nose, pores, freckles, beard."""
     shape = skin.shape[:2]
@@ -542,7 +547,7 @@ def _complexion(
         _mix(skin, person.hair * 0.65 + person.skin * 0.15, np.clip(area * stubble * person.beard, 0, 0.9))
 
 
-def _relief(person: Person, light: Light, points: FloatArray, x: Picture, y: Picture, radius: Picture) -> Picture:
+def _relief(person: Person, light: Light, points: FloatArray, x: Layer, y: Layer, radius: Layer) -> Layer:
     """Brightness of the skin: an ellipsoid head with sockets, nose, cheeks and chin, Lambert's law."""
     nose_x, nose_y = points[2]
     brow = points[0, 1] - 0.05
@@ -571,7 +576,7 @@ def _relief(person: Person, light: Light, points: FloatArray, x: Picture, y: Pic
     return np.clip(bright, 0.15, 1.3)
 
 
-def _folds(skin: Picture, person: Person, points: FloatArray, x: Picture, y: Picture, scale: float) -> None:
+def _folds(skin: Layer, person: Person, points: FloatArray, x: Layer, y: Layer, scale: float) -> None:
     """Lines from nose to mouth, under the eyes and on the forehead, deeper with age."""
     lines: list[tuple[list[tuple[float, float]], float, float]] = []
     nose_x, nose_y = points[2]
@@ -591,7 +596,7 @@ def _folds(skin: Picture, person: Person, points: FloatArray, x: Picture, y: Pic
         _shade(skin, depth * _stroke(x, y, path, width, scale))
 
 
-def _stroke(x: Picture, y: Picture, path: list[tuple[float, float]], width: float, scale: float) -> Picture:
+def _stroke(x: Layer, y: Layer, path: list[tuple[float, float]], width: float, scale: float) -> Layer:
     """A soft line along a quadratic curve through three points, 1 in its middle."""
     t = np.linspace(0, 1, 24)[:, None]
     start, middle, end = (np.array(p) for p in path)
@@ -620,7 +625,13 @@ def _stroke(x: Picture, y: Picture, path: list[tuple[float, float]], width: floa
 
 
 def _paint_brows(
-    skin: Picture, person: Person, points: FloatArray, x: Picture, y: Picture, scale: float, rng: np.random.Generator
+    skin: Layer,
+    person: Person,
+    points: FloatArray,
+    x: Layer,
+    y: Layer,
+    scale: float,
+    rng: np.random.Generator,
 ) -> None:
     hairs = _grain(rng, skin.shape, 0.0045 * scale)
     for side, eye in ((-1, points[0]), (1, points[1])):
@@ -636,7 +647,7 @@ def _paint_brows(
         _mix(skin[rows, columns], person.hair * 0.5 + 0.1 * person.skin, alpha.astype(np.float32))
 
 
-def _paint_nostrils(skin: Picture, person: Person, points: FloatArray, x: Picture, y: Picture, scale: float) -> None:
+def _paint_nostrils(skin: Layer, person: Person, points: FloatArray, x: Layer, y: Layer, scale: float) -> None:
     nose_x, nose_y = points[2]
     dark = person.skin * np.array([0.30, 0.20, 0.18])
     for side in (-1, 1):
@@ -652,9 +663,9 @@ def _paint_nostrils(skin: Picture, person: Person, points: FloatArray, x: Pictur
 
 
 def _paint_eyes(
-    patch: Picture,
-    x: Picture,
-    y: Picture,
+    patch: Layer,
+    x: Layer,
+    y: Layer,
     person: Person,
     points: FloatArray,
     opening: float,
@@ -696,9 +707,9 @@ def _paint_eyes(
 
 
 def _paint_mouth(
-    patch: Picture,
-    x: Picture,
-    y: Picture,
+    patch: Layer,
+    x: Layer,
+    y: Layer,
     person: Person,
     points: FloatArray,
     opening: float,
@@ -742,7 +753,7 @@ def _paint_mouth(
         _shade(patch, 0.35 * _bump(x, y, centre_x + side * half, centre_y + 0.004 * opening, 0.011, 0.010))
 
 
-def _hair_masks(person: Person, scale: float, x: Picture, y: Picture) -> tuple[Picture, Picture]:
+def _hair_masks(person: Person, scale: float, x: Layer, y: Layer) -> tuple[Layer, Layer]:
     """Alpha of the hair behind the head and of the hair over the face."""
     rx = person.face_width / 2 + 0.02 + 0.7 * person.hair_volume
     top = -0.14 - person.hair_volume
@@ -763,14 +774,12 @@ def _hair_masks(person: Person, scale: float, x: Picture, y: Picture) -> tuple[P
     return back, front
 
 
-def _paint_hair(
-    person: Person, light: Light, scale: float, x: Picture, y: Picture, rng: np.random.Generator
-) -> Picture:
+def _paint_hair(person: Person, light: Light, scale: float, x: Layer, y: Layer, rng: np.random.Generator) -> Layer:
     """Hair colour with strands that run from the crown outwards and down."""
     parting = 0.5 + rng.uniform(-0.12, 0.12)
     wave = rng.uniform(0, 0.03) * rounded(np.sin, y * rng.uniform(12, 30) + rng.uniform(0, 6))
     angle = rounded(np.arctan2, x - parting + wave, y + 0.42)
-    strands: Picture = cut_off(rng.standard_normal((48, 512), dtype=np.float32))
+    strands: Layer = cut_off(rng.standard_normal((48, 512), dtype=np.float32))
     strands = cv2.GaussianBlur(strands, (0, 0), 1.0, sigmaY=5.0)
     strands /= strands.std()
     column = (angle / np.pi + 0.5) * 511
@@ -782,7 +791,7 @@ def _paint_hair(
     return np.clip(hair * light.colour.astype(np.float32), 0, 250)
 
 
-def _neck(person: Person, light: Light, scale: float, x: Picture, y: Picture) -> tuple[Picture, Picture]:
+def _neck(person: Person, light: Light, scale: float, x: Layer, y: Layer) -> tuple[Layer, Layer]:
     half = 0.30 * person.face_width + 0.10 * np.clip(y - 1.1, 0, 1)
     alpha = _soft((np.maximum(np.abs(x - 0.5) - half, 0.6 - y)).astype(np.float32), scale)
     under = _bell((y - person.face_bottom) / 0.13)
@@ -791,7 +800,7 @@ def _neck(person: Person, light: Light, scale: float, x: Picture, y: Picture) ->
     return (person.skin * light.colour).astype(np.float32) * _triple(bright), alpha
 
 
-def _ears(person: Person, light: Light, scale: float, x: Picture, y: Picture) -> tuple[Picture, Picture]:
+def _ears(person: Person, light: Light, scale: float, x: Layer, y: Layer) -> tuple[Layer, Layer]:
     alpha = np.zeros((y.shape[0], x.shape[1]), np.float32)
     inner = np.zeros_like(alpha)
     for side in (-1, 1):

@@ -8,11 +8,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from facestudy.core.regions import FloatArray, invert
-from facestudy.sample.people import Picture, cut_off, rounded
+from facestudy.core.arrays import FloatArray, Layer
+from facestudy.core.regions import invert
+from facestudy.sample.people import cut_off, rounded
 
 
-def paint_background(rng: np.random.Generator, shape: tuple[int, int]) -> Picture:
+def paint_background(rng: np.random.Generator, shape: tuple[int, int]) -> Layer:
     """Paint a room at random: a wall, shelves, lights or frames, in or out of focus.
 
     Parameters
@@ -58,7 +59,7 @@ def _colour(rng: np.random.Generator, low: float, high: float) -> FloatArray:
     return vivid.mean() + rng.uniform(0.1, 0.7) * (vivid - vivid.mean())
 
 
-def _shelves(scene: Picture, rng: np.random.Generator) -> None:
+def _shelves(scene: Layer, rng: np.random.Generator) -> None:
     height, width = scene.shape[:2]
     board = rng.uniform(0.18, 0.32) * height
     top = rng.uniform(-board, 0)
@@ -73,7 +74,7 @@ def _shelves(scene: Picture, rng: np.random.Generator) -> None:
         top += board
 
 
-def _lights(scene: Picture, rng: np.random.Generator) -> None:
+def _lights(scene: Layer, rng: np.random.Generator) -> None:
     height, width = scene.shape[:2]
     for _ in range(int(rng.integers(8, 26))):
         centre = int(rng.uniform(0, width)), int(rng.uniform(0, height))
@@ -82,7 +83,7 @@ def _lights(scene: Picture, rng: np.random.Generator) -> None:
         scene += (_colour(rng, 90, 255).astype(np.float32) - scene) * layer[..., None]
 
 
-def _frames(scene: Picture, rng: np.random.Generator) -> None:
+def _frames(scene: Layer, rng: np.random.Generator) -> None:
     height, width = scene.shape[:2]
     for _ in range(int(rng.integers(2, 6))):
         corner = np.array([rng.uniform(-0.1, 0.9) * width, rng.uniform(-0.1, 0.8) * height])
@@ -93,7 +94,7 @@ def _frames(scene: Picture, rng: np.random.Generator) -> None:
             cv2.rectangle(scene, low.tolist(), high.tolist(), colour.tolist(), -1)
 
 
-def paint_clothes(rng: np.random.Generator, shape: tuple[int, int], pose: FloatArray, light: FloatArray) -> Picture:
+def paint_clothes(rng: np.random.Generator, shape: tuple[int, int], pose: FloatArray, light: FloatArray) -> Layer:
     """Paint shoulders with a neckline under a head.
 
     Parameters

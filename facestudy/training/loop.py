@@ -26,7 +26,7 @@ from facestudy.models.networks import build
 from facestudy.models.settings import ModelSettings
 from facestudy.runtime import backend
 from facestudy.runtime.backend import keras
-from facestudy.training.data import Faces, LabelArray, Pictures, open_pictures, subset_faces
+from facestudy.training.data import Faces, open_pictures, subset_faces
 
 PREDICTION_BATCH = 32
 CLIP = 1e-7
@@ -211,7 +211,7 @@ def learning_rate_at(step: int, steps: int, warmup_steps: int, settings: ModelSe
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def batches(faces: Faces, batch_size: int, flip: bool, seed: int, epoch: int) -> Iterator[tuple[Pictures, LabelArray]]:
+def batches(faces: Faces, batch_size: int, flip: bool, seed: int, epoch: int) -> Iterator[tuple[Picture, Float32Array]]:
     """Yield the batches of one epoch, in an order that depends on seed and epoch.
 
     All batches have the same size, and no face is left out: the last batch is filled up with the first faces of the
