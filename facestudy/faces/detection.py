@@ -15,7 +15,6 @@ from typing import Annotated, Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from facestudy.core.arrays import Picture
@@ -353,7 +352,7 @@ def cut_out(picture: Picture, face: Face) -> Face:
     y = round(face.y + face.h / 2 - side / 2)
     x0, y0 = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
     x1, y1 = min(max(x + side, x0 + 1), width), min(max(y + side, y0 + 1), height)
-    inside: npt.NDArray[np.uint8] = picture[y0:y1, x0:x1]
+    inside: Picture = picture[y0:y1, x0:x1]
     # A box entirely outside the frame still gets a square of the right size, filled with the nearest edge.
     top, left = min(max(y0 - y, 0), side - (y1 - y0)), min(max(x0 - x, 0), side - (x1 - x0))
     bottom, right = side - (y1 - y0) - top, side - (x1 - x0) - left

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from facestudy.core.arrays import FloatArray
+from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.tables import FACES, LANDMARK_COLUMNS, QUALITY_COLUMNS
 
 VALID_COLUMNS = ("valid_x0", "valid_y0", "valid_x1", "valid_y1")
@@ -52,7 +51,7 @@ class Face:
     cut_scale: float = 1.0
     valid: tuple[int, int, int, int] = (0, 0, 0, 0)
     quality: Mapping[str, float] = field(default_factory=dict)
-    picture: npt.NDArray[np.uint8] | None = None
+    picture: Picture | None = None
     path: str = ""
     sha256: str = ""
     face_id: str = ""

@@ -19,9 +19,9 @@ from typing import Annotated
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from facestudy.core.arrays import Picture
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import Section
 
@@ -162,7 +162,7 @@ def _opened(archive: Path, version: tuple[int, int, int]) -> zipfile.ZipFile:
     return file
 
 
-def read_picture(path: Path, sha256: str | None = None) -> npt.NDArray[np.uint8] | None:
+def read_picture(path: Path, sha256: str | None = None) -> Picture | None:
     """Read and decode a stored picture.
 
     Parameters

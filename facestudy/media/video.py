@@ -20,11 +20,9 @@ from typing import BinaryIO
 
 import av
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps
 
-Picture = npt.NDArray[np.uint8]
-"""(height, width, 3) RGB, 0-255."""
+from facestudy.core.arrays import Picture
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm"})
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})

@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from facestudy.core import tables
+from facestudy.core.arrays import Float32Array, IntArray, Picture
 from facestudy.core.errors import StudyError
 from facestudy.media.archive import read_picture
-
-Pictures = npt.NDArray[np.uint8]
-LabelArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -37,9 +34,9 @@ class Faces:
         1 for fake, 0 for real.
     """
 
-    pictures: Pictures
-    rows: npt.NDArray[np.intp]
-    labels: LabelArray
+    pictures: Picture
+    rows: IntArray
+    labels: Float32Array
 
 
 def read_split(path: Path) -> dict[int, pd.DataFrame]:
@@ -137,7 +134,7 @@ def store_pictures(folder: Path, crops: pd.DataFrame, file: Path) -> None:
     pictures.flush()
 
 
-def open_pictures(file: Path) -> Pictures:
+def open_pictures(file: Path) -> Picture:
     """Map the pictures that `store_pictures` wrote into memory, without reading all of them.
 
     Parameters
@@ -150,18 +147,18 @@ def open_pictures(file: Path) -> Pictures:
     ndarray of uint8, shape (n, height, width, 3)
         RGB, read-only.
     """
-    pictures: Pictures = np.load(file, mmap_mode="r")
+    pictures: Picture = np.load(file, mmap_mode="r")
     return pictures
 
 
-def _decoded(path: Path, sha256: str) -> Pictures:
+def _decoded(path: Path, sha256: str) -> Picture:
     picture = read_picture(path, sha256)
     if picture is None:
         raise StudyError(f"crop {path} is missing or no picture; `dvc repro -f` makes the crops again.")
     return picture
 
 
-def subset_faces(split: pd.DataFrame, subset: str, pictures: Pictures) -> Faces:
+def subset_faces(split: pd.DataFrame, subset: str, pictures: Picture) -> Faces:
     """Select the faces of one subset.
 
     Parameters

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from facestudy.core.arrays import FloatArray
+from facestudy.core.arrays import Float32Array, FloatArray, Picture
 from facestudy.core.errors import StudyError
 from facestudy.core.scoring import log_loss, roc_auc
 from facestudy.models.fused import Adam
