@@ -48,16 +48,14 @@ METRICS = ("accuracy", "auc")
 class Case(Section):
     """One kind of run: an artefact, what is drawn again, the trainings, and what differs from params.yaml.
 
-    The runs take seeds of the sample from `first_seed` on; with `vary: split`, seeds of the split of one sample. No
-    two runs of a case share a seed of their trainings: the same initial weights in each run would hide the variation
-    between trainings.
+    The runs take seeds of the sample from `first_seed` on; with `vary: split`, seeds of the split of one sample.
     """
 
     artefact: str
     vary: Literal["sample", "split"] = "sample"
     first_seed: Annotated[int, Field(ge=0)]
     runs: Annotated[int, Field(ge=1)]
-    trainings: Annotated[int, Field(ge=1)]
+    trainings: Annotated[list[int], Field(min_length=1)]
     variants: Annotated[list[str], Field(min_length=1)]
     override: dict[str, Any]
 
@@ -83,7 +81,7 @@ def case_params(params: dict[str, Any], model: str, case: Case, seed: int) -> di
     values[case.vary] |= {"seed": seed}
     values["models"] = {model: values["models"][model]}
     values["variants"] = case.variants
-    values["seeds"] = [seed * case.trainings + number for number in range(case.trainings)]
+    values["seeds"] = case.trainings
     values["focus"] = case.variants[0]
     values["compute"] = {"backend": "loky", "workers": 1, "scheduler": None}
     values["calibrate"] = {}  # other cases do not matter

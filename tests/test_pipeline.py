@@ -112,7 +112,6 @@ def test_focus_compares_variants_in_a_clone_without_data(project: Path, tmp_path
     assert ran(done) == ["focus"]
     shown = json.loads(dvc(clone, "metrics", "diff", "main", "cropped", "--json").stdout)
     # Where both variants give a model the same figures there is no difference to show.
-    # Where both variants give a model the same figures there is no difference to show.
     changes = shown.get("metrics/focus.json", {})
     assert set(shown) <= {"metrics/focus.json"}
     for model in ("mesonet", "vgg19", "resnet50"):
