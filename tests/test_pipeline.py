@@ -172,7 +172,7 @@ def study(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedP
 
 def experiments(folder: Path) -> dict[str, str]:
     """Name and revision of each experiment."""
-    refs = call(folder, "git", "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps/*/*").stdout
+    refs = call(folder, "git", "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps/*/*/*").stdout
     return dict(line.rsplit("/", 1)[1].split() for line in refs.splitlines())
 
 
@@ -259,7 +259,7 @@ def test_a_killed_trial_hurts_nothing(edited: Path) -> None:
     """SIGKILL at five moments, the last one when all is done but the last words; then it runs."""
     skipped = ("studies", ".cache", ".dvc")
     before = files(edited, *skipped)
-    arguments = ["quick", "sample.people=12", "folder.max_per_class=12", "--name", "tried"]
+    arguments = ["--name", "tried", "quick", "sample.people=12"]
     command = [sys.executable, "-u", "-m", "commands.study", "run", *arguments]
     for number, moment in enumerate(MOMENTS):
         setting = f"evaluate.confidence={0.9 - number / 100}"
