@@ -232,7 +232,7 @@ def test_studies_leave_the_work_tree_and_each_other(edited: Path) -> None:
 
     first, kept = experiments(edited), files(small)
     assert list(first) == ["small"]
-    done = study(edited, "small", "models.mesonet.learning_rate=1e30", code=1)  # diverges
+    done = study(edited, "small", "models.mesonet.learning_rate=1.0e+30", code=1)  # diverges
     assert "The study small exists (source sample, made 20" in done.stdout and "NAME=other" in done.stdout
     assert "its files are in studies/small.unfinished/" in done.stderr and "The earlier one is kept." in done.stderr
     assert experiments(edited) == first and files(small) == kept
