@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 
 import yaml
@@ -199,6 +199,8 @@ def _remove_stale(folder: Path) -> None:
             shutil.rmtree(place)
         else:
             place.unlink(missing_ok=True)
+        with suppress(OSError):  # where something else is left
+            os.removedirs(place.parent)
 
 
 def publish(folder: Path, name: str) -> None:

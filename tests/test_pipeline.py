@@ -171,7 +171,7 @@ def study(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedP
 
 def experiments(folder: Path) -> dict[str, str]:
     """Name and revision of each experiment."""
-    refs = call(folder, "git", "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps/*/*").stdout
+    refs = call(folder, "git", "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps/*/*/*").stdout
     return dict(line.rsplit("/", 1)[1].split() for line in refs.splitlines())
 
 
@@ -231,7 +231,7 @@ def test_studies_leave_the_work_tree_and_each_other(edited: Path) -> None:
 
     first, kept = experiments(edited), files(small)
     assert list(first) == ["small"]
-    done = study(edited, "small", "models.mesonet.learning_rate=1e30", code=1)  # diverges
+    done = study(edited, "small", "models.mesonet.learning_rate=1.0e+30", code=1)  # diverges
     assert "The study small exists (source sample, made 20" in done.stdout and "NAME=other" in done.stdout
     assert "its files are in studies/small.unfinished/" in done.stderr and "The earlier one is kept." in done.stderr
     assert experiments(edited) == first and files(small) == kept
@@ -258,7 +258,7 @@ def test_a_killed_trial_hurts_nothing(edited: Path) -> None:
     """SIGKILL at five moments, the last one when all is done but the last words; then it runs."""
     skipped = ("studies", ".cache", ".dvc")
     before = files(edited, *skipped)
-    arguments = ["quick", "sample.people=12", "folder.max_per_class=12", "--name", "tried"]
+    arguments = ["--name", "tried", "quick", "sample.people=12"]
     command = [sys.executable, "-u", "-m", "commands.study", "run", *arguments]
     for number, moment in enumerate(MOMENTS):
         setting = f"evaluate.confidence={0.9 - number / 100}"
