@@ -273,7 +273,8 @@ def run_study(preset: str, settings: list[str], name: str = "", quick: bool = Fa
         if not run_pipeline(folder):
             raise StudyError(
                 f"the study {name} did not finish; its files are in {folder}/. Fix the problem above and give the same "
-                f"command again: what is finished is not done again.{' The earlier one is kept.' if before else ''}"
+                "command again: finished downloads, frames, faces and trainings are kept."
+                f"{' So is the earlier study.' if before else ''}"
             )
         publish(folder, name)
     done = STUDIES / name
