@@ -1,7 +1,7 @@
 """A module that answers requests in a process of its own: a line of JSON in, a line of JSON out.
 
 What a hostile file or server does to a library stays in that process: it may crash, hang or use up its memory. Its
-answers are JSON and not pickles, so nothing in them is executed. `Child` asks, `serve` answers.
+answers are JSON, so nothing in them is executed. `Child` asks, `serve` answers.
 """
 
 from __future__ import annotations
