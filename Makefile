@@ -63,7 +63,7 @@ run: env        ## the whole study as params.yaml describes it, then the results
 test: env       ## all tests, each skipped one listed with its reason
 	python -m pytest --numprocesses 2 --dist loadfile
 
-test-fast: env  ## the tests that start no process, server or TensorFlow, in a minute
+test-fast: env  ## the tests that start no process, server or TensorFlow
 	python -m pytest --fast --quiet --numprocesses 2
 
 study: env      ## a preset in studies/NAME: make study PRESET=videos SET="folder.path=/my/videos" NAME=mine QUICK=1
