@@ -26,12 +26,12 @@ else
   PYTHON = $(eval PYTHON := $$(newest))$(or $(PYTHON),$(absent))
 endif
 
-# A misspelt variable would be ignored in silence.
+# Make ignores a misspelt variable without a message.
 KNOWN := N NAME PRESET PYTHON QUICK SEED SET URL WHAT
 unknown := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$(filter-out $(KNOWN) UV -*,$v)))
 $(if $(strip $(unknown)),$(error unknown variable $(strip $(unknown)); the variables are $(KNOWN)))
 
-# Python reads these in the environment, as they were written: neither make nor the shell expands what is in them.
+# Python reads these from the environment exactly as given: neither make nor the shell expands them.
 GIVEN := URL NAME SET PRESET QUICK WHAT
 NAME :=# not that of the environment, where WSL has a NAME
 $(foreach name,$(GIVEN),$(eval remote pull study: override export $(name) := $$(value $(name))))

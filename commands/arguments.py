@@ -1,4 +1,4 @@
-"""What make hands to the commands: its variables, in the environment, where neither make nor a shell expands them."""
+"""The variables that make passes to the commands in the environment, so that neither make nor a shell expands them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from facestudy.core.errors import StudyError
 
 
 def words(variable: str) -> list[str]:
-    """A variable of the environment in words, with quotes as in a shell; none where it is not set."""
+    """Split an environment variable into words, with quotes as in a shell; none if it is not set."""
     try:
         return shlex.split(os.environ.get(variable, ""))
     except ValueError:

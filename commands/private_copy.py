@@ -66,7 +66,7 @@ def alone(name: str) -> Iterator[None]:
 
 
 def earlier(name: str) -> str:
-    """What a study of this name holds and when it was made; "" where there is none."""
+    """Describe the existing study of a name, by its source and date; "" if there is none."""
     for line in reversed(_experiments(name, "%(committerdate:iso) ")):
         made, ref = line.rsplit(" ", 1)
         params = yaml.safe_load(call("git", "show", f"{ref}:{PARAMS}"))
@@ -77,14 +77,14 @@ def earlier(name: str) -> str:
 
 
 def _experiments(name: str, fields: str = "") -> list[str]:
-    """The refs of the DVC experiments of this name, on any commit, the latest last; before each its `fields`."""
+    """List the refs of the DVC experiments of a name on any commit, oldest first, each after its `fields`."""
     pattern = f"refs/exps/*/*/{name}"
     command = ["git", "for-each-ref", "--sort=committerdate", f"--format={fields}%(refname)", pattern]
     return call(*command).splitlines()
 
 
 def make_copy(name: str, cache: Path, skip: Path | None) -> Path:
-    """Make the folder in which the study runs, in place of what an interrupted run has left.
+    """Make the folder in which the study runs. It replaces the folder of an interrupted run.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def _names(*command: str) -> list[str]:
 
 
 def _add(folder: Path, names: list[str]) -> None:
-    """`git add` those of these paths that exist, and what changed of those that git tracks."""
+    """Run `git add` for the paths that exist, and for changed files that git tracks."""
     there = [name for name in names if os.path.lexists(folder / name)]
     call("git", "add", "--update", folder=folder)
     command = ["git", "--literal-pathspecs", "add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul"]
@@ -158,7 +158,7 @@ def _add(folder: Path, names: list[str]) -> None:
 
 
 def _configure_dvc(folder: Path, cache: Path) -> None:
-    """Your own DVC settings, and the project's cache, from which files are linked."""
+    """Give the copy the user's own DVC settings and the project's cache, from which files are linked."""
     from dvc.config import Config
 
     own = Path(".dvc/config.local")
@@ -170,7 +170,7 @@ def _configure_dvc(folder: Path, cache: Path) -> None:
 
 
 def run_pipeline(folder: Path) -> bool:
-    """Run `dvc repro` in the copy; whether it succeeded. What the cache has is not made again."""
+    """Run `dvc repro` in the copy and return whether it succeeded. Outputs in DVC's cache are reused."""
     from dvc.cli import main as dvc
 
     _remove_stale(folder)
@@ -181,7 +181,7 @@ def run_pipeline(folder: Path) -> bool:
 
 
 def _outputs(folder: Path) -> dict[str, bool]:
-    """The outputs of the copy's pipeline, and which of them DVC keeps."""
+    """Map each output of the copy's pipeline to whether DVC caches it."""
     from dvc.repo import Repo
 
     with Repo(str(folder)) as repo:
@@ -204,7 +204,7 @@ def _remove_stale(folder: Path) -> None:
 
 
 def publish(folder: Path, name: str) -> None:
-    """Make what is in the folder the DVC experiment `name`, in place of all earlier ones, and the folder its own."""
+    """Store the folder's results as the DVC experiment `name`, replacing earlier ones, and rename the folder."""
     base = call("git", "rev-parse", "HEAD", folder=folder).strip()
     _add(folder, [path for path, cached in _outputs(folder).items() if not cached] + ["dvc.lock"])
     author = [word for key in ("name", "email") for word in ("-c", f"user.{key}={_identity(key)}")]
@@ -220,6 +220,6 @@ def publish(folder: Path, name: str) -> None:
 
 
 def _identity(key: str) -> str:
-    """The user's name or email as git has it, else the project's: a commit needs one."""
+    """Get the user's name or email from git. A commit needs both, so the project's name is the default."""
     found = subprocess.run(["git", "config", f"user.{key}"], capture_output=True, text=True).stdout.strip()
     return found or "facestudy"

@@ -182,7 +182,7 @@ def make_private(path: Path) -> None:
 
 
 def listed(data: bytes) -> dict[str, str]:
-    """Checksums and names of a listing's files; ValueError where one is no file below the folder, or there twice."""
+    """Read the checksums and names in a listing; ValueError if a name leads out of the folder or occurs twice."""
     try:
         files = [(str(entry["md5"]), str(entry["relpath"])) for entry in json.loads(data)]
     except (ValueError, KeyError, TypeError):
@@ -270,11 +270,11 @@ class Study:
         return damaged, absent
 
     def remove_broken(self) -> int:
-        """Remove from the remote what has another size than here, and listings of files that are not there.
+        """Remove incomplete files from the remote, and listings of folders whose files are missing there.
 
-        A WebDAV server keeps the half of a file whose upload was cut, and DVC, which looks at names only, never
-        sends it again; nor does it look for the files of a folder whose listing is there. Nor at the bytes that it
-        sends: StudyError names what is damaged here, and nothing is removed.
+        A WebDAV server keeps the first part of an interrupted upload. DVC compares names only, so it never sends such a
+        file again, and it does not check the files of a folder whose listing is on the remote. DVC does not check what
+        it sends either: if files here are damaged, StudyError names them and nothing is removed.
         """
         held = self._sizes()
         here = {

@@ -135,10 +135,10 @@ def restore_lock(folder: Path = Path()) -> None:
 
 
 def preset_settings(name: str, settings: list[str], quick: bool = False) -> tuple[Any, Params]:
-    """params.yaml with presets/NAME.yaml, with `quick` the preset of a trial, and KEY=VALUE settings put over it.
+    """Merge presets/NAME.yaml, the preset of a trial if `quick`, and KEY=VALUE settings into those of params.yaml.
 
-    Returns the settings as `write_settings` writes them, and as they were checked. Raises StudyError that names the
-    file, or SET, and the key.
+    Returns the merged settings in the form of params.yaml, and as checked values. Raises StudyError that names the
+    preset's file, or SET, and the key.
     """
     merged = _writer().load(PARAMS.read_text(encoding="utf-8"))
     layers = [(str(PARAMS), _plain(merged))]
@@ -170,12 +170,12 @@ def _preset(name: str) -> Path:
     if not name:
         raise StudyError(f"give a preset, as in `make study PRESET=videos`; presets/ has {', '.join(known)}.")
     if name not in known:
-        raise StudyError(f"PRESET = {quoted(name)}: there is no such preset; presets/ has {', '.join(known)}.")
+        raise StudyError(f"PRESET = {quoted(name)}: presets/ has no such file; it has {', '.join(known)}.")
     return Path("presets") / f"{name}.yaml"
 
 
 def _shorten(models: Any) -> None:
-    """Keep one model, a small one where there is one, for a few epochs."""
+    """Keep one model, a MesoNet if there is one, and train it for a few epochs."""
     small = (name for name, model in models.items() if str(model.get("network")).startswith("meso"))
     kept = next(small, next(iter(models)))
     for name in list(models):
@@ -185,7 +185,10 @@ def _shorten(models: Any) -> None:
 
 
 def _check_layers(layers: list[tuple[str, dict[str, Any]]]) -> Params:
-    """The settings after the last layer; StudyError for the layer that made them unsound: later ones may mend it."""
+    """Check the settings after each layer and return those of the last.
+
+    A later layer may correct an earlier one. A problem that remains is a StudyError that names the first layer with it.
+    """
     errors: list[tuple[str, StudyError]] = []
     for label, values in layers:
         try:
@@ -319,12 +322,12 @@ def timed(params: Params) -> dict[str, Timing]:
 
 
 def dvc_cache() -> Path:
-    """DVC's cache of this project."""
+    """Return the folder of this project's DVC cache."""
     return Path(call("dvc", "cache", "dir").strip())
 
 
 def share_caches() -> None:
-    """Files that the work cache and DVC's cache both hold take their place once from here on."""
+    """Link files that are in both the work cache and DVC's cache, so that they take disk space once."""
     saved = share(WORK_CACHE, dvc_cache() / "files" / "md5")
     if saved:
         print(f"freed {saved / 1e9:.2f} GB by linking duplicate cache files")

@@ -10,45 +10,35 @@ if __name__ == "__main__":  # before the imports that take seconds
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from facestudy.core import tables
-from facestudy.core.errors import StudyError
 from facestudy.dataset.clips import clip_scores, with_scores
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.comparisons import comparison_table, methods_table
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.results import study_results, to_json
-from facestudy.evaluation.scores import read_splits
-from stages.stage import output_file, read_params, run, section
-
-
-def read_predictions(folder: Path, seeds: list[int], repeats: int) -> list[pd.DataFrame]:
-    """All rows of one model on one variant, one table for each training."""
-    names = [tables.training_name(seed, repeat, repeats) for repeat in range(1, repeats + 1) for seed in seeds]
-    return [tables.read(folder / f"{name}.csv", tables.PREDICTIONS) for name in names]
+from facestudy.evaluation.scores import read_predictions, scores_of
+from stages.stage import not_empty, output_file, read_params, run, section
 
 
 def main() -> str:
     params = read_params()
-    models = section(params, "models", dict[str, Any])
-    variants = section(params, "variants", list[str])
-    seeds = section(params, "seeds", list[int])
+    models = not_empty(section(params, "models", dict[str, Any]), "models")
+    variants = not_empty(section(params, "variants", list[str]), "variants")
+    seeds = not_empty(section(params, "seeds", list[int]), "seeds")
     settings = section(params, "evaluate", EvaluateSettings)
-    for name, names in (("models", models), ("variants", variants), ("seeds", seeds)):
-        if not names:
-            raise StudyError(f"params.yaml: {name} is empty; give at least one.")
     split = section(params, "split", SplitSettings)
+    predictions = {
+        (model, variant): read_predictions(Path("predictions") / variant / model, seeds, split.repeats)
+        for model in models
+        for variant in variants
+    }
     cells = {
-        model: {
-            variant: read_splits(Path("predictions") / variant / model, seeds, split.repeats) for variant in variants
-        }
+        model: {variant: [scores_of(part) for part in predictions[model, variant]] for variant in variants}
         for model in models
     }
     scores = {
-        f"{model}.{variant}": clip_scores(read_predictions(Path("predictions") / variant / model, seeds, split.repeats))
-        for model in models
-        for variant in variants
+        f"{model}.{variant}": clip_scores([table for part in parts for table in part.values()])
+        for (model, variant), parts in predictions.items()
     }
     clips = with_scores(tables.read(Path("data/clip_counts.csv"), tables.CLIPS), scores)
     results = study_results(cells, settings, split.test_share())

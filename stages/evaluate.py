@@ -15,7 +15,7 @@ from facestudy.core.errors import StudyError
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.comparisons import cell_metrics, count
 from facestudy.evaluation.intervals import FEW_GROUPS, EvaluateSettings
-from facestudy.evaluation.scores import read_splits
+from facestudy.evaluation.scores import read_predictions, scores_of
 from stages.stage import not_empty, output_file, read_params, run, section
 
 
@@ -29,7 +29,7 @@ def main(model: str, variant: str) -> str:
     seeds = not_empty(section(params, "seeds", list[int]), "seeds")
     folder = Path("predictions") / variant / model
     split = section(params, "split", SplitSettings)
-    faces = read_splits(folder, seeds, split.repeats)
+    faces = [scores_of(part) for part in read_predictions(folder, seeds, split.repeats)]
     metrics = cell_metrics(faces, section(params, "evaluate", EvaluateSettings), split.test_share())
     with output_file(Path("metrics") / variant / f"{model}.json") as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")

@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from facestudy.core.errors import StudyError
 from facestudy.core.settings import NAME_PATTERN, check, read_yaml
 
 S = TypeVar("S")
+C = TypeVar("C", bound=Collection[Any])
 
 PARAMS = Path("params.yaml")
 WORK_CACHE = Path(".cache")
@@ -49,13 +50,13 @@ def section(params: dict[str, Any], name: str, kind: type[S]) -> S:
 
 
 def check_name(name: str) -> None:
-    """Raises StudyError for what cannot be the name of a model or a variant: it goes into paths."""
+    """Raise StudyError for a text that cannot be the name of a model or a variant: names become parts of paths."""
     if not re.match(NAME_PATTERN, name):
         raise StudyError(f"{name!r} is not a valid name of a model or variant (letters a-z, digits and _).")
 
 
-def not_empty(values: list[int], name: str) -> list[int]:
-    """The values; raises StudyError when there are none."""
+def not_empty(values: C, name: str) -> C:
+    """Return the values of a section; raise StudyError when there are none."""
     if not values:
         raise StudyError(f"{PARAMS}: {name} is empty; give at least one.")
     return values

@@ -56,7 +56,7 @@ def params() -> dict[str, Any]:
 
 
 def deep_update(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """base with changes put over it, key by key, in place."""
+    """Merge changes into base, key by key, in place."""
     for key, value in changes.items():
         if isinstance(value, Mapping) and isinstance(base.get(key), dict):
             deep_update(base[key], value)

@@ -63,12 +63,12 @@ FOLDERS: list[tuple[str, Callable[[Path], Any], str]] = [
     (
         "empty folder",
         empty,
-        "input holds no video or picture in real/ and fake/; put real ones into input/real and fake ones into",
+        "input holds no video or picture in real/ and fake/; put real videos into input/real and fake videos into",
     ),
     (
         "one class only",
         lambda root: shutil.rmtree(root / "input/fake"),
-        "input/fake holds no video or picture; put fake ones there",
+        "input/fake holds no video or picture; put the fake videos there",
     ),
     (
         "no usable fake",
@@ -261,7 +261,7 @@ def test_an_unknown_preset_names_the_known_ones(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(ROOT)
     with pytest.raises(StudyError, match=r"give a preset, as in `make study PRESET=videos`; presets/ has .*paper"):
         study.preset_settings("", [])
-    with pytest.raises(StudyError, match=r"PRESET = 'papers': there is no such preset; presets/ has .*paper"):
+    with pytest.raises(StudyError, match=r"PRESET = 'papers': presets/ has no such file; it has .*paper"):
         study.preset_settings("papers", [])
 
 

@@ -146,7 +146,7 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
         list_items(settings(Path("~/videos")))
     with pytest.raises(StudyError, match="is not a folder; set it to"):
         list_items(settings(tmp_path / "nowhere"))
-    with pytest.raises(StudyError, match=r"no video or picture in real/ and fake/; put real ones into .*/real and"):
+    with pytest.raises(StudyError, match=r"no video or picture in real/ and fake/; put real videos into .*/real and"):
         list_items(settings(tmp_path))
     write_clip(tmp_path / "real/one.mp4")
     with pytest.raises(StudyError, match="fake holds no video or picture"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.core.scoring import log_loss, roc_auc
 from facestudy.evaluation.metrics import CLIP, NAMES, RANGES, point_metrics, weighted_metrics
-from facestudy.evaluation.scores import Scores, by_video, group_metrics, read_scores, same_faces, select_method
+from facestudy.evaluation.scores import Scores, by_video, group_metrics, same_faces, scores_of, select_method
 
 
 def test_auc_and_log_loss_of_training() -> None:
@@ -28,6 +29,10 @@ def test_auc_and_log_loss_of_training() -> None:
         held = np.clip(p_fake, 1e-7, 1 - 1e-7)
         found = log_loss(fake, p_fake, np.ones((1, 32)), 1e-7)
         assert found == pytest.approx(sk.log_loss(fake, held))
+
+
+def read_scores(paths: Sequence[Path]) -> Scores:
+    return scores_of({path: tables.read(path, tables.PREDICTIONS) for path in paths})
 
 
 def sklearn_metrics(fake: np.ndarray, p_fake: np.ndarray, weight: np.ndarray | None = None) -> dict[str, float]:

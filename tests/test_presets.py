@@ -1,4 +1,4 @@
-"""Every preset can be put over params.yaml and gives a sound pipeline."""
+"""Every preset can override params.yaml and gives a valid pipeline."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """AUC and log loss: training selects an epoch with them, evaluation reports them.
 
-Apart from `facestudy.evaluation.metrics`, so that a new metric retrains nothing.
+They are not in `facestudy.evaluation.metrics`, so that adding a metric there does not repeat any training.
 """
 
 from __future__ import annotations
@@ -90,5 +90,5 @@ def area(found: FloatArray, alarms: FloatArray) -> FloatArray:
     ----------
     Hanley and McNeil, Radiology 143, 1982.
     """
-    area = (np.diff(alarms, axis=1) * (found[:, 1:] + found[:, :-1])).sum(axis=1) / 2
-    return np.asarray(area / (found[:, -1] * alarms[:, -1]))
+    below = (np.diff(alarms, axis=1) * (found[:, 1:] + found[:, :-1])).sum(axis=1) / 2
+    return np.asarray(below / (found[:, -1] * alarms[:, -1]))

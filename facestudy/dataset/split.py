@@ -281,7 +281,7 @@ def _apart(videos: pd.DataFrame) -> pd.DataFrame:
 
 
 def _official(data: pd.DataFrame, settings: SplitSettings) -> pd.Series:
-    """The official subset of each face, or "" where there is no official split (one without a test is none)."""
+    """Get the official subset of each face, or "" where there is no official split. A split needs a test subset."""
     official = data["official_subset"]
     without = data.loc[official == "", "video_id"]
     if not settings.official or "test" not in set(official):

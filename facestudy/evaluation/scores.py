@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,46 +78,12 @@ class Scores:
         return np.asarray(counts > 0)
 
 
-def read_scores(paths: Sequence[Path]) -> Scores:
-    """Read the test rows of the predictions of one model on one variant.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        One file of tables.PREDICTIONS per seed.
-
-    Returns
-    -------
-    Scores
-        The test faces, sorted by id.
-
-    Raises
-    ------
-    StudyError
-        When a file is missing or lists other test faces than the first, when a label or a p_fake is out of range, when
-        a video has two labels or groups, or when a class is missing.
-    """
-    reference = pd.DataFrame()
-    p_fake: list[FloatArray] = []
-    for path in paths:
-        table = tables.read(path, tables.PREDICTIONS)
-        rows = table[table["subset"] == "test"].sort_values("face_id", kind="stable").reset_index(drop=True)
-        _check_rows(path, rows)
-        if p_fake:
-            _check_same_faces(paths[0], reference, path, rows)
-        else:
-            reference = rows
-        p_fake.append(rows["p_fake"].to_numpy(dtype=np.float64))
-    video, _ = pd.factorize(reference["video_id"], sort=True)
-    group, names = pd.factorize(reference["group"], sort=True)
-    fake = reference["label"].to_numpy() == "fake"
-    track, _ = pd.factorize(reference["track_id"], sort=True)
-    ids, methods = tuple(reference["face_id"]), tuple(reference["method"])
-    return Scores(fake, np.stack(p_fake), video, group, ids, methods, track, tuple(names))
+Predictions = Mapping[Path, pd.DataFrame]
+"""Of one model on one variant and split: tables.PREDICTIONS of each training, by file."""
 
 
-def read_splits(folder: Path, seeds: Sequence[int], repeats: int) -> list[Scores]:
-    """Read the test rows of one model on one variant, for every split.
+def read_predictions(folder: Path, seeds: Sequence[int], repeats: int) -> list[Predictions]:
+    """Read the predictions of one model on one variant.
 
     Parameters
     ----------
@@ -130,18 +96,58 @@ def read_splits(folder: Path, seeds: Sequence[int], repeats: int) -> list[Scores
 
     Returns
     -------
-    list of Scores
+    list of mapping
         One for each split.
 
     Raises
     ------
     StudyError
-        See `read_scores`.
+        When a file is missing or is not such a table.
     """
     return [
-        read_scores([folder / f"{tables.training_name(seed, repeat, repeats)}.csv" for seed in seeds])
+        {
+            path: tables.read(path, tables.PREDICTIONS)
+            for path in (folder / f"{tables.training_name(seed, repeat, repeats)}.csv" for seed in seeds)
+        }
         for repeat in range(1, repeats + 1)
     ]
+
+
+def scores_of(predictions: Predictions) -> Scores:
+    """Take the test rows of the predictions of one model on one variant and split.
+
+    Parameters
+    ----------
+    predictions : mapping of Path to DataFrame
+        One table per seed; the paths are for messages.
+
+    Returns
+    -------
+    Scores
+        The test faces, sorted by id.
+
+    Raises
+    ------
+    StudyError
+        When a table lists other test faces than the first, when a label or a p_fake is out of range, when a video has
+        two labels or groups, or when a class is missing.
+    """
+    reference = pd.DataFrame()
+    p_fake: list[FloatArray] = []
+    for path, table in predictions.items():
+        rows = table[table["subset"] == "test"].sort_values("face_id", kind="stable").reset_index(drop=True)
+        _check_rows(path, rows)
+        if p_fake:
+            _check_same_faces(next(iter(predictions)), reference, path, rows)
+        else:
+            reference = rows
+        p_fake.append(rows["p_fake"].to_numpy(dtype=np.float64))
+    video, _ = pd.factorize(reference["video_id"], sort=True)
+    group, names = pd.factorize(reference["group"], sort=True)
+    fake = reference["label"].to_numpy() == "fake"
+    track, _ = pd.factorize(reference["track_id"], sort=True)
+    ids, methods = tuple(reference["face_id"]), tuple(reference["method"])
+    return Scores(fake, np.stack(p_fake), video, group, ids, methods, track, tuple(names))
 
 
 def _check_rows(path: Path, rows: pd.DataFrame) -> None:

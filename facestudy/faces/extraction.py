@@ -113,8 +113,8 @@ def search(stored: Stored, folder: Path, settings: FaceSettings, out: Path) -> N
     """
     found = _search(stored, folder, settings, out, 0)
     if not all(frame["faces"] for frame in found):
-        voters = [stored[number] for number in orientation.looked_at(len(stored))]
-        rotation = orientation.rotation_of(_pictures(voters, folder), settings)
+        chosen = [stored[number] for number in orientation.voters(len(stored))]
+        rotation = orientation.rotation_of(_pictures(chosen, folder), settings)
         if rotation:
             for path in out.glob("*.png"):
                 path.unlink()

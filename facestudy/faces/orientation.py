@@ -19,7 +19,7 @@ from facestudy.faces.face import Face
 
 ROTATIONS = (0, 90, 180, 270)
 """Degrees clockwise."""
-LOOKED_AT = 8
+VOTERS = 8
 """Number of frames of a clip that vote, evenly spaced."""
 
 
@@ -46,7 +46,7 @@ def turned(picture: Picture, rotation: int) -> Picture:
     return np.ascontiguousarray(np.rot90(picture, -rotation // 90))
 
 
-def looked_at(count: int) -> list[int]:
+def voters(count: int) -> list[int]:
     """Choose the frames of a clip that vote on its orientation, evenly spaced.
 
     Parameters
@@ -57,14 +57,14 @@ def looked_at(count: int) -> list[int]:
     Returns
     -------
     list of int
-        At most `LOOKED_AT` frame numbers, ascending.
+        At most `VOTERS` frame numbers, ascending.
 
     Examples
     --------
-    >>> looked_at(3), looked_at(16)
+    >>> voters(3), voters(16)
     ([0, 1, 2], [0, 2, 4, 6, 9, 11, 13, 15])
     """
-    return np.linspace(0, count - 1, min(count, LOOKED_AT)).round().astype(int).tolist()
+    return np.linspace(0, count - 1, min(count, VOTERS)).round().astype(int).tolist()
 
 
 def rotation_of(pictures: Sequence[Picture], settings: FaceSettings) -> int:

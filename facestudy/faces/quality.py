@@ -313,7 +313,7 @@ def summary(frame_count: int, found: Sequence[Mapping[str, Any]], exclusions: Se
     lines = [f"{frame_count} frames in, {len(found)} faces out; {rates}"]
     turned = len({row["video_id"] for row in found if row["rotation"]})
     if turned:
-        lines.append(f"  {turned} video{'s' if turned > 1 else ''} turned upright: `rotation` in data/faces/index.csv")
+        lines.append(f"  {turned} video{'s' if turned > 1 else ''} turned upright (column `rotation` of the faces)")
     for one in exclusions:
         if one.p < BEYOND_CHANCE:
             taken = " and ".join(f"{one.dropped[label]} of {one.examined[label]} {label}" for label in LABELS)

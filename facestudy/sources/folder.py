@@ -210,10 +210,10 @@ def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings
     suffixes = ", ".join(sorted(video.VIDEO_SUFFIXES | video.PICTURE_SUFFIXES))
     if not found:
         return (
-            f"{root} holds no video or picture in real/ and fake/; put real ones into {root / 'real'} and fake ones "
-            f"into {root / 'fake'} ({suffixes}), or set folder.layout to the layout of your dataset."
+            f"{root} holds no video or picture in real/ and fake/; put real videos into {root / 'real'} and fake "
+            f"videos into {root / 'fake'} ({suffixes}), or set folder.layout to the layout of your dataset."
         )
-    return f"{root / label} holds no video or picture; put {label} ones there ({suffixes})."
+    return f"{root / label} holds no video or picture; put the {label} videos there ({suffixes})."
 
 
 def _listed(names: Collection[str]) -> str:

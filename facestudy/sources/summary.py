@@ -35,4 +35,4 @@ def summary(index: pd.DataFrame) -> str:
         if not (ok["label"] == label).any():
             raise StudyError(f"none of the {(index['label'] == label).sum()} {label} videos can be used ({listed}).")
     counts = " + ".join(f"{(ok['label'] == label).sum()} {label}" for label in LABELS)
-    return f"{len(index)} videos in, {counts} usable" + (f"; {listed} (data/videos/index.csv)" if listed else "")
+    return f"{len(index)} videos in, {counts} usable" + (f"; {listed}" if listed else "")
