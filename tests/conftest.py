@@ -26,7 +26,7 @@ if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-SLOW_MODULES = {"subprocess", "multiprocessing", "concurrent.futures", "hypothesis.stateful"}
+SLOW_MODULES = {"subprocess", "multiprocessing", "concurrent.futures"}
 SLOW_HELPERS = {"call", "stage", "dvc", "copy_project", "MediaServer", "cpu_features", "tiny_params"}
 """Of the modules in tests/: what starts processes or servers."""
 TENSORFLOW = Path(__file__).resolve().parents[1] / "facestudy/runtime/backend.py"
@@ -45,7 +45,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @functools.cache
 def below(name: str) -> list[Path]:
-    """The files that a module loads; none for the name of a function or class."""
+    """List the files that a module loads; none for the name of a function or class."""
     try:
         return closure_of(name)
     except ValueError:
@@ -53,7 +53,7 @@ def below(name: str) -> list[Path]:
 
 
 def starts_something(path: Path) -> bool:
-    """Whether a file imports what starts a process or a server, or a module that imports TensorFlow."""
+    """Check whether a file imports something that starts a process or a server, or that imports TensorFlow."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
         if isinstance(node, ast.ImportFrom):
@@ -70,9 +70,10 @@ def starts_something(path: Path) -> bool:
 
 @pytest.fixture(scope="session")
 def outside_data() -> Path:
-    """The folder of material that is not part of the project: published weights, reference data, real clips.
+    """The folder with data that is not part of the project: published weights, reference data, real clips.
 
-    Other people's data cannot be committed here, so who has none skips these tests; `.ci/run` demands the data.
+    Other people's data cannot be committed here, so tests that need them are skipped where the variable is not set.
+    `.ci/run` fails without it, so no test is skipped there.
     """
     if "FACESTUDY_TEST_DATA" not in os.environ:
         pytest.skip("FACESTUDY_TEST_DATA is not set; see Reference data for the tests in CONTRIBUTING.md")

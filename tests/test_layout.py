@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import starts_something
 from tests.pipeline_files import ROOT
 
 ORDER = [
@@ -59,3 +60,17 @@ def test_test_names_fit_a_line() -> None:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     ]
     assert not [name for name in names if len(name) > 60]
+
+
+@pytest.mark.parametrize(
+    ("name", "slow"),
+    [
+        ("tests/test_metrics.py", False),  # functions
+        ("tests/test_decode.py", True),  # starts processes
+        ("tests/test_models.py", True),  # TensorFlow
+        ("tests/test_youtube.py", True),  # a server
+        ("facestudy/training/loop.py", True),  # its doctests need TensorFlow
+    ],
+)
+def test_fast_tests_start_nothing(name: str, slow: bool) -> None:
+    assert starts_something(ROOT / name) == slow
