@@ -46,16 +46,17 @@ METRICS = ("accuracy", "auc")
 
 
 class Case(Section):
-    """One kind of run: an artefact, what is drawn again, the trainings, and what differs from params.yaml.
+    """One kind of run: an artefact, what is drawn again, how many trainings, and what differs from params.yaml.
 
-    The runs take seeds of the sample from `first_seed` on; with `vary: split`, seeds of the split of one sample.
+    The runs take seeds of the sample from `first_seed` on; with `vary: split`, seeds of the split of one sample. Each
+    run trains with seeds of its own: with common seeds, the same initial weights would be good or bad in every run.
     """
 
     artefact: str
     vary: Literal["sample", "split"] = "sample"
     first_seed: Annotated[int, Field(ge=0)]
     runs: Annotated[int, Field(ge=1)]
-    trainings: Annotated[list[int], Field(min_length=1)]
+    trainings: Annotated[int, Field(ge=1)]
     variants: Annotated[list[str], Field(min_length=1)]
     override: dict[str, Any]
 
@@ -63,6 +64,10 @@ class Case(Section):
     def seeds(self) -> range:
         """The seed of each run."""
         return range(self.first_seed, self.first_seed + self.runs)
+
+    def training_seeds(self, seed: int) -> list[int]:
+        """The seeds of the trainings of the run with this seed; no other run of the case has one of them."""
+        return [seed * self.trainings + number for number in range(self.trainings)]
 
 
 class CalibrationSettings(Section):
@@ -81,7 +86,7 @@ def case_params(params: dict[str, Any], model: str, case: Case, seed: int) -> di
     values[case.vary] |= {"seed": seed}
     values["models"] = {model: values["models"][model]}
     values["variants"] = case.variants
-    values["seeds"] = case.trainings
+    values["seeds"] = case.training_seeds(seed)
     values["focus"] = case.variants[0]
     values["compute"] = {"backend": "loky", "workers": 1, "scheduler": None}
     values["calibrate"] = {}  # other cases do not matter

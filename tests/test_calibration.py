@@ -34,6 +34,14 @@ def test_every_run_of_the_settings_is_listed(table: pd.DataFrame) -> None:
     assert set(table[["case", "seed", "variant"]].itertuples(index=False, name=None)) == wanted
 
 
+def test_no_two_runs_of_a_case_train_with_the_same_seeds() -> None:
+    settings = CalibrationSettings(**params()["calibrate"])
+    for name, case in settings.cases.items():
+        trainings = [training for seed in case.seeds for training in case.training_seeds(seed)]
+        assert len(set(trainings)) == case.runs * case.trainings, name
+        assert case_params(params(), settings.model, case, case.first_seed)["seeds"] == trainings[: case.trainings]
+
+
 def test_an_artefact_in_the_crop_is_found(table: pd.DataFrame) -> None:
     known = table[table["case"] == "known"]
     assert known["seed"].nunique() >= 5
@@ -95,7 +103,7 @@ def run_small(case: Case, values: dict[str, object], folder: Path) -> dict[str, 
 
 @pytest.mark.timeout(400)
 def test_a_small_run_finds_nothing_where_there_is_nothing(tmp_path: Path) -> None:
-    case = Case(artefact="none", first_seed=7, runs=1, trainings=[1], variants=["full"], override={})
+    case = Case(artefact="none", first_seed=7, runs=1, trainings=1, variants=["full"], override={})
     found = run_small(case, small(), tmp_path)
     assert found["auc_low"] <= 0.5 <= found["auc_high"]
     rows = pd.DataFrame([{"case": "none", **found}])
@@ -119,7 +127,7 @@ def test_a_small_run_finds_what_is_there(tmp_path: Path) -> None:
         artefact="eyes_lower",
         first_seed=7,
         runs=1,
-        trainings=[1],
+        trainings=1,
         variants=["eyes_lower"],
         override={"models": {"mesonet": {"epochs": 60, "input_size": 128}}, "crops": {"size": [128, 128]}},
     )

@@ -99,5 +99,5 @@ def test_the_stage_finds_both_and_says_what_a_threshold_took(tmp_path: Path, pai
 
 def test_the_summary_tells_how_many_clips_were_turned() -> None:
     rows = [{"video_id": f"v{n // 2}", "label": "real", "rotation": 90 * (n // 4)} for n in range(12)]
-    assert summary(12, rows, []).splitlines()[1:] == ["  4 videos turned upright: `rotation` in data/faces/index.csv"]
+    assert summary(12, rows, []).splitlines()[1:] == ["  4 videos turned upright (column `rotation` of the faces)"]
     assert len(summary(4, rows[:4], []).splitlines()) == 1
