@@ -13,6 +13,7 @@ from typing import Any
 from facestudy.core import tables
 from facestudy.dataset.clips import clip_scores, with_scores
 from facestudy.dataset.split import SplitSettings
+from facestudy.evaluation.calibration import reliability_table
 from facestudy.evaluation.comparisons import comparison_table, methods_table
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.results import study_results, to_json
@@ -43,10 +44,13 @@ def main() -> str:
     clips = with_scores(tables.read(Path("data/clip_counts.csv"), tables.CLIPS), scores)
     results = study_results(cells, settings, split.test_share())
     test, rows = results.test, results.comparisons
-    with output_file(Path("metrics/comparison.csv")) as path:
-        comparison_table(rows, test).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
-    with output_file(Path("metrics/methods.csv")) as path:
-        methods_table(results.methods).to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+    for name, table in {
+        "comparison": comparison_table(rows, test),
+        "methods": methods_table(results.methods),
+        "reliability": reliability_table(results.calibrations),
+    }.items():
+        with output_file(Path("metrics") / f"{name}.csv") as path:
+            table.to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     with output_file(Path("data/clips.csv")) as path:
         tables.write(path, clips, tables.clips_table(models, variants))
     with output_file(Path("metrics/results.json")) as path:

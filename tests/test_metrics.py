@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.core.scoring import log_loss, roc_auc
-from facestudy.evaluation.metrics import CLIP, NAMES, RANGES, point_metrics, weighted_metrics
+from facestudy.evaluation.metrics import CLIP, NAMES, RANGES, point_metrics, tuned_threshold, weighted_metrics
 from facestudy.evaluation.scores import Scores, by_video, group_metrics, same_faces, scores_of, select_method
 
 
@@ -35,11 +35,14 @@ def read_scores(paths: Sequence[Path]) -> Scores:
     return scores_of({path: tables.read(path, tables.PREDICTIONS) for path in paths})
 
 
-def sklearn_metrics(fake: np.ndarray, p_fake: np.ndarray, weight: np.ndarray | None = None) -> dict[str, float]:
+def sklearn_metrics(
+    fake: np.ndarray, p_fake: np.ndarray, weight: np.ndarray | None = None, tuned: float = 0.5
+) -> dict[str, float]:
     said = p_fake > 0.5
     false_positives, true_positives, _ = sk.roc_curve(fake, p_fake, sample_weight=weight, drop_intermediate=False)
     return {
         "accuracy": sk.accuracy_score(fake, said, sample_weight=weight),
+        "accuracy_tuned": sk.accuracy_score(fake, p_fake > tuned, sample_weight=weight),
         "balanced_accuracy": sk.balanced_accuracy_score(fake, said, sample_weight=weight),
         "auc": sk.roc_auc_score(fake, p_fake, sample_weight=weight),
         "average_precision": sk.average_precision_score(fake, p_fake, sample_weight=weight),
@@ -70,7 +73,7 @@ def labelled_scores(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(labelled_scores())
 @settings(max_examples=150, deadline=None)
 def test_point_metrics_are_those_of_scikit_learn(scores: tuple[np.ndarray, np.ndarray]) -> None:
-    ours, theirs = point_metrics(*scores), sklearn_metrics(*scores)
+    ours, theirs = point_metrics(*scores, tuned=0.3), sklearn_metrics(*scores, tuned=0.3)
     for name in NAMES:
         assert ours[name] == pytest.approx(theirs[name], abs=1e-9), name
 
@@ -104,6 +107,32 @@ def test_a_resample_is_the_data_physically_repeated(seed: int, groups: int, step
             assert ours[name][:, row] == pytest.approx([m[name] for m in per_seed], abs=1e-9), name
 
 
+@given(labelled_scores())
+@settings(max_examples=100, deadline=None)
+def test_no_threshold_is_better_than_the_tuned_one(scores: tuple[np.ndarray, np.ndarray]) -> None:
+    fake, p_fake = scores
+    tuned = tuned_threshold(fake, p_fake)
+    found = sk.balanced_accuracy_score(fake, p_fake > tuned)
+    _, false_positives, thresholds = sk.roc_curve(fake, p_fake, drop_intermediate=False)
+    assert len(thresholds) == len(false_positives)
+    inner = [t for t in thresholds if p_fake.min() < t <= p_fake.max()]  # one answer for all needs no threshold
+    best = max([sk.balanced_accuracy_score(fake, p_fake >= t) for t in inner], default=0.5)
+    assert found == pytest.approx(best)
+    assert not (p_fake == tuned).any() or p_fake.min() == p_fake.max()
+
+
+def test_each_training_has_its_own_threshold() -> None:
+    fake, group = np.array([False, False, True, True]), np.arange(4)
+    validation = Scores(fake, np.array([[0.1, 0.2, 0.3, 0.4], [0.6, 0.7, 0.8, 0.9]]), group, group)
+    test = Scores(fake, np.array([[0.2, 0.26, 0.24, 0.3], [0.7, 0.74, 0.76, 0.8]]), group, group, validation=validation)
+    assert test.thresholds == pytest.approx([0.25, 0.75])
+    found = group_metrics(test, ["accuracy", "accuracy_tuned"])
+    assert found["accuracy"].ravel().tolist() == [0.5, 0.5]
+    assert found["accuracy_tuned"].ravel().tolist() == [0.5, 1.0]
+    videos = Scores(fake, test.p_fake, np.array([0, 0, 1, 1]), np.zeros(4, int), validation=validation)
+    assert by_video(videos).thresholds == pytest.approx([0.25, 0.75])
+
+
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     group = np.repeat(np.arange(6), 4)
@@ -118,7 +147,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_known_answers() -> None:
     fake = np.array([False, False, True, True])
     perfect = point_metrics(fake, np.array([0.0, 0.0, 1.0, 1.0]))
-    assert [perfect[name] for name in NAMES[:5]] == [1, 1, 1, 1, 0]
+    assert [perfect[name] for name in NAMES[:6]] == [1, 1, 1, 1, 1, 0]
     assert perfect["log_loss"] == pytest.approx(RANGES["log_loss"][0], rel=1e-6)
     inverted = point_metrics(fake, np.array([1.0, 1.0, 0.0, 0.0]))
     assert (inverted["auc"], inverted["equal_error_rate"], inverted["brier"]) == (0, 1, 1)
@@ -153,15 +182,16 @@ def predictions(rows: int = 8) -> pd.DataFrame:
         ]
         + [
             {
-                "face_id": "a-validation-face",
-                "video_id": "other",
-                "track_id": "other_t0",
+                "face_id": f"a-validation-face-{label}",
+                "video_id": label,
+                "track_id": f"{label}_t0",
                 "group": "other",
                 "method": "swap",
-                "label": "fake",
+                "label": label,
                 "subset": "validation",
-                "p_fake": 0.0,
+                "p_fake": p_fake,
             }
+            for label, p_fake in (("real", 0.1), ("fake", 0.2))
         ],
         tables.PREDICTIONS,
     )

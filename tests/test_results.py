@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.evaluation.intervals import FEW_GROUPS
-from facestudy.evaluation.metrics import NAMES, point_metrics
+from facestudy.evaluation.metrics import NAMES, point_metrics, tuned_threshold
 from stages import compare, evaluate, focus, report
 from tests.pipeline_files import ROOT
 from tests.project import params
@@ -132,15 +132,21 @@ def test_evaluate_writes_one_flat_schema_of_numbers(study: Study) -> None:
     }
 
 
+def columns(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return rows["label"].to_numpy() == "fake", rows["p_fake"].to_numpy()
+
+
 def test_evaluate_is_the_mean_over_seeds_of_the_test_rows(study: Study) -> None:
     study.evaluate("mesonet", "full")
     found = json.loads(Path("metrics/full/mesonet.json").read_text())
-    faces, videos = [], []
+    faces: list[dict[str, float]] = []
+    videos: list[dict[str, float]] = []
     for seed in (1, 2, 3):
-        data = pd.read_csv(study.predictions("full", "mesonet", seed)).query("subset == 'test'")
-        faces.append(point_metrics(data["label"].to_numpy() == "fake", data["p_fake"].to_numpy()))
-        mean = data.groupby(["video_id", "label"], as_index=False)["p_fake"].mean()
-        videos.append(point_metrics(mean["label"].to_numpy() == "fake", mean["p_fake"].to_numpy()))
+        data = pd.read_csv(study.predictions("full", "mesonet", seed))
+        means = data.groupby(["subset", "video_id", "label"], as_index=False)["p_fake"].mean()
+        for rows, collected in ((data, faces), (means, videos)):
+            tuned = tuned_threshold(*columns(rows.query("subset == 'validation'")))
+            collected.append(point_metrics(*columns(rows.query("subset == 'test'")), tuned))
     for prefix, seeds in (("", faces), ("video_", videos)):
         for name in NAMES:
             each = [values[name] for values in seeds]
@@ -226,7 +232,7 @@ def test_results_page(study: Study) -> None:
     assert f"{100 * (1 - 0.95**12):.0f} % of the time" in page
     assert "Warning" not in page
     tables_in_page = [line for line in lines if line.startswith("|")]
-    assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4)
+    assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4) + (2 + 6)
     study.set(source="folder")
     assert "built-in sample" not in study.compare()[1]
 

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, replace
 import pandas as pd
 
 from facestudy.core.errors import StudyError
+from facestudy.evaluation.calibration import calibration
+from facestudy.evaluation.classical_tests import delong, mcnemar
 from facestudy.evaluation.intervals import (
     Difference,
     Estimate,
@@ -22,7 +24,7 @@ from facestudy.evaluation.intervals import (
     repeated_differences,
     repeated_estimates,
 )
-from facestudy.evaluation.metrics import NAMES
+from facestudy.evaluation.metrics import NAMES, THRESHOLD
 from facestudy.evaluation.scores import Scores, by_video, groups_in, same_faces, select_method
 
 COMPARED = ("accuracy", "auc")
@@ -127,7 +129,8 @@ def cell_metrics(faces: Splits, settings: EvaluateSettings, test_share: float) -
     dict of str to float
         Flat, numbers only, 6 decimals: <metric>, <metric>_low, <metric>_high (new trainings on new groups; absent where
         there is one training), <metric>_groups_low, <metric>_groups_high (these trained models on new groups; absent
-        with several splits), <metric>_seed_sd; the same on videos with the prefix video_; test_groups and other counts.
+        with several splits), <metric>_seed_sd; calibration_error, calibration_error_if_calibrated, threshold (tuned on
+        validation), threshold_seed_sd; the same on videos with the prefix video_; test_groups and other counts.
     """
     videos = [by_video(scores) for scores in faces]
     flat: dict[str, float] = {}
@@ -142,6 +145,13 @@ def cell_metrics(faces: Splits, settings: EvaluateSettings, test_share: float) -
                 "_seed_sd": found.seed_sd,
             }
             flat |= {f"{prefix}{name}{end}": round(x, 6) for end, x in numbers.items() if not math.isnan(x)}
+        scores = calibration(cell)
+        flat |= {
+            f"{prefix}calibration_error": round(scores.error, 6),
+            f"{prefix}calibration_error_if_calibrated": round(scores.error_if_calibrated, 6),
+            f"{prefix}threshold": round(scores.threshold, 6),
+            f"{prefix}threshold_seed_sd": round(scores.threshold_sd, 6),
+        }
     counts = asdict(count(faces))
     flat |= {f"test_{name}": counts.pop(name) for name in list(counts) if name not in ("seeds", "splits")}
     return flat | counts
@@ -173,6 +183,9 @@ class Comparison:
         significant whatever the other comparisons of the family show.
     verdict : {"better", "worse", "no_difference", "not_tested"}
         Of the variant against the reference, by `p_holm`; `not_tested` where there is one seed.
+    classical_p : float
+        McNemar's exact test (accuracy) or DeLong's test (AUC) on the videos, see `classical_p_values`; NaN with several
+        splits.
     """
 
     model: str
@@ -182,6 +195,7 @@ class Comparison:
     p_holm: float = math.nan
     detectable: float = math.nan
     verdict: str = "not_tested"
+    classical_p: float = math.nan
 
 
 def check_cells(cells: Cells) -> Splits:
@@ -248,7 +262,10 @@ def compare_variants(cells: Cells, settings: EvaluateSettings, test_share: float
         reference = next(iter(variants.values()))
         for variant, scores in list(variants.items())[1:]:
             found = _differences(reference, scores, settings, test_share)
-            rows += [Comparison(model, variant, metric, found[metric]) for metric in COMPARED]
+            classical = classical_p_values(reference, scores)
+            rows += [
+                Comparison(model, variant, metric, found[metric], classical_p=classical[metric]) for metric in COMPARED
+            ]
     level = 1 - settings.confidence
     for family in {(row.variant, row.metric) for row in rows}:
         members = [i for i, row in enumerate(rows) if (row.variant, row.metric) == family]
@@ -260,6 +277,29 @@ def compare_variants(cells: Cells, settings: EvaluateSettings, test_share: float
             rows[i] = replace(rows[i], p_holm=corrected, detectable=detectable)
             rows[i] = replace(rows[i], verdict=_verdict(rows[i], level))
     return rows
+
+
+def classical_p_values(first: Splits, second: Splits) -> dict[str, float]:
+    """The p-values that papers report for two models: McNemar's exact test and DeLong's test, on videos.
+
+    The score of a video is the mean over the trainings.
+
+    Parameters
+    ----------
+    first, second
+        Scores on the same test faces.
+
+    Returns
+    -------
+    dict of str to float
+        By metric of COMPARED. NaN with several splits, in which a video is tested more than once.
+    """
+    if len(first) > 1:
+        return dict.fromkeys(COMPARED, math.nan)
+    videos = [by_video(side[0]) for side in (first, second)]
+    fake, means = videos[0].fake, [side.p_fake.mean(axis=0) for side in videos]
+    right = [(mean > THRESHOLD) == fake for mean in means]
+    return {"accuracy": mcnemar(*right), "auc": delong(fake, *means)}
 
 
 def _verdict(row: Comparison, level: float) -> str:
@@ -286,14 +326,14 @@ def comparison_table(rows: Iterable[Comparison], test: Counts) -> pd.DataFrame:
     counts = {"test_groups": test.groups, "test_videos": test.videos, "test_faces": test.faces}
     counts |= {"seeds": test.seeds, "splits": test.splits}
     columns = ["model", "variant", "metric", "reference", "value", "difference", "low", "high", "p", "p_holm"]
-    columns += ["verdict", "detectable", "groups_low", "groups_high", "groups_p", *counts]
+    columns += ["verdict", "detectable", "groups_low", "groups_high", "groups_p", "classical_p", *counts]
     records = []
     for row in rows:
         found = row.difference
         numbers = (found.first, found.second, found.value, found.low, found.high)
         record = [row.model, row.variant, row.metric, *map(_decimals, numbers), _digits(found.p), _digits(row.p_holm)]
         record += [row.verdict, *map(_decimals, (row.detectable, found.groups_low, found.groups_high))]
-        records.append([*record, _digits(found.groups_p), *map(str, counts.values())])
+        records.append([*record, _digits(found.groups_p), _digits(row.classical_p), *map(str, counts.values())])
     return pd.DataFrame(records, columns=columns)
 
 

@@ -1,9 +1,10 @@
-"""How well p_fake tells fake from real: seven metrics, on faces and on videos.
+"""How well p_fake tells fake from real: eight metrics, on faces and on videos.
 
 Fake is the positive class. Every metric takes weights, one per face, so that a jackknife over groups needs only a few
 array operations. A weight of 2 counts a face twice, a weight of 0 leaves it out.
 
 `accuracy`            share of correct answers; a face is called fake when p_fake > .5, as in Keras
+`accuracy_tuned`      the same with the threshold that is best on the validation subset (`tuned_threshold`)
 `balanced_accuracy`   mean of the shares of correct answers in the two classes
 `auc`                 probability that a fake scores above a real, ties count half (Hanley & McNeil
                       1982): the area below the ROC polygon
@@ -29,6 +30,7 @@ from facestudy.core.scoring import area, log_loss, operating_points
 
 NAMES = (
     "accuracy",
+    "accuracy_tuned",
     "balanced_accuracy",
     "auc",
     "average_precision",
@@ -42,7 +44,7 @@ RANGES = dict.fromkeys(NAMES, (0.0, 1.0)) | {"log_loss": (float(-np.log1p(-CLIP)
 """The smallest and the largest value of each metric."""
 
 
-def point_metrics(fake: BoolArray, p_fake: FloatArray) -> dict[str, float]:
+def point_metrics(fake: BoolArray, p_fake: FloatArray, tuned: float = THRESHOLD) -> dict[str, float]:
     """Compute every metric of `NAMES`, with equal weights.
 
     Parameters
@@ -51,6 +53,8 @@ def point_metrics(fake: BoolArray, p_fake: FloatArray) -> dict[str, float]:
         True for the positive class. Both classes must be present.
     p_fake : ndarray of float64, shape (n,)
         Predicted probabilities of fake, in [0, 1].
+    tuned : float
+        The threshold of `accuracy_tuned`, 0 to 1.
 
     Returns
     -------
@@ -63,12 +67,48 @@ def point_metrics(fake: BoolArray, p_fake: FloatArray) -> dict[str, float]:
     >>> scores["accuracy"], scores["auc"], scores["equal_error_rate"]
     (0.5, 0.75, 0.5)
     """
-    values = weighted_metrics(fake, p_fake, np.ones((1, len(fake))))
+    values = weighted_metrics(fake, p_fake, np.ones((1, len(fake))), tuned=tuned)
     return {name: float(value[0]) for name, value in values.items()}
 
 
+def tuned_threshold(fake: BoolArray, p_fake: FloatArray) -> float:
+    """Choose the threshold with the greatest balanced accuracy.
+
+    Parameters
+    ----------
+    fake : ndarray of bool, shape (n,)
+        True for the positive class. Both classes must be present.
+    p_fake : ndarray of float64, shape (n,)
+        Predicted probabilities of fake, in [0, 1].
+
+    Returns
+    -------
+    float
+        Halfway between two neighbouring values of p_fake; of equally good thresholds the one closest to .5. When all
+        values are equal, .5.
+
+    References
+    ----------
+    Youden, Index for rating diagnostic tests, Cancer 3, 1950: its index is 2 x balanced accuracy - 1.
+
+    Examples
+    --------
+    >>> tuned_threshold(np.array([False, False, True, True]), np.array([0.1, 0.2, 0.4, 0.9]))
+    0.3
+    """
+    values = np.unique(p_fake)
+    candidates = (values[1:] + values[:-1]) / 2
+    if not len(candidates):
+        return THRESHOLD
+    missed = np.searchsorted(np.sort(p_fake[fake]), candidates, side="right")
+    passed = np.searchsorted(np.sort(p_fake[~fake]), candidates, side="right")
+    index = passed * fake.sum() - missed * (~fake).sum()  # whole numbers: ties are exact
+    best = candidates[index == index.max()]
+    return float(best[np.argmin(np.abs(best - THRESHOLD))])
+
+
 def weighted_metrics(
-    fake: BoolArray, p_fake: FloatArray, weights: FloatArray, names: Sequence[str] = NAMES
+    fake: BoolArray, p_fake: FloatArray, weights: FloatArray, names: Sequence[str] = NAMES, tuned: float = THRESHOLD
 ) -> dict[str, FloatArray]:
     """Compute metrics of the same faces or videos under several sets of weights.
 
@@ -82,6 +122,8 @@ def weighted_metrics(
         Not negative. Each row has a positive weight in each class.
     names : sequence of str
         Metrics of `NAMES`.
+    tuned : float
+        The threshold of `accuracy_tuned`, 0 to 1.
 
     Returns
     -------
@@ -103,6 +145,8 @@ def weighted_metrics(
     right = (p_fake > THRESHOLD) == fake
     if "accuracy" in names:
         values["accuracy"] = (weights @ right) / (fake_weight + real_weight)
+    if "accuracy_tuned" in names:
+        values["accuracy_tuned"] = (weights @ ((p_fake > tuned) == fake)) / (fake_weight + real_weight)
     if "balanced_accuracy" in names:
         shares = (weights @ (right & fake)) / fake_weight + (weights @ (right & ~fake)) / real_weight
         values["balanced_accuracy"] = shares / 2

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from facestudy.core.errors import StudyError
+from facestudy.evaluation.calibration import Calibration, calibration
 from facestudy.evaluation.comparisons import (
     COMPARED,
     ByMethod,
@@ -38,11 +39,12 @@ class Results:
     test : Counts
         What the figures are about.
     estimates : mapping of model, variant and metric to Estimate
-        The metrics of COMPARED.
+        The metrics of COMPARED and accuracy_tuned.
     comparisons : list of Comparison
         Every variant but the first against the first.
     methods : mapping of model, variant and method
         See `method_results`.
+    calibrations : mapping of model and variant to Calibration
     confidence : float
         Of all intervals, 0 to 1.
     """
@@ -51,6 +53,7 @@ class Results:
     estimates: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
     comparisons: list[Comparison]
     methods: ByMethod
+    calibrations: Mapping[str, Mapping[str, Calibration]]
     confidence: float
 
     @property
@@ -85,9 +88,10 @@ def study_results(cells: Cells, settings: EvaluateSettings, test_share: float) -
     first = check_cells(cells)
     return Results(
         count(first),
-        _of_cells(cells, lambda cell: cell_estimates(cell, settings, test_share, COMPARED)),
+        _of_cells(cells, lambda cell: cell_estimates(cell, settings, test_share, (*COMPARED, "accuracy_tuned"))),
         compare_variants(cells, settings, test_share),
         _of_cells(cells, lambda cell: method_results(cell, settings, test_share)),
+        _of_cells(cells, calibration),
         settings.confidence,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 from facestudy.core import tables
 from facestudy.core.arrays import BoolArray, FloatArray, IntArray
 from facestudy.core.errors import StudyError
-from facestudy.evaluation.metrics import NAMES, weighted_metrics
+from facestudy.evaluation.metrics import NAMES, THRESHOLD, tuned_threshold, weighted_metrics
 
 CHUNK = 1_000_000  # number of weights (rows x faces) held at once
 
@@ -40,6 +40,8 @@ class Scores:
         Number of the person that a face belongs to, from 0. None means that each video shows one person.
     group_names : tuple of str
         Names of the groups, by number; empty where results of several splits are not combined.
+    validation : Scores, optional
+        Of the same trainings on the validation subset; there the threshold of `accuracy_tuned` is chosen.
     """
 
     fake: BoolArray
@@ -50,6 +52,14 @@ class Scores:
     methods: tuple[str, ...] = ()
     track: IntArray | None = None
     group_names: tuple[str, ...] = ()
+    validation: Scores | None = None
+
+    @property
+    def thresholds(self) -> list[float]:
+        """The threshold of each training that is best on the validation subset; without one, .5."""
+        if self.validation is None:
+            return [THRESHOLD] * len(self.p_fake)
+        return [tuned_threshold(self.validation.fake, p) for p in self.validation.p_fake]
 
     @property
     def groups(self) -> int:
@@ -114,7 +124,7 @@ def read_predictions(folder: Path, seeds: Sequence[int], repeats: int) -> list[P
 
 
 def scores_of(predictions: Predictions) -> Scores:
-    """Take the test rows of the predictions of one model on one variant and split.
+    """Take the test and validation rows of the predictions of one model on one variant and split.
 
     Parameters
     ----------
@@ -129,16 +139,20 @@ def scores_of(predictions: Predictions) -> Scores:
     Raises
     ------
     StudyError
-        When a table lists other test faces than the first, when a label or a p_fake is out of range, when a video has
-        two labels or groups, or when a class is missing.
+        When a table lists other faces than the first, when a label or a p_fake is out of range, when a video has two
+        labels or groups, or when a class is missing.
     """
+    return replace(_subset(predictions, "test"), validation=_subset(predictions, "validation"))
+
+
+def _subset(predictions: Predictions, subset: str) -> Scores:
     reference = pd.DataFrame()
     p_fake: list[FloatArray] = []
     for path, table in predictions.items():
-        rows = table[table["subset"] == "test"].sort_values("face_id", kind="stable").reset_index(drop=True)
-        _check_rows(path, rows)
+        rows = table[table["subset"] == subset].sort_values("face_id", kind="stable").reset_index(drop=True)
+        _check_rows(path, rows, subset)
         if p_fake:
-            _check_same_faces(next(iter(predictions)), reference, path, rows)
+            _check_same_faces(next(iter(predictions)), reference, path, rows, subset)
         else:
             reference = rows
         p_fake.append(rows["p_fake"].to_numpy(dtype=np.float64))
@@ -150,7 +164,7 @@ def scores_of(predictions: Predictions) -> Scores:
     return Scores(fake, np.stack(p_fake), video, group, ids, methods, track, tuple(names))
 
 
-def _check_rows(path: Path, rows: pd.DataFrame) -> None:
+def _check_rows(path: Path, rows: pd.DataFrame, subset: str) -> None:
     again = "`dvc repro -f` makes the table again"
     wrong = rows[~rows["label"].isin(tables.LABELS)]
     if len(wrong):
@@ -159,8 +173,8 @@ def _check_rows(path: Path, rows: pd.DataFrame) -> None:
     for label in tables.LABELS:
         if not (rows["label"] == label).any():
             raise StudyError(
-                f"{path}: no test row has the label {label}, so the classes cannot be compared; "
-                f"raise split.test or add videos that are {label}."
+                f"{path}: no {subset} row has the label {label}, so the classes cannot be compared; "
+                f"raise split.{subset} or add videos that are {label}."
             )
     wrong = rows[~rows["p_fake"].between(0, 1)]
     if len(wrong):
@@ -172,14 +186,14 @@ def _check_rows(path: Path, rows: pd.DataFrame) -> None:
             raise StudyError(f"{path}: {thing} {values.idxmax()} has more than one {column}; {again}.")
 
 
-def _check_same_faces(first_path: Path, first: pd.DataFrame, path: Path, rows: pd.DataFrame) -> None:
+def _check_same_faces(first_path: Path, first: pd.DataFrame, path: Path, rows: pd.DataFrame, subset: str) -> None:
     columns = ["face_id", "video_id", "track_id", "group", "method", "label"]
     if rows[columns].equals(first[columns]):
         return
     odd = sorted(set(first["face_id"]) ^ set(rows["face_id"]))
     what = f"{odd[0]} is in one only" if odd else "what they say of a face differs"
     raise StudyError(
-        f"{first_path} and {path} are not about the same test faces ({what}); `dvc repro -f` makes both again."
+        f"{first_path} and {path} are not about the same {subset} faces ({what}); `dvc repro -f` makes both again."
     )
 
 
@@ -242,7 +256,7 @@ def by_video(faces: Scores) -> Scores:
     Returns
     -------
     Scores
-        One row per video, in the order of the video numbers.
+        One row per video, in the order of the video numbers; those of the validation subset too.
     """
     track = faces.video if faces.track is None else faces.track
     count = np.bincount(track).astype(np.float64)
@@ -254,7 +268,14 @@ def by_video(faces: Scores) -> Scores:
     # Rounded well below the 6 decimals of p_fake: a mean of exactly .5 must not depend on the order.
     p_fake = np.clip(np.round(p_fake, 12), 0.0, 1.0)
     _, first = np.unique(faces.video, return_index=True)
-    return Scores(faces.fake[first], p_fake, np.arange(faces.videos), faces.group[first], group_names=faces.group_names)
+    return Scores(
+        faces.fake[first],
+        p_fake,
+        np.arange(faces.videos),
+        faces.group[first],
+        group_names=faces.group_names,
+        validation=None if faces.validation is None else by_video(faces.validation),
+    )
 
 
 def select_method(faces: Scores, method: str) -> Scores:
@@ -270,14 +291,15 @@ def select_method(faces: Scores, method: str) -> Scores:
     Returns
     -------
     Scores
-        The selected faces, with videos and groups renumbered from 0.
+        The selected faces, with videos and groups renumbered from 0, and all validation faces.
     """
     rows = np.flatnonzero(~faces.fake | (np.array(faces.methods) == method))
     video = np.unique(faces.video[rows], return_inverse=True)[1]
     kept, group = np.unique(faces.group[rows], return_inverse=True)
     names = tuple(faces.group_names[number] for number in kept) if faces.group_names else ()
     ids, methods = (tuple(column[row] for row in rows) for column in (faces.ids, faces.methods))
-    return Scores(faces.fake[rows], faces.p_fake[:, rows], video, group, ids, methods, group_names=names)
+    p_fake = faces.p_fake[:, rows]
+    return Scores(faces.fake[rows], p_fake, video, group, ids, methods, group_names=names, validation=faces.validation)
 
 
 def group_metrics(
@@ -306,9 +328,10 @@ def group_metrics(
     if multiplicities is None:
         multiplicities = np.ones((1, scores.groups), np.int8)
     parts: dict[str, list[FloatArray]] = {name: [] for name in names}
+    trainings = list(zip(scores.p_fake, scores.thresholds, strict=True))
     for rows in _chunks(len(multiplicities), len(scores.fake)):
         weights = multiplicities[rows][:, scores.group].astype(np.float64)
-        per_seed = [weighted_metrics(scores.fake, p, weights, names) for p in scores.p_fake]
+        per_seed = [weighted_metrics(scores.fake, p, weights, names, tuned) for p, tuned in trainings]
         for name in names:
             parts[name].append(np.stack([values[name] for values in per_seed]))
     return {name: np.concatenate(values, axis=1) for name, values in parts.items()}

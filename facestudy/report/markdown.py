@@ -93,6 +93,7 @@ def results_markdown(
         lines += _method_section(results.methods)
     if results.comparisons:
         lines += _difference_section(results.comparisons, variants[0], level, test)
+    lines += _score_section(results)
     lines += ["## What a cell is", ""]
     lines += [f"- {describe_model(name, model, seeds)}" for name, model in models.items()]
     lines += ["", "## Clips", "", *_clips_section(clips)]
@@ -197,14 +198,21 @@ def _difference_section(rows: Sequence[Comparison], reference: str, level: str, 
     for model, variant in pairs:
         cells = [model, variant]
         for metric, (scale, digits, _, _) in SCALES.items():
-            found = by_key[model, variant, metric].difference
+            row = by_key[model, variant, metric]
+            found = row.difference
             cells += [
                 _written(found.value, found.groups_low, found.groups_high, scale, digits, "+"),
                 _p_text(found.groups_p),
+                _p_text(row.classical_p),
             ]
         body.append(cells)
-    text = f"The same differences with the {level} interval for these trained models on new groups: no new training."
-    return [*lines, text, "", *_markdown_table(["model", "variant", "accuracy, points", "p", "AUC", "p"], body), ""]
+    text = (
+        f"The same differences with the {level} interval for these trained models on new groups: no new training. "
+        "McNemar's exact test and DeLong's test are on videos, for comparison with the literature; they take videos as "
+        "independent and decide nothing here."
+    )
+    head = ["model", "variant", "accuracy, points", "p", "p McNemar", "AUC", "p", "p DeLong"]
+    return [*lines, text, "", *_markdown_table(head, body), ""]
 
 
 def verdict_text(row: Comparison, reference: str) -> str:
@@ -246,6 +254,32 @@ def _method_section(methods: ByMethod) -> list[str]:
             body.append([model, method, *(_cell(found[method].estimates["auc"], 1, 3) for found in variants.values())])
     text = "The fakes of each method against all real faces; more in metrics/methods.csv."
     return ["## AUC by method", "", text, "", *_markdown_table(head, body), ""]
+
+
+def _score_section(results: Results) -> list[str]:
+    head = ["model", "variant", "accuracy, %", "tuned threshold", "accuracy with it, %", "ECE", "ECE if calibrated"]
+    body = []
+    for model, variants in results.estimates.items():
+        for variant, found in variants.items():
+            scores = results.calibrations[model][variant]
+            body.append(
+                [
+                    model,
+                    variant,
+                    _cell(found["accuracy"], 100, 1),
+                    f"{scores.threshold:.2f} (sd {scores.threshold_sd:.2f})",
+                    _cell(found["accuracy_tuned"], 100, 1),
+                    f"{scores.error:.3f}",
+                    f"{scores.error_if_calibrated:.3f}",
+                ]
+            )
+    text = (
+        "All other tables call a face fake above the threshold .5. Here each training also gets the threshold that is "
+        "best on its validation faces. ECE, the expected calibration error, is the mean distance of p_fake from the "
+        "share of fakes; the last column is the ECE that a calibrated p_fake would have on as many faces. "
+        "metrics/reliability.csv has the curves."
+    )
+    return ["## Thresholds and calibration", "", text, "", *_markdown_table(head, body), ""]
 
 
 def _reading(intervals: int, test: Counts, confidence: float) -> list[str]:
@@ -291,6 +325,8 @@ def _written(value: float, low: float, high: float, scale: float, digits: int, s
 
 
 def _p_text(p: float) -> str:
+    if math.isnan(p):
+        return "–"
     return "< .001" if p < 0.001 else f"{p:.3f}"
 
 
