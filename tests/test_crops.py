@@ -275,6 +275,91 @@ def test_margin_takes_a_number_as_well() -> None:
     np.testing.assert_allclose(plan.boxes[0], np.add(BOXES["eyes"], [-0.1, -0.1, 0.1, 0.1]))
 
 
+def test_scale_face_shows_regions_as_large_as_full_does() -> None:
+    small, mask = plan_of("eyes_lower_small"), plan_of("eyes_lower_mask")
+    for part, whole in zip(small.parts, mask.rects, strict=True):
+        for axis in (0, 1):
+            assert abs((part.rect[axis + 2] - part.rect[axis]) - (whole[axis + 2] - whole[axis])) <= 2
+    zoomed = plan_of("eyes_lower").parts[0].rect
+    assert zoomed[2] - zoomed[0] > 1.2 * (small.parts[0].rect[2] - small.parts[0].rect[0])
+    matrix = pose(160, 0.1, 200, 200)
+    cut_out, face = cut(render(matrix, 400, 400), matrix, detector_box(matrix))
+    picture, expected = cutting.crop(cut_out, face, small, (0, 0, 0)), truth(small)
+    assert np.abs(picture - expected).max() <= 3
+
+
+def test_the_order_of_the_regions_is_the_order_of_the_stack() -> None:
+    eyes, lower = plan_of("eyes_lower").parts
+    first, second = plan_of("lower_eyes").parts
+    assert (first.box, second.box) == (lower.box, eyes.box)
+    assert first.rect[1] == 0 and second.rect[3] == 128 and first.rect[3] == second.rect[1]
+
+
+def test_full_reduced_has_the_pixels_of_the_cropped_regions() -> None:
+    plan = plan_of("full_reduced")
+    area, face = (sum((b[2] - b[0]) * (b[3] - b[1]) for b in boxes) for boxes in (
+        [BOXES["eyes"], BOXES["lower_face"]], [BOXES["face"]]
+    ))  # fmt: skip
+    assert plan.reduced is not None
+    assert plan.reduced[0] * plan.reduced[1] / 128**2 == pytest.approx(area / face, rel=0.02)
+    matrix = pose(400, 0, 480, 470)
+    noise = np.random.default_rng(1).integers(0, 256, (960, 960, 3), np.uint8)
+    cut_out, one = cut(noise, matrix, detector_box(matrix))
+    full, reduced = (cutting.crop(cut_out, one, each, GREY).astype(float) for each in (plan_of("full"), plan))
+    assert reduced.shape == full.shape and np.diff(reduced, axis=1).std() < 0.8 * np.diff(full, axis=1).std()
+    cut_out, one = cut(render(matrix, 960, 960), matrix, detector_box(matrix))
+    assert np.abs(cutting.crop(cut_out, one, plan, GREY) - truth(plan)).max() <= 4  # nothing moves
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(100, 400), st.floats(-0.4, 0.4))
+def test_background_holds_nothing_of_the_face(side: float, angle: float) -> None:
+    span = round(3 * side)
+    matrix = pose(side, angle, span / 2, span / 2)
+    columns, rows = np.meshgrid(np.arange(span), np.arange(span))
+    points = np.column_stack([columns.ravel(), rows.ravel()]).astype(float)
+    points = regions.apply(regions.invert(matrix), points).reshape(span, span, 2)
+    x0, y0, x1, y1 = BOXES["face"]
+    inside = np.all((points >= [x0 - 0.08, y0 - 0.08]) & (points <= [x1 + 0.08, y1 + 0.08]), axis=2)
+    frame = np.where(inside[:, :, None], [255, 0, 255], [128, 128, 128]).astype(np.uint8)
+    cut_out, face = cut(frame, matrix, detector_box(matrix))
+    assert (cutting.crop(cut_out, face, plan_of("background"), GREY) == 128).all()
+    filled = cutting.crop(np.full_like(cut_out, 128), face, plan_of("background"), (0, 0, 0)) == 0
+    assert 0.3 < filled.mean() < 0.6
+
+
+@pytest.mark.parametrize("side", [96, 400])
+def test_equalised_crops_lie_where_the_others_do(side: int) -> None:
+    settings = CropSettings(size=(128, 128), equalise=cutting.Equalise(side=side, jpg_quality=95))
+    matrix = pose(160, 0.1, 200, 200)
+    cut_out, face = cut(render(matrix, 400, 400), matrix, detector_box(matrix))
+    plan = plan_of("full", settings)
+    assert np.abs(cutting.crop(cut_out, face, plan, GREY) - truth(plan)).max() <= 8
+
+
+def test_equalised_crops_hide_how_a_picture_was_stored() -> None:
+    """Sharpness tells a picture of half the size from the other; after equalising it does not."""
+
+    def sharpness(settings: CropSettings) -> list[float]:
+        found = []
+        for scale in (1.0, 0.5):
+            small = cv2.resize(cut_out, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            stored = replace(face, cut_scale=scale)
+            picture = cutting.crop(np.asarray(small, np.uint8), stored, plan_of("full", settings), GREY)
+            found.append(float(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()))
+        return found
+
+    matrix = pose(240, 0, 300, 300)
+    noise = np.random.default_rng(2).integers(0, 256, (600, 600, 3), np.uint8)
+    frame = np.asarray(cv2.GaussianBlur(noise, (0, 0), 1.0), np.uint8)
+    cut_out, face = cut(frame, matrix, detector_box(matrix))
+    cut_out = np.ascontiguousarray(cut_out[: len(cut_out) // 2 * 2, : len(cut_out) // 2 * 2])
+    before = sharpness(CropSettings(size=(128, 128)))
+    after = sharpness(CropSettings(size=(128, 128), equalise=cutting.Equalise(side=96, jpg_quality=60)))
+    assert before[0] > 1.5 * before[1]
+    assert after[0] == pytest.approx(after[1], rel=0.2)
+
+
 # --- random placement --------------------------------------------------------------------------
 
 
@@ -350,6 +435,9 @@ def test_an_unknown_variant_and_a_bad_name_are_refused() -> None:
         ({"regions": "eyes", "layout": "stack"}, r"crop_variants\.v\.regions = 'eyes'"),
         ({"layout": "stack"}, "takes `regions`"),
         ({"regions": ["eyes"], "layout": "mask", "margin_px": 2}, "`layout: occlude` only"),
+        ({"regions": ["eyes"], "layout": "mask", "scale": "face"}, "`scale: face` goes with"),
+        ({"regions": ["eyes"], "layout": "stack", "view": "surroundings"}, "`view: surroundings` goes with"),
+        ({"regions": ["eyes"], "layout": "stack", "seed": 3}, "`seed` goes with"),
         ({"face": "box", "regions": ["eyes"], "layout": "stack"}, "takes `boxes`"),
         (
             {"face": "box", "box_size": [196, 235], "boxes": [[30, 72, 197, 121]], "layout": "stack"},
@@ -360,6 +448,19 @@ def test_an_unknown_variant_and_a_bad_name_are_refused() -> None:
 def test_a_variant_that_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(StudyError, match=message):
         check(dict[str, Variant], {"v": values}, "crop_variants")
+
+
+def test_a_stack_that_does_not_fit_at_the_scale_of_the_face() -> None:
+    tall = Variant(regions=["face", "eyes"], layout="stack", scale="face")
+    with pytest.raises(StudyError, match=r"crop_variants\.v: .*larger than regions\.face.*leave `scale` out"):
+        cutting.resolve("v", {"v": tall}, BOXES, SIZE)
+    unknown = Variant(regions=["face"], layout="stack", pixels_of=["ears"])
+    with pytest.raises(StudyError, match=r"crop_variants\.v\.pixels_of names 'ears'"):
+        cutting.resolve("v", {"v": unknown}, BOXES, SIZE)
+
+
+def test_draws_of_random_area_differ() -> None:
+    assert len({plan_of(name).boxes for name in ("random_area", "random_area_2", "random_area_3")}) == 3
 
 
 def test_a_region_without_a_pixel_is_refused() -> None:

@@ -47,6 +47,8 @@ CHUNK = 32
 """Faces per task: enough to make starting a task cheap, few enough for a smooth progress bar."""
 FINEST = 16
 """Most samples per pixel of a crop along one axis; a face more than 16 times the crop's size aliases."""
+SURROUNDINGS: Box = (-0.3, -0.3, 1.3, 1.3)
+"""What `view: surroundings` shows, in canonical coordinates: about as much as a cut-out holds."""
 MEAN_SIDE = 64
 """The mean colour is taken from faces of this many pixels, whatever the size of the crops."""
 
@@ -60,6 +62,13 @@ class Variant(Section):
     # What `occlude` fills beyond the boxes: a fraction of the plane, and pixels of the crop.
     margin: Annotated[float, Field(ge=0, le=0.5)] | Literal["sample.feather"] = 0.0
     margin_px: Annotated[int, Field(ge=0)] = 0
+    # `stack`: enlarge the boxes to fill the crop, or show them at the scale that the whole face would have.
+    scale: Literal["fill", "face"] = "fill"
+    # Reduce the crop to as many pixels as these regions have in it, and enlarge it again.
+    pixels_of: list[str] = Field(default_factory=list)
+    # `mask`, `occlude`: the face region, or also what lies around it in the cut-out.
+    view: Literal["face", "surroundings"] = "face"
+    seed: Annotated[int, Field(ge=0)] | None = None  # of `placement: random`; null: crops.seed
     # The study's unaligned face: the detector box, widened, resized to box_size; boxes in its pixels.
     face: Literal["aligned", "box"] = "aligned"
     boxes: list[Annotated[tuple[float, float, float, float], Field(strict=False)]] = Field(default_factory=list)
@@ -74,11 +83,26 @@ class Variant(Section):
             raise ValueError("`face: box` takes `boxes` (at least one) and `box_size`, no `regions`")
         if self.layout != "occlude" and (self.margin or self.margin_px):
             raise ValueError("`margin` and `margin_px` go with `layout: occlude` only")
+        if self.scale == "face" and (self.layout != "stack" or self.face != "aligned"):
+            raise ValueError("`scale: face` goes with `layout: stack` of `regions` only")
+        if self.view == "surroundings" and (self.layout == "stack" or self.face != "aligned"):
+            raise ValueError("`view: surroundings` goes with `layout: mask` or `occlude` of `regions` only")
+        if self.pixels_of and self.face != "aligned":
+            raise ValueError("`pixels_of` goes with `regions` only")
+        if self.seed is not None and self.placement != "random":
+            raise ValueError("`seed` goes with `placement: random` only")
         width, height = self.box_size or (0, 0)
         for x0, y0, x1, y1 in self.boxes:
             if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
                 raise ValueError("a box is [left, top, right, bottom] in pixels, within `box_size`")
         return self
+
+
+class Equalise(Section):
+    """Bring every cut-out to one size and encode it once as JPEG, so that neither differs between the classes."""
+
+    side: Annotated[int, Field(ge=16, le=4096)]
+    jpg_quality: Annotated[int, Field(ge=1, le=100)]
 
 
 class CropSettings(Section):
@@ -90,6 +114,7 @@ class CropSettings(Section):
     fit: Literal["stretch", "pad"] = "stretch"
     seed: Annotated[int, Field(ge=0)] = 1
     sheet_faces: Annotated[int, Field(ge=1, le=64)] = 8
+    equalise: Equalise | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +152,10 @@ class Plan:
         What the crop shows, and where.
     rects : tuple of Rect
         `mask`: what stays visible; `occlude`: what is filled; `stack`: empty.
+    reduced : (int, int), optional
+        Width and height to which the crop is reduced before it is enlarged to `size`, pixels.
+    equalise : Equalise, optional
+        What is done to every cut-out first.
     """
 
     name: str
@@ -141,6 +170,8 @@ class Plan:
     size: tuple[int, int]
     parts: tuple[Part, ...]
     rects: tuple[Rect, ...]
+    reduced: tuple[int, int] | None = None
+    equalise: Equalise | None = None
 
 
 # --- from a variant to a plan ------------------------------------------------------------------
@@ -166,12 +197,13 @@ def check_variants(variants: Mapping[str, Variant], boxes: Mapping[str, Box]) ->
         raise StudyError(f"params.yaml: regions.face is missing (known here: {known}); every variant needs it.")
     for name, variant in variants.items():
         _check_name(name)
-        for region in variant.regions:
-            if region not in boxes:
-                raise StudyError(
-                    f"params.yaml: crop_variants.{name}.regions names {region!r}, which `regions` does not "
-                    f"hold (known: {known})."
-                )
+        for key, named in (("regions", variant.regions), ("pixels_of", variant.pixels_of)):
+            for region in named:
+                if region not in boxes:
+                    raise StudyError(
+                        f"params.yaml: crop_variants.{name}.{key} names {region!r}, which `regions` does not "
+                        f"hold (known: {known})."
+                    )
 
 
 def _check_name(name: str) -> None:
@@ -230,8 +262,13 @@ def resolve(
         whole, chosen = (0.0, 0.0, *plane_size), tuple(variant.boxes)
     overlap = 0.0
     if variant.placement == "random":
-        chosen, overlap = place_elsewhere(chosen, whole, settings.seed)
-    parts = _stacked(chosen if variant.layout == "stack" else (whole,), settings)
+        chosen, overlap = place_elsewhere(chosen, whole, settings.seed if variant.seed is None else variant.seed)
+    if variant.view == "surroundings":
+        whole = SURROUNDINGS
+    if variant.scale == "face":
+        parts = _stacked(chosen, settings, whole, name)
+    else:
+        parts = _stacked(chosen if variant.layout == "stack" else (whole,), settings)
     rects: tuple[Rect, ...] = ()
     if variant.layout == "mask":
         rects = tuple(_rect_inside(box, parts[0]) for box in chosen)
@@ -249,18 +286,38 @@ def resolve(
     return Plan(
         name, variant.layout, variant.placement, variant.face, plane_size, variant.box_margins,
         whole, chosen, overlap, settings.size, parts, rects,
+        _reduced([boxes[region] for region in variant.pixels_of], parts, settings.size), settings.equalise,
     )  # fmt: skip
 
 
-def _stacked(boxes: Sequence[Box], settings: CropSettings) -> tuple[Part, ...]:
+def _reduced(regions: Sequence[Box], parts: Sequence[Part], size: tuple[int, int]) -> tuple[int, int] | None:
+    """The size of a crop with as many pixels for what it shows as `regions` have in it; None without regions."""
+    if not regions:
+        return None
+    area, shown = (
+        sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) for boxes in (regions, [p.box for p in parts])
+    )
+    share = math.sqrt(min(1.0, area / shown))
+    return max(1, round(share * size[0])), max(1, round(share * size[1]))
+
+
+def _stacked(
+    boxes: Sequence[Box], settings: CropSettings, scale_of: Box | None = None, name: str = ""
+) -> tuple[Part, ...]:
     """Boxes one below the other at one common scale, the narrower ones centred.
 
-    Edges are rounded to whole pixels of the crop, so a part's scale may differ from the common
-    one by half a pixel over its length.
+    The boxes fill the crop, or, with `scale_of`, have the scale at which this box would fill it. Edges are rounded to
+    whole pixels of the crop, so a part's scale may differ from the common one by half a pixel over its length.
     """
     width = max(x1 - x0 for x0, _, x1, _ in boxes)
     height = sum(y1 - y0 for _, y0, _, y1 in boxes)
-    scale_x, scale_y = settings.size[0] / width, settings.size[1] / height
+    filled = (width, height) if scale_of is None else (scale_of[2] - scale_of[0], scale_of[3] - scale_of[1])
+    if width > filled[0] + 1e-9 or height > filled[1] + 1e-9:
+        raise StudyError(
+            f"params.yaml: crop_variants.{name}: its regions, one below the other, are larger than regions.face, so "
+            "`scale: face` leaves no room for them; leave `scale` out."
+        )
+    scale_x, scale_y = settings.size[0] / filled[0], settings.size[1] / filled[1]
     if settings.fit == "pad":
         scale_x = scale_y = min(scale_x, scale_y)
     y = (settings.size[1] - scale_y * height) / 2
@@ -550,11 +607,16 @@ def crop(cut_out: Picture, face: Face, plan: Plan, colour: Colour) -> Picture:
         As `plane_to_cut`.
     """
     matrix = plane_to_cut(face, plan)
+    if plan.equalise is not None:
+        cut_out, matrix = equalised(cut_out, matrix, plan.equalise)
     shown = np.empty((plan.size[1], plan.size[0], 3), np.uint8)
     shown[:] = colour
     for part in plan.parts:
         x0, y0, x1, y1 = part.rect
         shown[y0:y1, x0:x1] = warp(cut_out, matrix, part.box, (x1 - x0, y1 - y0))
+    if plan.reduced is not None:
+        small = cv2.resize(shown, plan.reduced, interpolation=cv2.INTER_AREA)
+        shown = np.asarray(cv2.resize(small, plan.size, interpolation=cv2.INTER_CUBIC), np.uint8)
     if plan.layout == "stack":
         return shown
     inside = np.zeros(shown.shape[:2], bool)
@@ -562,6 +624,38 @@ def crop(cut_out: Picture, face: Face, plan: Plan, colour: Colour) -> Picture:
         inside[y0:y1, x0:x1] = True
     shown[~inside if plan.layout == "mask" else inside] = colour
     return shown
+
+
+def equalised(cut_out: Picture, matrix: FloatArray, settings: Equalise) -> tuple[Picture, FloatArray]:
+    """Bring a cut-out to one size and encode it once as JPEG.
+
+    Parameters
+    ----------
+    cut_out : ndarray of shape (side, side, 3), uint8
+        RGB.
+    matrix : ndarray of shape (2, 3)
+        From the plane to pixel indices of the cut-out.
+    settings
+        The size and the quality.
+
+    Returns
+    -------
+    picture : ndarray of shape (settings.side, settings.side, 3), uint8
+        RGB.
+    matrix : ndarray of shape (2, 3)
+        From the plane to pixel indices of `picture`.
+    """
+    scale = np.array([settings.side / cut_out.shape[1], settings.side / cut_out.shape[0]])
+    shrinks = scale.min() < 1
+    small = cv2.resize(
+        cut_out, (settings.side, settings.side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    )
+    quality = [cv2.IMWRITE_JPEG_QUALITY, settings.jpg_quality]
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)
+    picture = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    matrix = scale[:, None] * matrix
+    matrix[:, 2] += scale / 2 - 0.5  # scaling acts on edges
+    return np.asarray(picture, np.uint8), matrix
 
 
 # --- many faces --------------------------------------------------------------------------------
@@ -774,6 +868,10 @@ def describe(plan: Plan, colour: Colour, faces: int) -> str:
         "mean_colour": list(colour),
         "faces": faces,
     }
+    if plan.reduced:
+        facts["reduced_to"] = list(plan.reduced)
+    if plan.equalise:
+        facts["equalised"] = plan.equalise.model_dump()
     if plan.rects:
         facts["filled_pixels" if plan.layout == "occlude" else "kept_pixels"] = [list(r) for r in plan.rects]
     return json.dumps(facts, indent=2) + "\n"
