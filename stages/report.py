@@ -9,6 +9,8 @@ if __name__ == "__main__":  # before the imports that take seconds
 
 from pathlib import Path
 
+import pandas as pd
+
 from facestudy.core import tables
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.results import read_results
@@ -19,6 +21,11 @@ from stages.stage import output_file, read_params, run, section
 RESULTS = Path("metrics/results.json")
 
 
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table of texts that another stage wrote."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
 def main() -> str:
     params = read_params()
     models = section(params, "models", dict[str, ModelSettings])
@@ -27,7 +34,8 @@ def main() -> str:
     results = read_results(RESULTS)
     clips = tables.read(Path("data/clips.csv"), tables.clips_table(models, results.variants))
     trial = section(params, "evaluate", EvaluateSettings).trial
-    page = results_markdown(results, models, seeds, sample, clips, trial)
+    tables_of = {name: read_csv(Path("metrics") / f"{name}.csv") for name in ("contrasts", "hypotheses")}
+    page = results_markdown(results, models, seeds, sample, clips, trial, **tables_of)
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(page, encoding="utf-8")
     return f"metrics/results.md, {len(page.splitlines())} lines"

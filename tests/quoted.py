@@ -22,7 +22,7 @@ Reader = Callable[[str], str]
 def results(read: Reader) -> str:
     """The tables and verdicts of the results page, one heading level lower."""
     page = read("metrics/results.md")
-    tables = page[page.index("## Accuracy") : page.index("## What a cell is")]
+    tables = page[page.index("## Accuracy") : page.index("## The study's claim")]
     return re.sub(r"^## ", "### ", tables, flags=re.MULTILINE)
 
 

@@ -23,6 +23,7 @@ ORDER = [
     "models",
     "training",
     "evaluation",
+    "hypotheses",
     "report",
 ]
 MODULES = sorted((ROOT / "facestudy").glob("*/*.py"))

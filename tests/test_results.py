@@ -19,7 +19,7 @@ from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.evaluation.intervals import FEW_GROUPS
 from facestudy.evaluation.metrics import NAMES, point_metrics, tuned_threshold
-from stages import compare, evaluate, focus, report
+from stages import compare, evaluate, focus, hypotheses, report
 from tests.pipeline_files import ROOT
 from tests.project import params
 
@@ -93,6 +93,7 @@ class Study:
 
     def compare(self) -> tuple[pd.DataFrame, str]:
         compare.main()
+        hypotheses.main()
         report.main()
         return pd.read_csv("metrics/comparison.csv"), Path("metrics/results.md").read_text()
 

@@ -287,9 +287,32 @@ def differences(
     dict of str to Difference
         By metric.
     """
+    return mean_differences([first], [second], settings, names)
+
+
+def mean_differences(
+    first: Sequence[Scores], second: Sequence[Scores], settings: EvaluateSettings, names: Sequence[str]
+) -> dict[str, Difference]:
+    """The difference of each metric between the means of several results, with intervals and p-values.
+
+    Parameters
+    ----------
+    first, second : sequence of Scores
+        Each side's results, whose metrics are averaged: the same test faces and number of trainings. The interval
+        holds for these results, not for others of their kind: several random areas are not a sample of all areas.
+    settings : EvaluateSettings
+        Section `evaluate` of the settings.
+    names : sequence of str
+        Metrics of `facestudy.evaluation.metrics.NAMES`.
+
+    Returns
+    -------
+    dict of str to Difference
+        By metric.
+    """
     sides = (first, second)
-    values = [group_metrics(scores, names) for scores in sides]
-    jackknife = [_leave_one_out(scores, names) for scores in sides]
+    values = [_mean_of([group_metrics(scores, names) for scores in side]) for side in sides]
+    jackknife = [_mean_of([_leave_one_out(scores, names) for scores in side]) for side in sides]
     found = {}
     for name in names:
         seeds = np.stack([side[name][:, 0] for side in values])
@@ -297,17 +320,21 @@ def differences(
         a, b = (float(mean) for mean in seeds.mean(axis=1))
         width = RANGES[name][1] - RANGES[name][0]
         limits = (-width, width)
-        of_groups = _group_part(first, without[1].mean(axis=0) - without[0].mean(axis=0))
-        groups = _spread([of_groups], first, limits)
+        of_groups = _group_part(first[0], without[1].mean(axis=0) - without[0].mean(axis=0))
+        groups = _spread([of_groups], first[0], limits)
         spreads: tuple[Spread, ...] = (groups,)
         ends, p = (math.nan, math.nan), math.nan
         if seeds.shape[1] > 1:
             parts = parts_of_difference(seeds, jackknife_covariance(without), of_groups.freedom)
-            spreads = (_spread(parts, first, limits, of_groups), groups)
+            spreads = (_spread(parts, first[0], limits, of_groups), groups)
             ends, p = _interval(spreads, b - a, settings.confidence), _p_of_zero(spreads, b - a)
         groups_ends, groups_p = groups.interval(b - a, settings.confidence), groups.p_of_zero(b - a)
         found[name] = Difference(a, b, b - a, *ends, p, *groups_ends, groups_p, spreads)
     return found
+
+
+def _mean_of(results: Sequence[dict[str, FloatArray]]) -> dict[str, FloatArray]:
+    return {name: np.mean([of[name] for of in results], axis=0) for name in results[0]}
 
 
 def repeated_estimates(

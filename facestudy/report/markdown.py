@@ -30,6 +30,9 @@ def results_markdown(
     sample: bool,
     clips: pd.DataFrame,
     trial: bool = False,
+    *,
+    contrasts: pd.DataFrame,
+    hypotheses: pd.DataFrame,
 ) -> str:
     """Write the page: metrics by model and variant, differences, verdicts, what became of the clips.
 
@@ -45,6 +48,8 @@ def results_markdown(
         What became of each clip, as tables.CLIPS.
     trial
         Whether the study only tries out whether everything works; the page then says so.
+    contrasts, hypotheses
+        What `facestudy.hypotheses` computes, as text cells.
 
     Returns
     -------
@@ -93,6 +98,7 @@ def results_markdown(
         lines += _method_section(results.methods)
     if results.comparisons:
         lines += _difference_section(results.comparisons, variants[0], level, test)
+    lines += _hypotheses_section(contrasts, hypotheses, level)
     lines += _score_section(results)
     lines += ["## What a cell is", ""]
     lines += [f"- {describe_model(name, model, seeds)}" for name, model in models.items()]
@@ -254,6 +260,32 @@ def _method_section(methods: ByMethod) -> list[str]:
             body.append([model, method, *(_cell(found[method].estimates["auc"], 1, 3) for found in variants.values())])
     text = "The fakes of each method against all real faces; more in metrics/methods.csv."
     return ["## AUC by method", "", text, "", *_markdown_table(head, body), ""]
+
+
+def _hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level: str) -> list[str]:
+    """The verdicts on the study's claim and reasons, and the contrasts that decide them."""
+    tested = hypotheses[hypotheses["verdict"] != "not_tested"]
+    missing = hypotheses[hypotheses["verdict"] == "not_tested"].drop_duplicates("hypothesis")
+    lines = ["## The study's claim and its reasons", ""]
+    lines += [
+        "Verdicts by the rules of docs/protocol.md; p Holm is corrected over all contrasts of the table.",
+        "",
+        *_markdown_table(
+            ["model", "claim", "verdict", "by"], tested[["model", "claim", "verdict", "reason"]].to_numpy()
+        ),
+        "",
+    ]
+    for row in missing.itertuples():
+        lines += [f"Not tested: {row.claim.rstrip('.')} ({row.reason}).", ""]
+    body = []
+    for row in contrasts.itertuples():
+        auc = f"{float(row.difference):+.3f}"
+        if row.low:
+            auc += f" [{float(row.low):+.3f}, {float(row.high):+.3f}]"
+        p = _p_text(float(row.p_holm)) if row.p_holm else "–"
+        body.append([row.model, row.contrast, row.second, row.first, auc, p, row.outcome])
+    head = ["model", "contrast", "AUC of", "minus AUC of", f"difference, {level} interval", "p Holm", "outcome"]
+    return [*lines, *_markdown_table(head, body), ""]
 
 
 def _score_section(results: Results) -> list[str]:

@@ -1,0 +1,214 @@
+"""Planned comparisons between crop variants: each isolates one way in which they differ.
+
+docs/protocol.md states them, and the verdicts that follow from them, in words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+
+from facestudy.core.arrays import FloatArray
+from facestudy.evaluation.comparisons import ends
+from facestudy.evaluation.intervals import Difference, EvaluateSettings, estimates, holm, mean_differences
+from facestudy.evaluation.scores import Scores
+
+METRIC = "auc"
+MARGIN = 0.05
+"""AUCs whose difference certainly lies within this margin count as equal."""
+CHANCE = 0.5
+CLIP = 5e-7
+"""Half of the last decimal of a stored p_fake, which keeps logits finite."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a contrast.
+
+    Attributes
+    ----------
+    variants : tuple of str
+        The crop variants that it needs.
+    combined : bool
+        False: the mean of their AUCs. True: the AUC of their scores combined additively, see `additive`.
+    """
+
+    variants: tuple[str, ...]
+    combined: bool = False
+
+    def __str__(self) -> str:
+        if self.combined:
+            return " + ".join(self.variants)
+        return self.variants[0] if len(self.variants) == 1 else f"mean({', '.join(self.variants)})"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A planned comparison.
+
+    Attributes
+    ----------
+    name : str
+    question : str
+        What it isolates, in words.
+    first, second : Side
+        The difference is second - first.
+    """
+
+    name: str
+    question: str
+    first: Side
+    second: Side
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The crop variants that it needs."""
+        return tuple(dict.fromkeys((*self.first.variants, *self.second.variants)))
+
+
+RANDOM_AREAS = ("random_area", "random_area_2", "random_area_3")
+
+CONTRASTS = (
+    Contrast("crop", "the study's question", Side(("full",)), Side(("eyes_lower",))),
+    Contrast("zoom", "the same regions, larger", Side(("eyes_lower_small",)), Side(("eyes_lower",))),
+    Contrast("order", "the same regions, swapped", Side(("eyes_lower",)), Side(("lower_eyes",))),
+    Contrast("area", "the whole face with fewer pixels", Side(("full",)), Side(("full_reduced",))),
+    Contrast("parts", "these regions, not others of the same size", Side(RANDOM_AREAS), Side(("eyes_lower",))),
+    Contrast("place", "the same pixels, in place", Side(("eyes_lower_small",)), Side(("eyes_lower_mask",))),
+    Contrast(
+        "joint", "both regions at once, not one by one",
+        Side(("eyes_mask", "lower_face_mask"), combined=True), Side(("eyes_lower_mask",)),
+    ),
+    Contrast(
+        "rest", "regions and rest at once, not one by one",
+        Side(("eyes_lower_mask", "complement"), combined=True), Side(("full",)),
+    ),
+)  # fmt: skip
+"""Decided before any result was seen; the Holm correction is over all of them that a study can compute."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one contrast for one model.
+
+    Attributes
+    ----------
+    model : str
+    contrast : Contrast
+    difference : Difference
+        Of the AUC.
+    above_chance : bool
+        Whether a detector of either side is better than chance: the lower end of its interval is above .5.
+    p_holm : float
+        The p-value corrected over the contrasts of all models; NaN where there is one training.
+    outcome : {"greater", "less", "equal", "unclear", "chance"}
+        `greater`, `less`: by `p_holm`. `equal`: the interval lies within ±MARGIN. `chance`: no detector is better than
+        chance, so the contrast says nothing.
+    """
+
+    model: str
+    contrast: Contrast
+    difference: Difference
+    above_chance: bool
+    p_holm: float = math.nan
+    outcome: str = "unclear"
+
+
+def additive(parts: Sequence[Scores]) -> Scores:
+    """Combine the scores of several detectors additively, as if each saw evidence of its own.
+
+    Parameters
+    ----------
+    parts : sequence of Scores
+        Of one model on several variants: the same faces and number of trainings, with validation scores.
+
+    Returns
+    -------
+    Scores
+        For each training, p_fake of a logistic regression (L2, C = 1) on the logits of the detectors, fitted on the
+        validation faces. A joint detector is better than this only where the parts depend on each other.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    validation = [part.validation for part in parts if part.validation is not None]
+    combined = []
+    for seed in range(len(parts[0].p_fake)):
+        model = LogisticRegression(C=1.0).fit(_logits(validation, seed), validation[0].fake)
+        combined.append([model.decision_function(_logits(side, seed)) for side in (parts, validation)])
+    test, held_out = (expit(np.stack(side)) for side in zip(*combined, strict=True))
+    return replace(parts[0], p_fake=test, validation=replace(validation[0], p_fake=held_out))
+
+
+def _logits(parts: Sequence[Scores], seed: int) -> FloatArray:
+    """(faces, detectors)"""
+    return np.asarray(logit(np.clip(np.stack([part.p_fake[seed] for part in parts], axis=1), CLIP, 1 - CLIP)))
+
+
+def outcomes(cells: Mapping[str, Mapping[str, Scores]], settings: EvaluateSettings) -> list[Outcome]:
+    """Compute every contrast whose variants a study has.
+
+    Parameters
+    ----------
+    cells : mapping of model and variant to Scores
+        Test scores with validation scores.
+    settings : EvaluateSettings
+        Section `evaluate` of the settings.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of models and of CONTRASTS.
+    """
+    found = [
+        _computed(model, contrast, variants, settings)
+        for model, variants in cells.items()
+        for contrast in CONTRASTS
+        if set(contrast.variants) <= set(variants)
+    ]
+    p = [outcome.difference.p for outcome in found]
+    if any(map(math.isnan, p)):  # one training
+        return found
+    return [
+        replace(outcome, p_holm=corrected, outcome=_judged(outcome, corrected, 1 - settings.confidence))
+        for outcome, corrected in zip(found, holm(p), strict=True)
+    ]
+
+
+def _computed(model: str, contrast: Contrast, cells: Mapping[str, Scores], settings: EvaluateSettings) -> Outcome:
+    sides = [list(_members(side, cells)) for side in (contrast.first, contrast.second)]
+    difference = mean_differences(sides[0], sides[1], settings, [METRIC])[METRIC]
+    detectors = [estimates(scores, settings, [METRIC])[METRIC] for side in sides for scores in side]
+    return Outcome(model, contrast, difference, any(ends(detector)[0] > CHANCE for detector in detectors))
+
+
+def _members(side: Side, cells: Mapping[str, Scores]) -> Iterator[Scores]:
+    scores = [cells[variant] for variant in side.variants]
+    yield from [additive(scores)] if side.combined else scores
+
+
+def _judged(found: Outcome, p_holm: float, level: float) -> str:
+    if not found.above_chance:
+        return "chance"
+    if p_holm < level:
+        return "greater" if found.difference.value > 0 else "less"
+    return "equal" if max(-found.difference.low, found.difference.high) < MARGIN else "unclear"
+
+
+def contrasts_table(found: Sequence[Outcome]) -> pd.DataFrame:
+    """The content of metrics/contrasts.csv as text cells."""
+    columns = ["model", "contrast", "first", "second", "auc_first", "auc_second"]
+    columns += ["difference", "low", "high", "p", "p_holm", "outcome"]
+    rows = []
+    for one in found:
+        auc = one.difference
+        numbers = (auc.first, auc.second, auc.value, auc.low, auc.high)
+        written = ["" if math.isnan(number) else f"{number + 0.0:.6f}" for number in numbers]
+        written += ["" if math.isnan(p) else f"{p:.4g}" for p in (auc.p, one.p_holm)]
+        contrast = one.contrast
+        rows.append([one.model, contrast.name, str(contrast.first), str(contrast.second), *written, one.outcome])
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,52 @@
+"""Planned contrasts between variants and the verdicts on the study's reasons: metrics/contrasts.csv, hypotheses.csv."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":  # before the imports that take seconds
+    from facestudy.runtime.processes import begin
+
+    begin()
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from facestudy.dataset.split import SplitSettings
+from facestudy.evaluation.intervals import EvaluateSettings
+from facestudy.evaluation.scores import read_predictions, scores_of
+from facestudy.hypotheses.contrasts import CONTRASTS, contrasts_table, outcomes
+from facestudy.hypotheses.verdicts import verdicts, verdicts_table
+from stages.stage import not_empty, output_file, read_params, run, section
+
+
+def main() -> str:
+    params = read_params()
+    models = not_empty(section(params, "models", dict[str, Any]), "models")
+    variants = not_empty(section(params, "variants", list[str]), "variants")
+    seeds = not_empty(section(params, "seeds", list[int]), "seeds")
+    split = section(params, "split", SplitSettings)
+    used = {variant for contrast in CONTRASTS for variant in contrast.variants} & set(variants)
+    cells = {
+        model: {
+            variant: scores_of(read_predictions(Path("predictions") / variant / model, seeds, split.repeats)[0])
+            for variant in variants
+            if variant in used
+        }
+        for model in models
+        if split.repeats == 1
+    }
+    found = outcomes(cells, section(params, "evaluate", EvaluateSettings))
+    decided = verdicts(list(models), variants, found, len(seeds), split.repeats)
+    for name, table in {"contrasts": contrasts_table(found), "hypotheses": verdicts_table(decided)}.items():
+        with output_file(Path("metrics") / f"{name}.csv") as path:
+            table.to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+    counts = Counter(one.verdict for one in decided)
+    return f"{len(found)} contrasts; " + ", ".join(
+        f"{counts[verdict]} {verdict.replace('_', ' ')}"
+        for verdict in ("supported", "contradicted", "undecided", "not_tested")
+        if counts[verdict]
+    )
+
+
+if __name__ == "__main__":
+    run("hypotheses", main)
