@@ -268,7 +268,7 @@ def _hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level
     missing = hypotheses[hypotheses["verdict"] == "not_tested"].drop_duplicates("hypothesis")
     lines = ["## The study's claim and its reasons", ""]
     lines += [
-        "Verdicts by the rules of docs/protocol.md; p Holm is corrected over all contrasts of the table.",
+        "Verdicts by the rules of docs/protocol.md, where p is Holm-corrected over all contrasts of the study.",
         "",
         *_markdown_table(
             ["model", "claim", "verdict", "by"], tested[["model", "claim", "verdict", "reason"]].to_numpy()
@@ -277,6 +277,8 @@ def _hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level
     ]
     for row in missing.itertuples():
         lines += [f"Not tested: {row.claim.rstrip('.')} ({row.reason}).", ""]
+    if set(contrasts["contrast"]) <= {"crop"}:  # the table of differences has it
+        return lines
     body = []
     for row in contrasts.itertuples():
         auc = f"{float(row.difference):+.3f}"
