@@ -41,6 +41,7 @@ from facestudy.media.archive import StorageSettings
 from facestudy.media.frames import FrameSettings
 from facestudy.media.settings import DecodingSettings
 from facestudy.models.settings import ModelSettings, TrainSettings
+from facestudy.robustness.settings import RobustnessSettings
 from facestudy.runtime.parallel import ComputeSettings
 from facestudy.runtime.work_cache import WorkCache, share
 from facestudy.sample.clips import SampleSettings
@@ -79,6 +80,7 @@ class Params(Section):
     seeds: list[Annotated[int, Field(lt=2**32)]]
     train: TrainSettings
     evaluate: EvaluateSettings
+    robustness: RobustnessSettings
     focus: str
     storage: StorageSettings
     compute: ComputeSettings

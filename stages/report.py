@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from facestudy.core import tables
+from facestudy.core.errors import StudyError
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.results import read_results
 from facestudy.models.settings import ModelSettings
@@ -23,7 +24,10 @@ RESULTS = Path("metrics/results.json")
 
 def read_csv(path: Path) -> pd.DataFrame:
     """A table of texts that another stage wrote."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read ({error}); `dvc repro` makes it.") from None
 
 
 def main() -> str:
@@ -35,7 +39,13 @@ def main() -> str:
     clips = tables.read(Path("data/clips.csv"), tables.clips_table(models, results.variants))
     trial = section(params, "evaluate", EvaluateSettings).trial
     tables_of = {name: read_csv(Path("metrics") / f"{name}.csv") for name in ("contrasts", "hypotheses")}
-    page = results_markdown(results, models, seeds, sample, clips, trial, **tables_of)
+    robustness = {
+        model: {
+            variant: read_csv(Path("metrics/robustness") / variant / f"{model}.csv") for variant in results.variants
+        }
+        for model in models
+    }
+    page = results_markdown(results, models, seeds, sample, clips, trial, robustness=robustness, **tables_of)
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(page, encoding="utf-8")
     return f"metrics/results.md, {len(page.splitlines())} lines"

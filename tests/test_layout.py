@@ -24,6 +24,7 @@ ORDER = [
     "training",
     "evaluation",
     "hypotheses",
+    "robustness",
     "report",
 ]
 MODULES = sorted((ROOT / "facestudy").glob("*/*.py"))

@@ -478,18 +478,42 @@ def plane_to_cut(face: Face, plan: Plan) -> FloatArray:
         When the landmarks or the box of the face cannot place a plane; the message names the face.
     """
     if plan.plane == "aligned":
-        to_frame = canonical_to_frame(face)
-    else:
-        x, y, w, h = face.box
-        left, top, right, bottom = plan.box_margins
-        scale = np.array([w * (1 + left + right) / plan.plane_size[0], h * (1 + top + bottom) / plan.plane_size[1]])
-        if not (np.isfinite(scale).all() and (scale > 0).all()):
-            raise StudyError(
-                f"Face {face.face_id}: its box (w = {w:g}, h = {h:g}) has no area; `dvc repro -f faces` finds "
-                "the faces again."
-            )
-        origin = np.array([x - left * w, y - top * h]) - 0.5
-        to_frame = np.hstack([np.diag(scale), origin[:, None]])
+        return canonical_to_cut(face)
+    x, y, w, h = face.box
+    left, top, right, bottom = plan.box_margins
+    scale = np.array([w * (1 + left + right) / plan.plane_size[0], h * (1 + top + bottom) / plan.plane_size[1]])
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        raise StudyError(
+            f"Face {face.face_id}: its box (w = {w:g}, h = {h:g}) has no area; `dvc repro -f faces` finds "
+            "the faces again."
+        )
+    origin = np.array([x - left * w, y - top * h]) - 0.5
+    return _frame_to_cut(face, np.hstack([np.diag(scale), origin[:, None]]))
+
+
+def canonical_to_cut(face: Face) -> FloatArray:
+    """The similarity from the canonical face to a face's cut-out.
+
+    Parameters
+    ----------
+    face
+        The face.
+
+    Returns
+    -------
+    ndarray of shape (2, 3)
+        From canonical units to pixel indices of the cut-out.
+
+    Raises
+    ------
+    StudyError
+        As `canonical_to_frame`.
+    """
+    return _frame_to_cut(face, canonical_to_frame(face))
+
+
+def _frame_to_cut(face: Face, to_frame: FloatArray) -> FloatArray:
+    """A matrix to pixel indices of the frame as one to those of the cut-out."""
     if not (np.isfinite(face.cut_scale) and face.cut_scale > 0):
         raise StudyError(
             f"Face {face.face_id}: cut_scale = {face.cut_scale:g} should be above 0; `dvc repro -f faces` "
@@ -582,7 +606,7 @@ def warp(picture: Picture, matrix: FloatArray, box: Box, size: tuple[int, int]) 
     return np.asarray(fine, np.uint8)
 
 
-def crop(cut_out: Picture, face: Face, plan: Plan, colour: Colour) -> Picture:
+def crop(cut_out: Picture, face: Face, plan: Plan, colour: Colour, displacement: FloatArray | None = None) -> Picture:
     """Cut the crop of one face.
 
     Parameters
@@ -595,6 +619,8 @@ def crop(cut_out: Picture, face: Face, plan: Plan, colour: Colour) -> Picture:
         The plan of the variant.
     colour
         What fills the parts that the variant does not show.
+    displacement : ndarray of shape (2, 3), optional
+        Moves the whole crop on the cut-out: from pixel indices of the cut-out to pixel indices of the cut-out.
 
     Returns
     -------
@@ -607,6 +633,9 @@ def crop(cut_out: Picture, face: Face, plan: Plan, colour: Colour) -> Picture:
         As `plane_to_cut`.
     """
     matrix = plane_to_cut(face, plan)
+    if displacement is not None:
+        matrix = displacement[:, :2] @ matrix
+        matrix[:, 2] += displacement[:, 2]
     if plan.equalise is not None:
         cut_out, matrix = equalised(cut_out, matrix, plan.equalise)
     shown = np.empty((plan.size[1], plan.size[0], 3), np.uint8)
@@ -875,6 +904,31 @@ def describe(plan: Plan, colour: Colour, faces: int) -> str:
     if plan.rects:
         facts["filled_pixels" if plan.layout == "occlude" else "kept_pixels"] = [list(r) for r in plan.rects]
     return json.dumps(facts, indent=2) + "\n"
+
+
+def read_colour(path: Path) -> Colour:
+    """Read the mean colour that `describe` wrote.
+
+    Parameters
+    ----------
+    path
+        variant.json.
+
+    Returns
+    -------
+    (int, int, int)
+        Red, green, blue, 0 to 255.
+
+    Raises
+    ------
+    StudyError
+        When the file is missing or holds something else; the message names it.
+    """
+    try:
+        red, green, blue = json.loads(path.read_text(encoding="utf-8"))["mean_colour"]
+        return int(red), int(green), int(blue)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StudyError(f"{path} cannot be read ({error}); `dvc repro -f` makes it again.") from None
 
 
 def sheet_choice(faces: Sequence[Face], count: int) -> Iterator[tuple[str, list[Face]]]:

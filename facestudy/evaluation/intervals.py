@@ -49,6 +49,7 @@ from facestudy.core.arrays import FloatArray
 from facestudy.core.settings import Section
 from facestudy.evaluation.metrics import NAMES, RANGES
 from facestudy.evaluation.obuchowski_rockette import (
+    Design,
     Part,
     jackknife_covariance,
     parts_of_difference,
@@ -269,7 +270,7 @@ def estimates(scores: Scores, settings: EvaluateSettings, names: Sequence[str] =
 
 
 def differences(
-    first: Scores, second: Scores, settings: EvaluateSettings, names: Sequence[str]
+    first: Scores, second: Scores, settings: EvaluateSettings, names: Sequence[str], design: Design = "nested"
 ) -> dict[str, Difference]:
     """The difference of each metric between two results, second - first, with intervals and p-values.
 
@@ -281,17 +282,23 @@ def differences(
         Section `evaluate` of the settings.
     names : sequence of str
         Metrics of `facestudy.evaluation.metrics.NAMES`.
+    design : {"nested", "crossed"}
+        Whether each side has trainings of its own, or both are results of the same trained models.
 
     Returns
     -------
     dict of str to Difference
         By metric.
     """
-    return mean_differences([first], [second], settings, names)
+    return mean_differences([first], [second], settings, names, design)
 
 
 def mean_differences(
-    first: Sequence[Scores], second: Sequence[Scores], settings: EvaluateSettings, names: Sequence[str]
+    first: Sequence[Scores],
+    second: Sequence[Scores],
+    settings: EvaluateSettings,
+    names: Sequence[str],
+    design: Design = "nested",
 ) -> dict[str, Difference]:
     """The difference of each metric between the means of several results, with intervals and p-values.
 
@@ -304,6 +311,8 @@ def mean_differences(
         Section `evaluate` of the settings.
     names : sequence of str
         Metrics of `facestudy.evaluation.metrics.NAMES`.
+    design : {"nested", "crossed"}
+        As in `differences`.
 
     Returns
     -------
@@ -325,7 +334,7 @@ def mean_differences(
         spreads: tuple[Spread, ...] = (groups,)
         ends, p = (math.nan, math.nan), math.nan
         if seeds.shape[1] > 1:
-            parts = parts_of_difference(seeds, jackknife_covariance(without), of_groups.freedom)
+            parts = parts_of_difference(seeds, jackknife_covariance(without), of_groups.freedom, design)
             spreads = (_spread(parts, first[0], limits, of_groups), groups)
             ends, p = _interval(spreads, b - a, settings.confidence), _p_of_zero(spreads, b - a)
         groups_ends, groups_p = groups.interval(b - a, settings.confidence), groups.p_of_zero(b - a)

@@ -14,6 +14,7 @@ from facestudy.evaluation.comparisons import ByMethod, Comparison, Counts, ends
 from facestudy.evaluation.intervals import FEW_GROUPS, POWER, Difference, Estimate
 from facestudy.evaluation.results import Results
 from facestudy.models.settings import ModelSettings
+from facestudy.robustness.settings import label
 
 SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "of AUC")}
 """How a metric is written: factor, decimals, title, unit of a difference."""
@@ -33,8 +34,9 @@ def results_markdown(
     *,
     contrasts: pd.DataFrame,
     hypotheses: pd.DataFrame,
+    robustness: Mapping[str, Mapping[str, pd.DataFrame]],
 ) -> str:
-    """Write the page: metrics by model and variant, differences, verdicts, what became of the clips.
+    """Write the page: metrics by model and variant, differences, verdicts, robustness, what became of the clips.
 
     Parameters
     ----------
@@ -50,6 +52,8 @@ def results_markdown(
         Whether the study only tries out whether everything works; the page then says so.
     contrasts, hypotheses
         What `facestudy.hypotheses` computes, as text cells.
+    robustness
+        By model and variant: what `facestudy.robustness` computes, as text cells.
 
     Returns
     -------
@@ -100,6 +104,7 @@ def results_markdown(
         lines += _difference_section(results.comparisons, variants[0], level, test)
     lines += _hypotheses_section(contrasts, hypotheses, level)
     lines += _score_section(results)
+    lines += _robustness_section(robustness, variants[:2], level)
     lines += ["## What a cell is", ""]
     lines += [f"- {describe_model(name, model, seeds)}" for name, model in models.items()]
     lines += ["", "## Clips", "", *_clips_section(clips)]
@@ -314,6 +319,36 @@ def _score_section(results: Results) -> list[str]:
         "metrics/reliability.csv has the curves."
     )
     return ["## Thresholds and calibration", "", text, "", *_markdown_table(head, body), ""]
+
+
+def _robustness_section(
+    robustness: Mapping[str, Mapping[str, pd.DataFrame]], variants: Sequence[str], level: str
+) -> list[str]:
+    """Changes of AUC and of answers on altered test faces, on the first two variants."""
+    body = []
+    for model, tables in robustness.items():
+        for rows in zip(*(tables[variant].itertuples() for variant in variants), strict=True):
+            first = rows[0]
+            if first.kind == "none":
+                cells = [f"{float(row.auc):.3f}" for row in rows] + [""] * len(rows)
+            else:
+                cells = [_written(*_floats(row.change, row.change_low, row.change_high), 1, 3, "+") for row in rows]
+                cells += [f"{100 * float(row.flip_rate):.1f}" for row in rows]
+            body.append([model, label(first.kind, first.severity), *cells])
+    head = ["model", "test faces", *(f"AUC, {variant}" for variant in variants)]
+    head += [f"changed answers, {variant}, %" for variant in variants]
+    text = (
+        f"The same trained models score the test faces altered; in brackets the {level} interval of the change of the "
+        "AUC, and the share of faces whose answer at the threshold .5 changes. docs/robustness.md explains the "
+        "alterations, metrics/robustness/ has all variants."
+    )
+    return ["## Robustness", "", text, "", *_markdown_table(head, body), ""]
+
+
+def _floats(*cells: str) -> tuple[float, float, float]:
+    """Numbers of three text cells; NaN for an empty one."""
+    first, second, third = (float(cell or "nan") for cell in cells)
+    return first, second, third
 
 
 def _reading(intervals: int, test: Counts, confidence: float) -> list[str]:
