@@ -71,10 +71,25 @@ class Study:
                 for seed in self.params["seeds"]:
                     data = made_up_predictions(100 * v + 10 * m + seed, strength, groups)
                     tables.write(self.predictions(variant, model, seed), data, tables.PREDICTIONS)
+        self.write_robustness(variants=list(strengths))
 
     @staticmethod
     def predictions(variant: str, model: str, seed: int) -> Path:
         return Path(f"predictions/{variant}/{model}/{seed}.csv")
+
+    def write_robustness(self, variants: list[str]) -> None:
+        """Tables of two alterations; the changes of AUC count up over the cells."""
+        cells = [(variant, model) for variant in variants for model in self.params["models"]]
+        for number, (variant, model) in enumerate(cells):
+            rows = [["none", "", "0.9", "0.8", "0.95", *[""] * 5, "96"]]
+            for kind, severity in (("shift", "4"), ("jpeg", "30")):
+                change = [f"-0.1{number}", f"-0.2{number}", f"0.0{number}", "0.3", f"0.0{number}5"]
+                rows.append([kind, severity, "0.8", "0.7", "0.9", *change, "96"])
+            columns = ["kind", "severity", "auc", "auc_low", "auc_high"]
+            columns += ["change", "change_low", "change_high", "p", "flip_rate", "faces"]
+            path = Path(f"metrics/robustness/{variant}/{model}.csv")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
 
     def save(self) -> None:
         Path("params.yaml").write_text(yaml.safe_dump(self.params, sort_keys=False))
@@ -188,7 +203,7 @@ def test_evaluate_refuses_missing_and_unlike_predictions(study: Study) -> None:
     path.unlink()
     with pytest.raises(StudyError, match=r"predictions/full/mesonet/2\.csv is missing"):
         study.evaluate("mesonet", "full")
-    assert not Path("metrics").exists()
+    assert not Path("metrics/full").exists()
 
 
 def test_comparison_is_holm_corrected_over_models(study: Study) -> None:
@@ -233,9 +248,22 @@ def test_results_page(study: Study) -> None:
     assert f"{100 * (1 - 0.95**12):.0f} % of the time" in page
     assert "Warning" not in page
     tables_in_page = [line for line in lines if line.startswith("|")]
-    assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4) + (2 + 6) + (2 + 2)
+    assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4) + (2 + 6) + (2 + 2) + (2 + 2 * 3)
     study.set(source="folder")
     assert "built-in sample" not in study.compare()[1]
+
+
+def test_robustness_of_the_first_two_variants_is_shown(study: Study) -> None:
+    _, page = study.compare()
+    section = page.split("## Robustness")[1].split("##")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
+    assert rows[0][1:4] == ["test faces", "AUC, full", "AUC, eyes_lower"] and len(rows) == 2 + 2 * 3
+    assert rows[2] == ["mesonet", "unaltered", "0.900", "0.900", "", ""]
+    assert rows[3] == ["mesonet", "shift 4 %", "-0.100 [-0.200, +0.000]", "-0.120 [-0.220, +0.020]", "0.5", "2.5"]
+    assert rows[7][:3] == ["vgg", "JPEG quality 30", "-0.110 [-0.210, +0.010]"]
+    Path("metrics/robustness/full/vgg.csv").unlink()
+    with pytest.raises(StudyError, match=r"metrics/robustness/full/vgg\.csv cannot be read"):
+        report.main()
 
 
 def clips_section(page: str) -> list[str]:
@@ -457,7 +485,7 @@ def test_compare_refuses(study: Study) -> None:
     path.unlink()
     with pytest.raises(StudyError, match=r"predictions/nose/vgg/1\.csv is missing"):
         compare.main()
-    assert not Path("metrics").exists()
+    assert [path.name for path in Path("metrics").iterdir()] == ["robustness"]
 
 
 def test_focus_copies_the_main_figures_of_every_model(study: Study) -> None:

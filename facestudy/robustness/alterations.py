@@ -174,6 +174,18 @@ def altered_picture(cut_out: Picture, width: float, alteration: Alteration, face
 
 
 def generator(face_id: str, kind: str) -> np.random.Generator:
-    """The random numbers of one face and kind of alteration, whatever the severity, the model and the variant."""
+    """Make the random numbers of one face, whatever the severity, the model and the variant.
+
+    Parameters
+    ----------
+    face_id
+        The id of the face.
+    kind
+        The kind of alteration.
+
+    Returns
+    -------
+    numpy.random.Generator
+    """
     digest = hashlib.sha256(f"{kind} {face_id}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))

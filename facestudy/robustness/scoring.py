@@ -181,8 +181,8 @@ def score_chunk(
         model = _network(settings, weights[0])
         for training, path in enumerate(weights):
             load_by_name(model, path)
-            for number, crops in enumerate(altered):
-                p_fake[number, training] = predict(model, crops)
+            for number, pictures in enumerate(altered):
+                p_fake[number, training] = predict(model, pictures)
     return p_fake
 
 
