@@ -123,7 +123,7 @@ def test_an_unaltered_face_gives_the_stored_crop(tmp_path: Path, monkeypatch: py
     plan = plan_of(variant, check(CropSettings, params()["crops"], "crops"))
     for face in faces:
         cut_out = cutting.read_cut_out(tmp_path / "data/faces", face)
-        stored = read_picture(folder / f"{face.face_id}.png")
+        stored = np.asarray(read_picture(folder / f"{face.face_id}.png"))
         assert np.array_equal(stored, altered_crop(cut_out, face, plan, colour, FACE, None))
     (folder / "variant.json").write_text("{}")
     with pytest.raises(StudyError, match=r"variant\.json cannot be read"):

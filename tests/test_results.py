@@ -257,7 +257,7 @@ def test_robustness_of_the_first_two_variants_is_shown(study: Study) -> None:
     _, page = study.compare()
     section = page.split("## Robustness")[1].split("##")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
-    assert rows[0][1:4] == ["test faces", "AUC, full", "AUC, eyes_lower"] and len(rows) == 2 + 2 * 3
+    assert rows[0][1:4] == ["test faces", "AUC or change, full", "AUC or change, eyes_lower"] and len(rows) == 2 + 2 * 3
     assert rows[2] == ["mesonet", "unaltered", "0.900", "0.900", "", ""]
     assert rows[3] == ["mesonet", "shift 4 %", "-0.100 [-0.200, +0.000]", "-0.120 [-0.220, +0.020]", "0.5", "2.5"]
     assert rows[7][:3] == ["vgg", "JPEG quality 30", "-0.110 [-0.210, +0.010]"]

@@ -335,12 +335,12 @@ def _robustness_section(
                 cells = [_written(*_floats(row.change, row.change_low, row.change_high), 1, 3, "+") for row in rows]
                 cells += [f"{100 * float(row.flip_rate):.1f}" for row in rows]
             body.append([model, label(first.kind, first.severity), *cells])
-    head = ["model", "test faces", *(f"AUC, {variant}" for variant in variants)]
-    head += [f"changed answers, {variant}, %" for variant in variants]
+    head = ["model", "test faces", *(f"AUC or change, {variant}" for variant in variants)]
+    head += [f"flips, {variant}, %" for variant in variants]
     text = (
-        f"The same trained models score the test faces altered; in brackets the {level} interval of the change of the "
-        "AUC, and the share of faces whose answer at the threshold .5 changes. docs/robustness.md explains the "
-        "alterations, metrics/robustness/ has all variants."
+        "The same trained models score the test faces altered: the AUC on unaltered faces, then how much each "
+        f"alteration changes it, in brackets the {level} interval. Flips are answers at the threshold .5 that change. "
+        "docs/robustness.md explains the alterations, metrics/robustness/ has all variants."
     )
     return ["## Robustness", "", text, "", *_markdown_table(head, body), ""]
 

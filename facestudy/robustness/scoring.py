@@ -29,7 +29,7 @@ from facestudy.runtime.work_cache import file_sha256
 BATCH = 32
 """Of `facestudy.training.loop.predict`. A task scores whole batches, so a face is in the batch it was in before."""
 TASK_BATCHES = 8
-"""Most batches of a task: each task loads the weights of every training again."""
+"""Most batches of a task. Every process imports TensorFlow, which fewer faces are not worth."""
 TASK_BYTES = 256e6
 """Most bytes of the crops of a task, unless one batch has more."""
 DECIMALS = 6
@@ -124,8 +124,10 @@ def altered_scores(
     """
     width, height = cropping.plan.size
     of_batch = BATCH * width * height * 3 * (1 + len(alterations))
-    batches = min(TASK_BATCHES, math.ceil(len(faces) / BATCH / compute.count()), max(1, int(TASK_BYTES / of_batch)))
-    chunks = [faces[start : start + batches * BATCH] for start in range(0, len(faces), batches * BATCH)]
+    most = max(1, min(TASK_BATCHES, int(TASK_BYTES / of_batch)))
+    batches = math.ceil(len(faces) / BATCH)
+    size = BATCH * math.ceil(batches / math.ceil(batches / most))
+    chunks = [faces[start : start + size] for start in range(0, len(faces), size)]
     work = functools.partial(
         score_chunk, alterations=alterations, cropping=cropping, settings=settings, weights=weights
     )
