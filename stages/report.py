@@ -7,9 +7,13 @@ if __name__ == "__main__":  # before the imports that take seconds
 
     begin()
 
+import json
 from pathlib import Path
+from typing import Any
 
+from facestudy.controls.shortcuts import SHORTCUTS
 from facestudy.core import tables
+from facestudy.core.errors import StudyError
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.results import read_results
 from facestudy.models.settings import ModelSettings
@@ -17,6 +21,7 @@ from facestudy.report.markdown import results_markdown
 from stages.stage import output_file, read_params, run, section
 
 RESULTS = Path("metrics/results.json")
+GAPS = Path("metrics/training-gaps")
 
 
 def main() -> str:
@@ -27,10 +32,19 @@ def main() -> str:
     results = read_results(RESULTS)
     clips = tables.read(Path("data/clips.csv"), tables.clips_table(models, results.variants))
     trial = section(params, "evaluate", EvaluateSettings).trial
-    page = results_markdown(results, models, seeds, sample, clips, trial)
+    shortcuts = tables.read(Path("metrics/shortcuts.csv"), SHORTCUTS)
+    gaps = {model: {name: read_gaps(GAPS / name / f"{model}.json") for name in results.variants} for model in models}
+    page = results_markdown(results, models, seeds, sample, clips, shortcuts, gaps, trial)
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(page, encoding="utf-8")
     return f"metrics/results.md, {len(page.splitlines())} lines"
+
+
+def read_gaps(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        raise StudyError(f"{path} is missing or damaged; `dvc repro -f` makes it again.") from None
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ if __name__ == "__main__":  # before the imports that take seconds
     begin()
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +19,6 @@ from facestudy.core import tables
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.runtime.parallel import ComputeSettings
-from facestudy.sources.folder import FolderSettings
 from stages.stage import output_file, read_params, run, section
 
 DATA = Path("data")
@@ -27,8 +27,8 @@ DATA = Path("data")
 def main() -> str:
     params = read_params()
     settings = section(params, "evaluate", EvaluateSettings)
-    folder = section(params, "folder", FolderSettings)
-    sources = Path(folder.path) if section(params, "source", str) == "folder" else DATA / "videos"
+    folder = section(params, "folder", dict[str, Any])
+    sources = Path(folder["path"]) if section(params, "source", str) == "folder" else DATA / "videos"
     split = tables.read(DATA / "split.csv", tables.SPLIT)
     faces = tables.read(DATA / "faces/index.csv", tables.FACES)
     used = faces["face_id"].isin(split.loc[split["subset"].isin(["train", "test"]), "face_id"])
@@ -45,7 +45,7 @@ def main() -> str:
     shortcuts = pd.concat([found, lost], ignore_index=True)
     with output_file(Path("metrics/shortcuts.csv")) as path:
         tables.write(path, shortcuts, SHORTCUTS)
-    lines = (summary(shortcuts, settings.confidence), drop_summary(shortcuts), warning(shortcuts))
+    lines = (summary(shortcuts), drop_summary(shortcuts), warning(shortcuts))
     return "\n  ".join(filter(None, lines))
 
 

@@ -23,6 +23,7 @@ ORDER = [
     "models",
     "training",
     "evaluation",
+    "controls",
     "report",
 ]
 MODULES = sorted((ROOT / "facestudy").glob("*/*.py"))

@@ -5,7 +5,8 @@ The rules are in docs/protocol.md; `facestudy.controls.audit` computes the table
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -16,8 +17,8 @@ WITHOUT_FACE = "without_face"
 WITH_FACE = "with_face"
 """The same, and sharpness, brightness and blockiness of the face."""
 DROP_RATE = "drop_rate"
-WARN_ABOVE = 0.6
-"""A warning is raised when the lower end of the interval of WITHOUT_FACE is above this AUC."""
+CHANCE, WARN_FROM = 0.5, 0.6
+"""AUC: a warning is raised when WITHOUT_FACE has at least WARN_FROM, and an interval above CHANCE."""
 
 SHORTCUTS = Table(
     {
@@ -37,27 +38,24 @@ SHORTCUTS = Table(
 """metrics/shortcuts.csv. `auc` rows have value, low, high; `drop_rate` has the rates of both classes and p."""
 
 
-def summary(shortcuts: pd.DataFrame, confidence: float) -> str:
+def summary(shortcuts: pd.DataFrame) -> str:
     """Say in one line how far the classes are told apart without seeing the face.
 
     Parameters
     ----------
     shortcuts : DataFrame
         As SHORTCUTS.
-    confidence : float
-        Of the intervals, 0 to 1.
 
     Returns
     -------
     str
     """
-    row = _row(shortcuts, WITHOUT_FACE)
-    groups = shortcuts[(shortcuts["measure"] == "auc") & ~shortcuts["control"].isin([WITHOUT_FACE, WITH_FACE, "face"])]
+    groups = _groups(shortcuts)
     varying = groups["cues"] != ""
-    used, constant = (_listed(groups.loc[mask, "control"]) for mask in (varying, ~varying))
+    used, constant = (", ".join(map(_word, groups.loc[mask, "control"])) for mask in (varying, ~varying))
     return (
-        f"Without seeing the face: AUC {_auc(row)} (logistic regression on {used or 'nothing, as no cue varies'}"
-        f"{f'; the same for all: {constant}' if constant else ''}; {100 * confidence:g} % interval)."
+        f"Without seeing the face: AUC {_auc(_row(shortcuts, WITHOUT_FACE))} (logistic regression on {used or 'nothing'}"
+        f"{f'; constant: {constant}' if constant else ''})."
     )
 
 
@@ -85,19 +83,28 @@ def warning(shortcuts: pd.DataFrame) -> str:
     Returns
     -------
     str
-        A sentence or two; empty where the lower end of the interval is not above WARN_ABOVE.
+        Two sentences; empty where the rule of WARN_FROM and CHANCE raises no warning.
     """
     row = _row(shortcuts, WITHOUT_FACE)
-    if not row["low"] > WARN_ABOVE:
+    if not _told_apart(row):
         return ""
-    alone = shortcuts[(shortcuts["measure"] == "auc") & (shortcuts["low"] > WARN_ABOVE)]
-    alone = alone[~alone["control"].isin([WITHOUT_FACE, WITH_FACE, "face"])]
-    told = ", ".join(f"{_word(one['control'])} {one['value']:.3f}" for one in alone.to_dict("records"))
+    alone = [one for one in _groups(shortcuts).to_dict("records") if _told_apart(one)]
+    told = ", ".join(f"{_word(one['control'])} {one['value']:.3f}" for one in alone)
     return (
         f"Warning: real and fake can be told apart without seeing the face, AUC {_auc(row)}"
         f"{f' (alone: {told})' if told else ''}. A model may have learnt this instead of the manipulation, "
         "so no result on this page shows that a manipulation was found."
     )
+
+
+def _told_apart(row: Mapping[str, Any] | pd.Series) -> bool:
+    return bool(row["value"] >= WARN_FROM and row["low"] > CHANCE)
+
+
+def _groups(shortcuts: pd.DataFrame) -> pd.DataFrame:
+    """The rows of single groups of cues that are not about the face."""
+    several = shortcuts["control"].isin([WITHOUT_FACE, WITH_FACE, "face"])
+    return shortcuts[(shortcuts["measure"] == "auc") & ~several]
 
 
 def _row(shortcuts: pd.DataFrame, control: str) -> pd.Series:
@@ -110,7 +117,3 @@ def _auc(row: pd.Series) -> str:
 
 def _word(control: str) -> str:
     return {"jpeg": "JPEG tables"}.get(control, control.replace("_", " "))
-
-
-def _listed(controls: Sequence[str]) -> str:
-    return ", ".join(_word(control) for control in controls)

@@ -23,7 +23,7 @@ from facestudy.evaluation.intervals import (
     repeated_estimates,
 )
 from facestudy.evaluation.metrics import NAMES
-from facestudy.evaluation.scores import Scores, by_video, groups_in, same_faces, select_method
+from facestudy.evaluation.scores import Scores, by_video, constant_trainings, groups_in, same_faces, select_method
 
 COMPARED = ("accuracy", "auc")
 Splits = Sequence[Scores]
@@ -127,7 +127,8 @@ def cell_metrics(faces: Splits, settings: EvaluateSettings, test_share: float) -
     dict of str to float
         Flat, numbers only, 6 decimals: <metric>, <metric>_low, <metric>_high (new trainings on new groups; absent where
         there is one training), <metric>_groups_low, <metric>_groups_high (these trained models on new groups; absent
-        with several splits), <metric>_seed_sd; the same on videos with the prefix video_; test_groups and other counts.
+        with several splits), <metric>_seed_sd; the same on videos with the prefix video_; test_groups and other counts;
+        constant_trainings, how many trainings are broken.
     """
     videos = [by_video(scores) for scores in faces]
     flat: dict[str, float] = {}
@@ -144,7 +145,7 @@ def cell_metrics(faces: Splits, settings: EvaluateSettings, test_share: float) -
             flat |= {f"{prefix}{name}{end}": round(x, 6) for end, x in numbers.items() if not math.isnan(x)}
     counts = asdict(count(faces))
     flat |= {f"test_{name}": counts.pop(name) for name in list(counts) if name not in ("seeds", "splits")}
-    return flat | counts
+    return flat | counts | {"constant_trainings": constant_trainings(faces)}
 
 
 def ends(found: Estimate | Difference) -> tuple[float, float]:
@@ -167,12 +168,13 @@ class Comparison:
     model, variant, metric : str
     difference : Difference
     p_holm : float
-        The p-value corrected over the family; NaN where there is none (one seed).
+        The p-value corrected over the family; NaN where there is none (one seed, or broken).
     detectable : float
         The smallest true difference that the study finds with a power of 80 %, at the level that is
         significant whatever the other comparisons of the family show.
-    verdict : {"better", "worse", "no_difference", "not_tested"}
-        Of the variant against the reference, by `p_holm`; `not_tested` where there is one seed.
+    verdict : {"better", "worse", "no_difference", "not_tested", "broken"}
+        Of the variant against the reference, by `p_holm`; `not_tested` where there is one seed, `broken` where a
+        training on one of the two has a constant output.
     """
 
     model: str
@@ -221,7 +223,7 @@ def compare_variants(cells: Cells, settings: EvaluateSettings, test_share: float
     """Compare each variant with the reference, for every model and metric of COMPARED.
 
     p-values are Holm-corrected over the models, one family for each variant and metric, so that looking at one more
-    control variant does not change the verdict on the others.
+    control variant does not change the verdict on the others. Broken comparisons are not members of a family.
 
     Parameters
     ----------
@@ -248,10 +250,11 @@ def compare_variants(cells: Cells, settings: EvaluateSettings, test_share: float
         reference = next(iter(variants.values()))
         for variant, scores in list(variants.items())[1:]:
             found = _differences(reference, scores, settings, test_share)
-            rows += [Comparison(model, variant, metric, found[metric]) for metric in COMPARED]
+            verdict = "broken" if constant_trainings([*reference, *scores]) else "not_tested"
+            rows += [Comparison(model, variant, metric, found[metric], verdict=verdict) for metric in COMPARED]
     level = 1 - settings.confidence
     for family in {(row.variant, row.metric) for row in rows}:
-        members = [i for i, row in enumerate(rows) if (row.variant, row.metric) == family]
+        members = [i for i, row in enumerate(rows) if (row.variant, row.metric) == family and row.verdict != "broken"]
         p = [rows[i].difference.p for i in members]
         if any(map(math.isnan, p)):
             continue

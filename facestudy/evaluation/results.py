@@ -25,6 +25,7 @@ from facestudy.evaluation.comparisons import (
     method_results,
 )
 from facestudy.evaluation.intervals import Estimate, EvaluateSettings
+from facestudy.evaluation.scores import constant_trainings
 
 T = TypeVar("T")
 
@@ -45,6 +46,9 @@ class Results:
         See `method_results`.
     confidence : float
         Of all intervals, 0 to 1.
+    constant_trainings : mapping of model and variant to int
+        How many trainings of a cell have a constant output. A cell with such a training is broken: its figures are no
+        result.
     """
 
     test: Counts
@@ -52,6 +56,7 @@ class Results:
     comparisons: list[Comparison]
     methods: ByMethod
     confidence: float
+    constant_trainings: Mapping[str, Mapping[str, int]]
 
     @property
     def variants(self) -> list[str]:
@@ -89,6 +94,7 @@ def study_results(cells: Cells, settings: EvaluateSettings, test_share: float) -
         compare_variants(cells, settings, test_share),
         _of_cells(cells, lambda cell: method_results(cell, settings, test_share)),
         settings.confidence,
+        _of_cells(cells, constant_trainings),
     )
 
 
