@@ -124,7 +124,7 @@ def surroundings(face: Face) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        Numbers by cue; NaN where the box, MARGIN wider, leaves no strip of 2 GRID pixels. Sharpness is the variance of
+        Numbers by cue; NaN where the box, MARGIN wider, leaves no strip of GRID pixels. Sharpness is the variance of
         the Laplacian. Blockiness is the mean over the strips above, below, left and right, weighted by their areas.
     """
     assert face.picture is not None
@@ -133,7 +133,7 @@ def surroundings(face: Face) -> dict[str, float]:
     x0, x1 = (int(np.clip(x - face.cut_x, left, right)) for x in (face.x - wider, face.x + face.w + wider))
     y0, y1 = (int(np.clip(y - face.cut_y, top, bottom)) for y in (face.y - wider, face.y + face.h + wider))
     strips = ((left, top, right, y0), (left, y1, right, bottom), (left, y0, x0, y1), (x1, y0, right, y1))
-    wide = [(a, b, c, d) for a, b, c, d in strips if min(c - a, d - b) >= 2 * GRID]
+    wide = [(a, b, c, d) for a, b, c, d in strips if min(c - a, d - b) >= GRID]
     if not wide:
         return dict.fromkeys(CUES["surroundings"], math.nan)
     grey = cv2.cvtColor(face.picture, cv2.COLOR_RGB2GRAY)

@@ -53,10 +53,9 @@ def summary(shortcuts: pd.DataFrame) -> str:
     groups = _groups(shortcuts)
     varying = groups["cues"] != ""
     used, constant = (", ".join(map(_word, groups.loc[mask, "control"])) for mask in (varying, ~varying))
-    return (
-        f"Without seeing the face: AUC {_auc(_row(shortcuts, WITHOUT_FACE))} (logistic regression on {used or 'nothing'}"
-        f"{f'; constant: {constant}' if constant else ''})."
-    )
+    told = [f"logistic regression on {used}"] if used else []
+    told += [f"constant: {constant}"] if constant else []
+    return f"Without seeing the face: AUC {_auc(_row(shortcuts, WITHOUT_FACE))} ({'; '.join(told)})."
 
 
 def drop_summary(shortcuts: pd.DataFrame) -> str:

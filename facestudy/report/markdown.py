@@ -154,9 +154,9 @@ def _broken_warning(constant: Mapping[str, Mapping[str, int]], test: Counts) -> 
     if not cells:
         return []
     return [
-        f"**Warning: broken: constant output of {', '.join(cells)}. The greatest and the least p_fake of the test faces "
-        f"differ by less than {MIN_SPREAD:g}, so the model does not look at the picture. Such a cell has no result and "
-        "its comparisons have no verdict.**",
+        f"**Warning: broken: constant output of {', '.join(cells)}. The greatest and the least p_fake of the test "
+        f"faces differ by less than {MIN_SPREAD:g}: the model does not look at the picture. Such a cell has no result, "
+        "and its comparisons have no verdict.**",
         "",
     ]
 
@@ -264,10 +264,14 @@ def _difference_section(rows: Sequence[Comparison], reference: str, level: str, 
         for metric, (scale, digits, _, _) in SCALES.items():
             row = by_key[model, variant, metric]
             found = row.difference
-            cells += [BROKEN, ""] if row.verdict == "broken" else [
-                _written(found.value, found.groups_low, found.groups_high, scale, digits, "+"),
-                _p_text(found.groups_p),
-            ]
+            cells += (
+                [BROKEN, ""]
+                if row.verdict == "broken"
+                else [
+                    _written(found.value, found.groups_low, found.groups_high, scale, digits, "+"),
+                    _p_text(found.groups_p),
+                ]
+            )
         body.append(cells)
     text = f"The same differences with the {level} interval for these trained models on new groups: no new training."
     return [*lines, text, "", *_markdown_table(["model", "variant", "accuracy, points", "p", "AUC", "p"], body), ""]

@@ -27,7 +27,7 @@ from tests.pipeline_files import ROOT
 
 Problems = list[str]
 MODEL = ["--model", "mesonet", "--variant", "eyes_lower"]
-CELL = {"crops": ["--variant", "eyes_lower"], "train": MODEL, "evaluate": MODEL}
+CELL = {"crops": ["--variant", "eyes_lower"], "train": MODEL, "evaluate": MODEL, "overfitting": MODEL}
 OUTPUT_OF = {
     "videos": ["data/videos", ".cache/videos"],
     "frames": ["data/frames", ".cache/frames"],
@@ -39,12 +39,14 @@ OUTPUT_OF = {
     "evaluate": ["metrics/eyes_lower/mesonet.json"],
     "clips": ["data/clip_counts.csv"],
     "compare": ["metrics/results.json"],
+    "shortcuts": ["metrics/shortcuts.csv"],
+    "overfitting": ["metrics/training-gaps/eyes_lower/mesonet.json"],
     "report": ["metrics/results.md"],
     "focus": ["metrics/focus.json"],
 }
 
 
-WORKING = ("videos", "frames", "faces", "duplicates", "crops", "train")
+WORKING = ("videos", "frames", "faces", "duplicates", "crops", "train", "shortcuts")
 """The stages with worker processes."""
 IMPORTS_S = 1.5
 
