@@ -103,7 +103,7 @@ def _told_apart(row: Mapping[str, Any] | pd.Series) -> bool:
 def _groups(shortcuts: pd.DataFrame) -> pd.DataFrame:
     """The rows of single groups of cues that are not about the face."""
     several = shortcuts["control"].isin([WITHOUT_FACE, WITH_FACE, "face"])
-    return shortcuts[(shortcuts["measure"] == "auc") & ~several]
+    return shortcuts[(shortcuts["measure"] == "auc") & ~several].sort_values("control")
 
 
 def _row(shortcuts: pd.DataFrame, control: str) -> pd.Series:
