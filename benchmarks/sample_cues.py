@@ -61,10 +61,11 @@ def background_error(clip: Clip, settings: SampleSettings, regions: dict[str, Bo
 
 def cross_validated_auc(cues: pd.DataFrame, control: str, folds: int = 5) -> float:
     """AUC of the audit's regression on one of CONTROLS; nobody is in training and test of a fold at once."""
-    fake, scores = cues["label"].to_numpy() == "fake", np.zeros(len(cues))
+    scores = np.zeros(len(cues))
     for training, test in GroupKFold(folds).split(cues, groups=cues["person"]):
-        scores[test] = regression(cues.iloc[training], fake[training], cues.iloc[test], CONTROLS[control])
-    return float(roc_auc_score(fake, scores))
+        fitted = cues.iloc[training]
+        scores[test] = regression(fitted, fitted, cues.iloc[test], CONTROLS[control])
+    return float(roc_auc_score(cues["label"] == "fake", scores))
 
 
 def main() -> None:
@@ -110,7 +111,7 @@ def report(
         pictures = [frame.picture for frame in read_video(path, numbers, OWN_FILES)]
         chosen = [next(iter(faces), None) for faces, _ in find_faces(pictures, face_settings)]
         of_file = file_cues(path, vars(probe(path, OWN_FILES)))
-        of_clip = {"label": clip.label, "person": clip.person, **of_file}
+        of_clip = {"video_id": clip.video_id, "label": clip.label, "person": clip.person, **of_file}
         table += [
             {**of_clip, **surroundings(face), **face_cues(face, settings.width, settings.height)}
             for face in chosen

@@ -16,7 +16,7 @@ from scipy.special import expit
 from facestudy.controls.cues import CATEGORIES, CUES
 from facestudy.controls.shortcuts import DROP_RATE, SHORTCUTS, WITH_FACE, WITHOUT_FACE
 from facestudy.core import tables
-from facestudy.core.arrays import BoolArray, FloatArray
+from facestudy.core.arrays import FloatArray
 from facestudy.evaluation.comparisons import cell_estimates, ends
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.scores import scores_of
@@ -57,8 +57,10 @@ def varying(training: pd.DataFrame, names: Sequence[str]) -> list[str]:
     return [name for name in names if training[name].nunique(dropna=False) > 1]
 
 
-def regression(training: pd.DataFrame, fake: BoolArray, test: pd.DataFrame, names: Sequence[str]) -> FloatArray:
+def regression(training: pd.DataFrame, faces: pd.DataFrame, test: pd.DataFrame, names: Sequence[str]) -> FloatArray:
     """Fit a logistic regression on cues, and apply it.
+
+    Each video has a weight of 1, shared by its faces: what a file reveals is not known better for more of its frames.
 
     Numbers: a missing one becomes the median of the training faces and sets an indicator. Text: one-hot, with rare
     values (RARE) and those that training does not have as one. All columns are standardised.
@@ -67,8 +69,8 @@ def regression(training: pd.DataFrame, fake: BoolArray, test: pd.DataFrame, name
     ----------
     training : DataFrame
         The cues of the training faces.
-    fake : ndarray of bool, shape (training faces,)
-        Their class.
+    faces : DataFrame
+        The same faces in the same order, with columns label and video_id.
     test : DataFrame
         The cues of the test faces.
     names : sequence of str
@@ -97,7 +99,8 @@ def regression(training: pd.DataFrame, fake: BoolArray, test: pd.DataFrame, name
         sparse_threshold=0,
     )
     model = make_pipeline(columns, StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=10_000))
-    model.fit(training[used], fake)
+    weights = 1 / faces.groupby("video_id")["label"].transform("size").to_numpy()
+    model.fit(training[used], faces["label"].to_numpy() == "fake", logisticregression__sample_weight=weights)
     return np.round(expit(model.decision_function(test[used])), 9)
 
 
@@ -133,7 +136,7 @@ def audit(cues: pd.DataFrame, split: pd.DataFrame, settings: EvaluateSettings, t
             training, test = (faces[faces["subset"] == subset] for subset in ("train", "test"))
             fitted = cues.loc[training["face_id"]]
             used |= set(varying(fitted, names))
-            p_fake = regression(fitted, training["label"].to_numpy() == "fake", cues.loc[test["face_id"]], names)
+            p_fake = regression(fitted, training, cues.loc[test["face_id"]], names)
             cell.append(scores_of({Path("data/split.csv"): test.assign(p_fake=p_fake)}))
         found = cell_estimates(cell, settings, test_share, ("auc",))["auc"]
         low, high = ends(found)
