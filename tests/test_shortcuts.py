@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from facestudy.controls import audit, overfitting
-from facestudy.controls.cues import CATEGORIES, CUES, face_cues, file_cues, surroundings
+from facestudy.controls.cues import CATEGORIES, CUES, cue_table, face_cues, file_cues, surroundings
 from facestudy.controls.jpeg import MAX_SEGMENTS, mean_quantisation
 from facestudy.controls.shortcuts import SHORTCUTS, WITHOUT_FACE, summary, warning
 from facestudy.core import tables
@@ -28,12 +28,14 @@ from facestudy.faces.detection import cut_out
 from facestudy.faces.extraction import write
 from facestudy.faces.face import Face
 from facestudy.faces.quality import measure
+from facestudy.runtime.parallel import ComputeSettings
 from stages import overfitting as overfitting_stage
 from stages import shortcuts as shortcuts_stage
 from tests.project import params
 
 NUMBERS = [name for names in CUES.values() for name in names if name not in CATEGORIES]
 BOX = (20.0, 20.0, 24.0, 24.0)
+TABLES = {"faces": tables.FACES, "frames": tables.FRAMES, "videos": tables.VIDEOS}
 LANDMARKS = np.array([[26, 30], [38, 30], [32, 35], [28, 40], [36, 40]], float)
 
 
@@ -258,14 +260,14 @@ def test_drop_rates_take_videos_as_the_unit() -> None:
 
 
 class Folder:
-    """A study of pictures up to its split: 48 people, each with a real and a fake picture."""
+    """A study of pictures up to its split: people with a real and a fake picture each."""
 
-    def __init__(self, planted: str) -> None:
+    def __init__(self, planted: str, people: int = 48) -> None:
         values = params()
         values |= {"source": "folder", "compute": {"workers": 1}, "folder": {**values["folder"], "path": "pictures"}}
         Path("params.yaml").write_text(yaml.safe_dump(values))
         videos, frames, faces, split = [], [], [], []
-        for person in range(48):
+        for person in range(people):
             for label in tables.LABELS:
                 odd = label == "fake"
                 side = 96 if odd and planted == "resolution" else 64
@@ -326,6 +328,19 @@ def test_an_altered_cut_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     Path("data/faces/p00-real.png").write_bytes(Path("data/faces/p00-fake.png").read_bytes())
     with pytest.raises(StudyError, match="is not the picture that was stored"):
         shortcuts_stage.main()
+
+
+@pytest.mark.parametrize(("rotation", "place"), [(0, (0.25, 0.5)), (90, (0.5, 0.25)), (180, (0.25, 0.5))])
+def test_the_place_of_a_face_is_that_in_the_turned_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rotation: int, place: tuple[float, float]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Folder("", people=3)
+    faces, frames, videos = (tables.read(Path(f"data/{name}/index.csv"), table) for name, table in TABLES.items())
+    faces, frames = faces.assign(rotation=rotation), frames.assign(width=128)
+    found = cue_table(faces, frames, videos, Path("pictures"), Path("data/faces"), ComputeSettings(workers=1))
+    assert list(found.index) == list(faces["face_id"])
+    assert (found[["face_x", "face_y"]] == place).all(axis=None)
 
 
 def test_the_summary_without_any_cue() -> None:
