@@ -38,7 +38,8 @@ def shortcuts(read: Reader) -> str:
     """The shortcut audit of the sample as a Markdown table."""
     lines = ["| cues | AUC | its interval |", "|---|---|---|"]
     for row in _table(read, "metrics/shortcuts.csv").query("measure == 'auc'").to_dict("records"):
-        told = f"{row['value']:.3f} | {row['low']:.3f} to {row['high']:.3f}" if isinstance(row["cues"], str) else "constant |"
+        varies = isinstance(row["cues"], str)
+        told = f"{row['value']:.3f} | {row['low']:.3f} to {row['high']:.3f}" if varies else "constant |"
         lines.append(f"| `{row['control']}` | {told} |")
     return "\n".join(lines)
 
