@@ -337,9 +337,13 @@ def print_results(folder: Path = Path()) -> None:
     """The results table of the project or of a copy, and where the figures are."""
     page = folder / "metrics/results.md"
     try:
-        print(page.read_text(encoding="utf-8"))
+        text = page.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise StudyError(f"{page} is missing; `make run` makes it.") from None
+    print(text)
+    for line in text.splitlines():  # again: the top of a long page is out of sight
+        if line.startswith("**Warning: "):
+            print(line.strip("*"))
     print(f"This page: {page}. Figures: {folder / 'metrics'}/; contact sheets: {folder / 'reports'}/")
 
 

@@ -7,11 +7,15 @@ if __name__ == "__main__":  # before the imports that take seconds
 
     begin()
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from facestudy.controls.shortcuts import SHORTCUTS
 from facestudy.core import tables
+from facestudy.core.errors import StudyError
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.results import read_results
 from facestudy.models.settings import ModelSettings
@@ -19,6 +23,7 @@ from facestudy.report.markdown import results_markdown
 from stages.stage import output_file, read_params, run, section
 
 RESULTS = Path("metrics/results.json")
+GAPS = Path("metrics/training-gaps")
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -34,11 +39,20 @@ def main() -> str:
     results = read_results(RESULTS)
     clips = tables.read(Path("data/clips.csv"), tables.clips_table(models, results.variants))
     trial = section(params, "evaluate", EvaluateSettings).trial
-    tables_of = {name: read_csv(Path("metrics") / f"{name}.csv") for name in ("contrasts", "hypotheses")}
-    page = results_markdown(results, models, seeds, sample, clips, trial, **tables_of)
+    shortcuts = tables.read(Path("metrics/shortcuts.csv"), SHORTCUTS)
+    gaps = {model: {name: read_gaps(GAPS / name / f"{model}.json") for name in results.variants} for model in models}
+    contrasts, hypotheses = (read_csv(Path("metrics") / f"{name}.csv") for name in ("contrasts", "hypotheses"))
+    page = results_markdown(results, models, seeds, sample, clips, shortcuts, gaps, contrasts, hypotheses, trial)
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(page, encoding="utf-8")
     return f"metrics/results.md, {len(page.splitlines())} lines"
+
+
+def read_gaps(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        raise StudyError(f"{path} is missing or damaged; `dvc repro -f` makes it again.") from None
 
 
 if __name__ == "__main__":

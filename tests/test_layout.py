@@ -23,6 +23,7 @@ ORDER = [
     "models",
     "training",
     "evaluation",
+    "controls",
     "hypotheses",
     "report",
 ]

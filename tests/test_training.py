@@ -261,6 +261,14 @@ def test_bytes_depend_on_no_worker_core_or_other_seed(tmp_path: Path) -> None:
     assert files_below(tmp_path / "two") == written
     assert files_below(tmp_path / "alone") == {name.format(3): written[name.format(3)] for name in names}
 
+    losses = json.loads((tmp_path / "one/metrics/training-gaps/full/tiny.json").read_text())
+    kept_losses = [
+        pd.read_csv(tmp_path / "one" / names[1].format(seed)).query("selected == 1").iloc[0] for seed in (1, 2, 3)
+    ]
+    means = [np.mean([row[name] for row in kept_losses]) for name in ("loss", "validation_loss")]
+    assert losses["trainings"] == 3
+    assert [losses["kept_loss"], losses["kept_validation_loss"]] == pytest.approx(means, abs=2e-6)
+    assert losses["kept_gap"] == pytest.approx(means[1] - means[0], abs=2e-6)
     predictions = tables.read(tmp_path / "one" / names[2].format(3), tables.PREDICTIONS)
     scored = split[split["subset"].isin(["validation", "test"])].reset_index(drop=True)
     columns = tables.PREDICTIONS.names()[:-1]

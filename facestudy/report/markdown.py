@@ -8,17 +8,23 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from facestudy.controls.shortcuts import drop_summary
+from facestudy.controls.shortcuts import summary as shortcut_summary
+from facestudy.controls.shortcuts import warning as shortcut_warning
 from facestudy.core.settings import key_name, quoted
 from facestudy.dataset.clips import ENTERED, WORDS, counted
 from facestudy.evaluation.comparisons import ByMethod, Comparison, Counts, ends
 from facestudy.evaluation.intervals import FEW_GROUPS, POWER, Difference, Estimate
 from facestudy.evaluation.results import Results
+from facestudy.evaluation.scores import MIN_SPREAD
 from facestudy.models.settings import ModelSettings
 
 SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "of AUC")}
 """How a metric is written: factor, decimals, title, unit of a difference."""
 
 
+BROKEN = "broken"
+"""What stands in place of a figure of a cell with a constant output."""
 MAX_CLIPS = 20
 """The greatest number of clips without a face in the split that are named."""
 
@@ -29,12 +35,13 @@ def results_markdown(
     seeds: Sequence[int],
     sample: bool,
     clips: pd.DataFrame,
-    trial: bool = False,
-    *,
+    shortcuts: pd.DataFrame,
+    gaps: Mapping[str, Mapping[str, Mapping[str, float]]],
     contrasts: pd.DataFrame,
     hypotheses: pd.DataFrame,
+    trial: bool = False,
 ) -> str:
-    """Write the page: metrics by model and variant, differences, verdicts, what became of the clips.
+    """Write the page: metrics by model and variant, differences, verdicts, controls, what became of the clips.
 
     Parameters
     ----------
@@ -46,10 +53,14 @@ def results_markdown(
         Whether the videos are the built-in sample; the page then says so.
     clips
         What became of each clip, as tables.CLIPS.
-    trial
-        Whether the study only tries out whether everything works; the page then says so.
+    shortcuts
+        What the shortcut audit found, as facestudy.controls.shortcuts.SHORTCUTS.
+    gaps
+        Losses in training and validation, by model and variant, as facestudy.training.gaps.gaps.
     contrasts, hypotheses
         What `facestudy.hypotheses` computes, as text cells.
+    trial
+        Whether the study only tries out whether everything works; the page then says so.
 
     Returns
     -------
@@ -87,21 +98,33 @@ def results_markdown(
             "p-value and no verdict. Give at least three `seeds`.**",
             "",
         ]
-    variants = results.variants
+    lines += [shortcut_summary(shortcuts), drop_summary(shortcuts), ""]
+    variants, broken = results.variants, results.constant_trainings
+    lines += _broken_warning(broken, test)
+    if told := shortcut_warning(shortcuts):
+        lines += [f"**{told}**", ""]
     for metric, (scale, digits, title, _) in SCALES.items():
         head = ["model", f"normal ({variants[0]})", *(f"cropped ({variant})" for variant in variants[1:])]
         body = [
-            [model, *(_cell(found[model][variant][metric], scale, digits) for variant in variants)] for model in found
+            [
+                model,
+                *(
+                    BROKEN if broken[model][variant] else _cell(found[model][variant][metric], scale, digits)
+                    for variant in variants
+                ),
+            ]
+            for model in found
         ]
         lines += [f"## {title}", "", *_markdown_table(head, body), ""]
     if len(results.method_names) > 1:
-        lines += _method_section(results.methods)
+        lines += _method_section(results.methods, broken)
     if results.comparisons:
         lines += _difference_section(results.comparisons, variants[0], level, test)
     lines += _hypotheses_section(contrasts, hypotheses, level)
     lines += _score_section(results)
     lines += ["## What a cell is", ""]
     lines += [f"- {describe_model(name, model, seeds)}" for name, model in models.items()]
+    lines += ["", "## Training and validation", "", *_gap_section(gaps)]
     lines += ["", "## Clips", "", *_clips_section(clips)]
     intervals = len(models) * len(variants) * 2
     notes = _reading(intervals, test, results.confidence)
@@ -123,6 +146,45 @@ def _clips_section(clips: pd.DataFrame) -> list[str]:
         more = [f"    ... and {len(lost) - MAX_CLIPS} more in data/clips.csv"] if len(lost) > MAX_CLIPS else []
         lines += ["", *listed[:MAX_CLIPS], *more]
     return lines
+
+
+def _broken_warning(constant: Mapping[str, Mapping[str, int]], test: Counts) -> list[str]:
+    """Name the cells whose figures are no result."""
+    of = test.seeds * test.splits
+    cells = [
+        f"{model} on {variant} ({count} of {of} training{'s' if of > 1 else ''})"
+        for model, variants in constant.items()
+        for variant, count in variants.items()
+        if count
+    ]
+    if not cells:
+        return []
+    return [
+        f"**Warning: broken: constant output of {', '.join(cells)}. The greatest and the least p_fake of the test "
+        f"faces differ by less than {MIN_SPREAD:g}: the model does not look at the picture. Such a cell has no result, "
+        "and its comparisons have no verdict.**",
+        "",
+    ]
+
+
+def _gap_section(gaps: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    head = ["model", "variant"]
+    head += [f"{which}: {what}" for which in ("kept", "last") for what in ("epoch", "training", "validation", "gap")]
+    body = []
+    for model, variants in gaps.items():
+        for variant, found in variants.items():
+            numbers = []
+            for which in ("kept", "last"):
+                epoch = found[f"{which}_epoch"]
+                numbers.append(f"{epoch:.1f}")
+                losses = (found.get(f"{which}_{name}", math.nan) for name in ("loss", "validation_loss", "gap"))
+                numbers += [f"{loss:.3f}" for loss in losses]
+            body.append([model, variant, *numbers])
+    text = (
+        "Loss at the epoch whose weights are kept and at the last one, mean over the trainings. Gap: validation minus "
+        "training; it grows as a model overfits."
+    )
+    return [text, "", *_markdown_table(head, body)]
 
 
 def _interval_text(test: Counts) -> str:
@@ -176,15 +238,17 @@ def _code(text: str) -> str:
 def _difference_section(rows: Sequence[Comparison], reference: str, level: str, test: Counts) -> list[str]:
     by_key = {(row.model, row.variant, row.metric): row for row in rows}
     pairs = list(dict.fromkeys((row.model, row.variant) for row in rows))
-    tested = all(row.verdict != "not_tested" for row in rows)
+    tested = test.seeds * test.splits > 1
     columns = ["accuracy, points", *(["p", "p Holm"] if tested else []), "AUC", *(["p", "p Holm"] if tested else [])]
     body = []
     for model, variant in pairs:
         cells = [model, variant]
         for metric, (scale, digits, _, _) in SCALES.items():
             row = by_key[model, variant, metric]
-            cells.append(_cell(row.difference, scale, digits, "+"))
-            cells += [_p_text(row.difference.p), _p_text(row.p_holm)] if tested else []
+            broken = row.verdict == "broken"
+            cells.append(BROKEN if broken else _cell(row.difference, scale, digits, "+"))
+            p = ["", ""] if broken else [_p_text(row.difference.p), _p_text(row.p_holm)]
+            cells += p if tested else []
         body.append(cells)
     lines = [
         f"## Difference from {reference}",
@@ -206,11 +270,15 @@ def _difference_section(rows: Sequence[Comparison], reference: str, level: str, 
         for metric, (scale, digits, _, _) in SCALES.items():
             row = by_key[model, variant, metric]
             found = row.difference
-            cells += [
-                _written(found.value, found.groups_low, found.groups_high, scale, digits, "+"),
-                _p_text(found.groups_p),
-                _p_text(row.classical_p),
-            ]
+            cells += (
+                [BROKEN, "", ""]
+                if row.verdict == "broken"
+                else [
+                    _written(found.value, found.groups_low, found.groups_high, scale, digits, "+"),
+                    _p_text(found.groups_p),
+                    _p_text(row.classical_p),
+                ]
+            )
         body.append(cells)
     text = (
         f"The same differences with the {level} interval for these trained models on new groups: no new training. "
@@ -227,7 +295,7 @@ def verdict_text(row: Comparison, reference: str) -> str:
     Parameters
     ----------
     row : Comparison
-        With a p-value.
+        With a p-value, or broken.
     reference : str
         Name of the variant that `row` is compared with.
 
@@ -239,6 +307,8 @@ def verdict_text(row: Comparison, reference: str) -> str:
     scale, digits, _, unit = SCALES[row.metric]
     detectable = f"{scale * row.detectable:.{digits}f} {unit}"
     of = f"{row.model}, {row.metric.replace('auc', 'AUC')}"
+    if row.verdict == "broken":
+        return f"{of}: broken: constant output on {row.variant} or {reference}, no verdict"
     if row.verdict == "no_difference":
         seen = f"could have seen {detectable} or more" if row.detectable < 1 else "could not have seen any difference"
         return (
@@ -252,12 +322,16 @@ def verdict_text(row: Comparison, reference: str) -> str:
     )
 
 
-def _method_section(methods: ByMethod) -> list[str]:
+def _method_section(methods: ByMethod, broken: Mapping[str, Mapping[str, int]]) -> list[str]:
     head = ["model", "method", *next(iter(methods.values()))]
     body = []
     for model, variants in methods.items():
         for method in next(iter(variants.values())):
-            body.append([model, method, *(_cell(found[method].estimates["auc"], 1, 3) for found in variants.values())])
+            cells = [
+                BROKEN if broken[model][variant] else _cell(found[method].estimates["auc"], 1, 3)
+                for variant, found in variants.items()
+            ]
+            body.append([model, method, *cells])
     text = "The fakes of each method against all real faces; more in metrics/methods.csv."
     return ["## AUC by method", "", text, "", *_markdown_table(head, body), ""]
 
@@ -338,6 +412,12 @@ def _reading(intervals: int, test: Counts, confidence: float) -> list[str]:
         f"- The tables of accuracy and AUC hold {intervals} intervals. If these were independent, a perfect method "
         f"would miss at least one of {intervals} true values {missed:.0f} % of the time.",
     ]
+    judged = "; its interval is for this regression on new groups" if test.splits == 1 else ""
+    notes.append(
+        "- Without seeing the face: a regression on cues of the file, the frame and the place of the face, fitted and "
+        f"judged on the same faces as the models{judged}. docs/protocol.md has the rules, metrics/shortcuts.csv the "
+        "groups of cues."
+    )
     if test.seeds == test.splits == 1:
         return notes
     return [

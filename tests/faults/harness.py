@@ -19,8 +19,8 @@ from tests.project import copy_project, deep_update, environment_for, params
 
 OUTPUTS = ("data", "models", "predictions", "metrics", "reports")
 STAGES = (
-    "videos", "frames", "faces", "duplicates", "split", "clips", "crops", "train", "evaluate", "compare", "focus",
-    "report",
+    "videos", "frames", "faces", "duplicates", "split", "clips", "crops", "train", "evaluate", "compare",
+    "shortcuts", "hypotheses", "focus", "report",
 )  # fmt: skip
 LIMIT_S = 240
 
