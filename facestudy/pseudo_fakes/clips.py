@@ -271,7 +271,7 @@ class PseudoFake:
             share = self._placed(number, picture.shape)
             area = masks.rectangle(share)
             keep(np.ceil(share * 255).astype(np.uint8))
-            yield blend(self._look.target(picture), self._source(number, picture, area), share, area)
+            yield masks.blend(self._look.target(picture), self._source(number, picture, area), share, area)
 
     def _placed(self, number: int, shape: tuple[int, ...]) -> Layer:
         """The mask on a frame of the target."""
@@ -308,32 +308,6 @@ class PseudoFake:
         gain, offset = donor_swap.colour_transfer(*(donor_swap.moments(parts(of_donor)) for of_donor in (True, False)))
         self.parameters |= {"gain": gain.tolist(), "offset": offset.tolist(), "donor_frames": of_frame}
         return lambda number, picture, area: donor_swap.recoloured(warped(number, picture.shape, area), gain, offset)
-
-
-def blend(target: Picture, source: Picture | Layer, share: Layer, area: tuple[slice, slice]) -> Picture:
-    """Blend a source into a frame.
-
-    Parameters
-    ----------
-    target : ndarray of shape (height, width, 3), uint8
-        The frame, which is not changed.
-    source : ndarray, shape that of the area with 3 channels, uint8 or float32
-        0 to 255.
-    share : ndarray of shape (height, width), float32
-        Of the source, 0 to 1.
-    area
-        Rows and columns of the frame beyond which the share is 0.
-
-    Returns
-    -------
-    ndarray of shape (height, width, 3), uint8
-        Exactly the target where the share is 0.
-    """
-    blended = target.copy()
-    part = target[area].astype(np.float32)
-    part += share[area][..., None] * (source.astype(np.float32) - part)
-    blended[area] = np.clip(np.floor(part + np.float32(0.5)), 0, 255).astype(np.uint8)
-    return blended
 
 
 @contextmanager
