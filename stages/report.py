@@ -23,11 +23,11 @@ def main() -> str:
     params = read_params()
     models = section(params, "models", dict[str, ModelSettings])
     seeds = section(params, "seeds", list[int])
-    sample = section(params, "source", str) == "sample"
+    source = section(params, "source", str)
     results = read_results(RESULTS)
     clips = tables.read(Path("data/clips.csv"), tables.clips_table(models, results.variants))
     trial = section(params, "evaluate", EvaluateSettings).trial
-    page = results_markdown(results, models, seeds, sample, clips, trial)
+    page = results_markdown(results, models, seeds, source, clips, trial)
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(page, encoding="utf-8")
     return f"metrics/results.md, {len(page.splitlines())} lines"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import colorsys
 import itertools
+from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -40,6 +43,20 @@ def faces(draw: st.DrawFn) -> FloatArray:
     centre = np.array([draw(st.floats(-50, 350)), draw(st.floats(-50, 250))])
     errors = draw(st.lists(st.floats(-0.04, 0.04), min_size=10, max_size=10))
     return (CANONICAL_LANDMARKS - 0.5 + np.reshape(errors, (5, 2))) @ linear.T + centre
+
+
+INEXACT = {"exp", "log", "power", "float_power", "sin", "cos", "tan", "arctan2", "hypot", "cbrt", "tanh", "linalg"}
+"""Of NumPy: last bits depend on the CPU or the C library, see tests/test_cpu.py."""
+
+
+@pytest.mark.parametrize("module", [masks, self_blend, donor_swap, donors], ids=lambda module: module.__name__)
+def test_no_function_depends_on_the_cpu(module: ModuleType) -> None:
+    tree = ast.parse(Path(str(module.__file__)).read_text())
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not used & (INEXACT | {"standard_normal", "normal", "exponential"})
+    powers = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow)]
+    assert all(ast.unparse(power.right) == "2" for power in powers)
+    assert not hasattr(module, "math")
 
 
 # --- masks ----------------------------------------------------------------------------------------

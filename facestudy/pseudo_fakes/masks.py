@@ -42,9 +42,7 @@ FULL = 1 - 1e-4
 KERNELS = tuple(range(5, 26, 2))
 """Sides of Gaussian kernels, pixels of the canvas."""
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
-"""Blend ratios of self-blended images (Shiohara & Yamasaki 2022, section 3.2)."""
-EROSION = 0.03
-"""Canonical units by which the outline of a donor's face may be larger or smaller, and its edge deformed."""
+"""Blend ratios of self-blended images (Shiohara & Yamasaki 2022, section 3)."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def self_blend_plan(rng: np.random.Generator) -> MaskPlan:
 
     References
     ----------
-    Shiohara and Yamasaki, Detecting Deepfakes with Self-Blended Images, CVPR 2022, section 3.2 (mask generator).
+    Shiohara and Yamasaki, Detecting Deepfakes with Self-Blended Images, CVPR 2022, section 3.
     """
     return MaskPlan(
         forehead=bool(rng.integers(4) > 0),
@@ -112,11 +110,9 @@ def donor_plan(rng: np.random.Generator) -> MaskPlan:
 
     References
     ----------
-    Li et al., Face X-ray for More General Face Forgery Detection, CVPR 2020, section 4.1.
+    Li et al., Face X-ray for More General Face Forgery Detection, CVPR 2020, section 4.
     """
-    return MaskPlan(
-        forehead=False, grid=4, amplitude=EROSION, kernels=(KERNELS[rng.integers(len(KERNELS))],), ratio=1.0
-    )
+    return MaskPlan(forehead=False, grid=4, amplitude=0.03, kernels=(KERNELS[rng.integers(len(KERNELS))],), ratio=1.0)
 
 
 def outline(forehead: bool) -> FloatArray:

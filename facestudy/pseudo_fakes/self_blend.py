@@ -70,7 +70,7 @@ def draw_alteration(rng: np.random.Generator) -> Alteration:
 
     References
     ----------
-    Shiohara and Yamasaki, CVPR 2022, section 3.2 (source-target generator). The ranges are this project's.
+    Shiohara and Yamasaki, CVPR 2022, section 3 (source-target generator). The ranges are this project's.
     """
     shifts = rng.integers(-RGB_SHIFT, RGB_SHIFT + 1, 3) * (rng.random(3) < RGB_CHANCE)
     hue, saturation, value = (
