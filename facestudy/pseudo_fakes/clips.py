@@ -247,6 +247,7 @@ class PseudoFake:
         plan = masks.self_blend_plan(rng) if method == "self_blend" else masks.donor_plan(rng)
         self._mask = masks.draw_mask(plan, rng)
         self.parameters: dict[str, Any] = {"mask": asdict(plan), "target": look.changes and asdict(look.changes)}
+        self._donor: list[FloatArray] | None = None  # its landmarks for each frame of the target
         self._source: Callable[[int, Picture, tuple[slice, slice]], Picture | Layer]
         if method == "self_blend":
             self._source = self._self_blend(rng)
@@ -275,7 +276,8 @@ class PseudoFake:
 
     def _placed(self, number: int, shape: tuple[int, ...]) -> Layer:
         """The mask on a frame of the target."""
-        return masks.place(self._mask, self._target.landmarks[number], shape)
+        donor = None if self._donor is None else self._donor[number]
+        return masks.place(self._mask, self._target.landmarks[number], shape, donor)
 
     def _self_blend(self, rng: np.random.Generator) -> Callable[[int, Picture, tuple[slice, slice]], Picture]:
         """The part of a frame's altered copy that is blended. One of the two copies is altered, see `Look`."""
@@ -293,8 +295,10 @@ class PseudoFake:
         """The part of the donor's frame, in the target's colours, that is blended."""
         of_frame = nearest_frames(aligned(self._target.landmarks), aligned(donor.landmarks)).tolist()
 
+        landmarks = self._donor = [donor.landmarks[number] for number in of_frame]
+
         def warped(number: int, shape: tuple[int, ...], area: tuple[slice, slice]) -> Picture:
-            points = donor.landmarks[of_frame[number]], self._target.landmarks[number]
+            points = landmarks[number], self._target.landmarks[number]
             return donor_swap.warp_donor(donor[of_frame[number]], *points, shape)[area]
 
         def parts(of_donor: bool) -> Iterator[tuple[Layer, BoolArray]]:

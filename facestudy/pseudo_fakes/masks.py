@@ -10,6 +10,7 @@ and OpenCV.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -174,7 +175,7 @@ def _deformed(mask: Layer, plan: MaskPlan, rng: np.random.Generator) -> Layer:
     )
 
 
-def place(mask: Layer, landmarks: FloatArray, shape: tuple[int, ...]) -> Layer:
+def place(mask: Layer, landmarks: FloatArray, shape: tuple[int, ...], donor: FloatArray | None = None) -> Layer:
     """Place a mask on a frame.
 
     Parameters
@@ -185,6 +186,8 @@ def place(mask: Layer, landmarks: FloatArray, shape: tuple[int, ...]) -> Layer:
         Points x, y in pixels of the frame.
     shape
         Height and width of the frame, pixels.
+    donor : ndarray of shape (5, 2), optional
+        The landmarks of the donor's face in its frame. The mask then stays within both faces.
 
     Returns
     -------
@@ -192,20 +195,23 @@ def place(mask: Layer, landmarks: FloatArray, shape: tuple[int, ...]) -> Layer:
         0 where the mask does not reach.
     """
     to_canvas = similarity(landmarks, CANVAS_LANDMARKS)
-    mask = _narrowed(mask, apply(to_canvas, landmarks))
+    mask = _narrowed(mask, [landmarks] if donor is None else [landmarks, donor])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(mask, to_canvas, (shape[1], shape[0]), flags=flags), np.float32)
 
 
-def _narrowed(mask: Layer, points: FloatArray) -> Layer:
-    """Make the half of a mask narrower that lies on the far side of a turned face; `points` are the landmarks on it."""
-    eyes_and_mouth = points[[0, 1, 3, 4], 0].mean()
-    off = (points[2, 0] - eyes_and_mouth) / UNIT
-    width = max(NARROWEST, 1 - NARROWING * abs(off))
+def _narrowed(mask: Layer, faces: Sequence[FloatArray]) -> Layer:
+    """Make the halves of a mask narrower that lie on the far side of turned faces."""
+    widths = [1.0, 1.0]
+    for landmarks in faces:
+        across = apply(similarity(landmarks, CANONICAL_LANDMARKS), landmarks)[:, 0]
+        off = across[2] - across[[0, 1, 3, 4]].mean()
+        far = int(off > 0)
+        widths[far] = min(widths[far], max(NARROWEST, 1 - NARROWING * abs(off)))
     from_middle = np.arange(SIDE) - SIDE / 2
-    across = np.where(from_middle * off > 0, from_middle / width, from_middle) + SIDE / 2
-    rows, columns = np.broadcast_arrays(np.arange(SIDE, dtype=np.float32)[:, None], across.astype(np.float32)[None, :])
-    return np.asarray(cv2.remap(mask, columns.copy(), rows.copy(), cv2.INTER_LINEAR), np.float32)
+    columns = from_middle / np.where(from_middle > 0, widths[1], widths[0]) + SIDE / 2
+    at = np.broadcast_arrays(columns.astype(np.float32)[None, :], np.arange(SIDE, dtype=np.float32)[:, None])
+    return np.asarray(cv2.remap(mask, at[0].copy(), at[1].copy(), cv2.INTER_LINEAR), np.float32)
 
 
 def rectangle(share: Layer) -> tuple[slice, slice]:
