@@ -129,6 +129,11 @@ def test_two_blurs_erode_or_widen() -> None:
         return float((masks.draw_mask(MaskPlan(True, 4, 0.0, kernels, 1.0), np.random.default_rng(0)) > 1e-3).sum())
 
     assert area(25, 5) < area(5) < area(5, 25)
+    sharp, cut = (
+        masks.draw_mask(MaskPlan(True, 4, 0.0, kernels, 1.0), np.random.default_rng(0)) for kernels in ((1,), (25, 1))
+    )
+    least, most = (cv2.erode((sharp == 1).astype(np.uint8), np.ones((side, side))) for side in (25, 13))
+    assert (least <= (cut > 0)).all() and ((cut > 0) <= most).all()
 
 
 # --- blending -------------------------------------------------------------------------------------
