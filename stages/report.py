@@ -35,14 +35,14 @@ def main() -> str:
     params = read_params()
     models = section(params, "models", dict[str, ModelSettings])
     seeds = section(params, "seeds", list[int])
-    sample = section(params, "source", str) == "sample"
+    source = section(params, "source", str)
     results = read_results(RESULTS)
     clips = tables.read(Path("data/clips.csv"), tables.clips_table(models, results.variants))
     trial = section(params, "evaluate", EvaluateSettings).trial
     shortcuts = tables.read(Path("metrics/shortcuts.csv"), SHORTCUTS)
     gaps = {model: {name: read_gaps(GAPS / name / f"{model}.json") for name in results.variants} for model in models}
     contrasts, hypotheses = (read_csv(Path("metrics") / f"{name}.csv") for name in ("contrasts", "hypotheses"))
-    page = results_markdown(results, models, seeds, sample, clips, shortcuts, gaps, contrasts, hypotheses, trial)
+    page = results_markdown(results, models, seeds, source, clips, shortcuts, gaps, contrasts, hypotheses, trial)
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(page, encoding="utf-8")
     return f"metrics/results.md, {len(page.splitlines())} lines"

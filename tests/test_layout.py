@@ -18,6 +18,7 @@ ORDER = [
     "sources",
     "sample",
     "faces",
+    "pseudo_fakes",
     "dataset",
     "crops",
     "models",

@@ -29,11 +29,18 @@ MAX_CLIPS = 20
 """The greatest number of clips without a face in the split that are named."""
 
 
+ABOUT = {
+    "sample": "These are results about the built-in sample: drawn people, one kind of fake.",
+    "pseudo_fakes": "These are results about pseudo-fakes: blends of real faces, no output of a deepfake generator.",
+}
+"""What the page says about the videos of a source."""
+
+
 def results_markdown(
     results: Results,
     models: Mapping[str, ModelSettings],
     seeds: Sequence[int],
-    sample: bool,
+    source: str,
     clips: pd.DataFrame,
     shortcuts: pd.DataFrame,
     gaps: Mapping[str, Mapping[str, Mapping[str, float]]],
@@ -49,8 +56,8 @@ def results_markdown(
         The figures.
     models, seeds
         The settings that they were computed with.
-    sample
-        Whether the videos are the built-in sample; the page then says so.
+    source
+        Where the videos come from, as `source` in params.yaml; the page says so for those in ABOUT.
     clips
         What became of each clip, as tables.CLIPS.
     shortcuts
@@ -75,8 +82,8 @@ def results_markdown(
             "**Trial: few videos and short training. It shows that the study runs; its figures are no result.**",
             "",
         ]
-    if sample:
-        lines += ["These are results about the built-in sample: drawn people, one kind of fake.", ""]
+    if source in ABOUT:
+        lines += [ABOUT[source], ""]
     interval = _interval_text(test)
     seed_text = f"Mean over {test.seeds} trainings (seeds)" if test.seeds > 1 else f"One training (seed {seeds[0]})"
     subset_text = "Test subset" if test.splits == 1 else f"Test subsets of {test.splits} splits together"
