@@ -15,8 +15,10 @@ import pytest
 from facestudy.runtime import environment
 from facestudy.runtime.work_cache import closure_of
 
-hypothesis.settings.register_profile("any machine", deadline=None)  # how long an example takes depends on the machine
-hypothesis.settings.load_profile("any machine")
+# How long an example takes depends on the machine. `pytest --hypothesis-profile=thorough` tries many more examples.
+hypothesis.settings.register_profile("usual", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=500)
+hypothesis.settings.load_profile("usual")
 
 # Before a test imports TensorFlow, alone or through mtcnn.
 environment.prepare()
@@ -27,7 +29,7 @@ if threading.current_thread() is threading.main_thread():
 
 
 SLOW_MODULES = {"subprocess", "multiprocessing", "concurrent.futures"}
-SLOW_HELPERS = {"call", "stage", "dvc", "copy_project", "MediaServer", "cpu_features", "tiny_params"}
+SLOW_HELPERS = {"call", "stage", "dvc", "copy_project", "MediaServer", "cpu_features", "in_child", "tiny_params"}
 """Of the modules in tests/: what starts processes or servers."""
 TENSORFLOW = Path(__file__).resolve().parents[1] / "facestudy/runtime/backend.py"
 

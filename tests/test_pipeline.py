@@ -163,7 +163,7 @@ def test_adding_or_removing_a_clip_costs_one_clip(project: Path, folder_study: P
 
 def study(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """`make study` in a folder."""
-    command = [sys.executable, "-m", "commands.study", "run", *arguments]
+    command = ["python", "-m", "commands.study", "run", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment_for(folder), capture_output=True, text=True)
     assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
     return done

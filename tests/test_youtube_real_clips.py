@@ -10,7 +10,7 @@ import pandas as pd
 
 from facestudy.runtime.work_cache import file_sha256
 from tests.media_server import links, serving, write_list
-from tests.project import deep_update, environment_for, params, stage, write_params
+from tests.project import ENVIRONMENT, deep_update, params, stage, write_params
 from tests.test_youtube import FAST, outputs
 
 
@@ -45,7 +45,7 @@ def test_real_clips_behind_broken_links(outside_data: Path, tmp_path: Path) -> N
         killed = project("killed")
         process = subprocess.Popen(
             ["python", "-m", "stages.videos"],
-            cwd=killed, env=environment_for(Path.cwd()), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            cwd=killed, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         time.sleep(6)
         process.kill()

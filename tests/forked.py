@@ -1,0 +1,209 @@
+"""`python …` and `dvc …` as forks of a process that has the packages loaded: seconds saved with each command.
+
+TensorFlow takes 5 seconds of CPU time to import; pandas, SciPy and DVC take one each. A server loads them once and
+starts each command as a fork of itself. It has none of the project's own modules: a command imports those of its
+PYTHONPATH, so a copy of the project runs its own code. `programs` makes a folder with a `python` and a `dvc` that ask
+the server; first on PATH, they also serve the stages that DVC starts and the commands that stages start.
+
+These programs do not show how a command starts and how it ends: TensorFlow is there before anything imports it, and a
+fork is not the child of its caller. Tests of that start real programs (`REAL` in tests/project.py).
+"""
+
+from __future__ import annotations
+
+import array
+import atexit
+import ctypes
+import fcntl
+import functools
+import gc
+import importlib
+import json
+import multiprocessing
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+PACKAGES = (
+    "av", "cv2", "dvc.cli", "dvc.repo.index", "dvc_s3", "dvc_ssh.client", "dvc_ssh.spec", "dvc_webdav", "joblib", "keras",
+    "mtcnn", "pandas", "pydantic", "s3fs", "scipy.stats", "sklearn.metrics", "tensorflow", "webdav4.fsspec", "yaml",
+)  # fmt: skip
+FILES = 200
+"""At most so many open files are passed on."""
+READ_AT_IMPORT = ("KERAS_BACKEND", "TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "NPY_DISABLE_CPU_FEATURES")
+"""Variables that the packages read when they are imported; a command with other values is not forked."""
+CLIENT = """#!{python} -IS
+import _socket, json, os, sys
+parent = os.getppid()
+streams = [int(number) for number in os.listdir("/proc/self/fd")]
+streams = [number for number in streams if number < 3 or os.path.exists("/proc/self/fd/%d" % number)]
+server = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+server.connect({address!r})
+words = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
+request = json.dumps([words, os.getcwd(), dict(os.environ), streams]).encode()
+passed = b"".join(number.to_bytes(4, sys.byteorder) for number in streams)
+server.sendmsg([len(request).to_bytes(8, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, passed)])
+while request:
+    request = request[server.send(request):]
+server.settimeout(0.2)
+answer = None
+while answer is None:
+    try:
+        answer = server.recv(4)
+    except TimeoutError:
+        if os.getppid() != parent:
+            os._exit(1)
+code = int.from_bytes(answer, "big", signed=True)
+if code < 0:
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
+
+
+@functools.cache
+def programs() -> Path:
+    """Start the server of this process, which ends with it.
+
+    Returns
+    -------
+    Path
+        The folder with `python` and `dvc`; the real ones where the packages do not endure a fork.
+    """
+    if sys.platform != "linux":
+        return Path(sys.executable).parent
+    folder = Path(tempfile.mkdtemp(prefix="forked-"))
+    for name in ("python", "dvc"):
+        (folder / name).write_text(CLIENT.format(python=sys.executable, address=str(folder / "server")))
+        (folder / name).chmod(0o755)
+    command = [sys.executable, __file__, str(folder / "server")]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder)
+    assert server.stdout is not None and server.stdout.readline() == b"ready\n", f"{command} ended"
+    return folder
+
+
+def _reap(*_: object) -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def serve(listener: socket.socket) -> list[str]:
+    """Fork twice for each client. Return in the second fork, which is to run the command; the first waits for it."""
+    signal.signal(signal.SIGCHLD, _reap)
+    while True:
+        client, _ = listener.accept()
+        if not os.fork():
+            break
+        client.close()
+    listener.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    passed = array.array("i")
+    size, ancillary, *_ = client.recvmsg(8, socket.CMSG_SPACE(FILES * passed.itemsize))
+    passed.frombytes(ancillary[0][2])
+    request = b""
+    while len(request) < int.from_bytes(size, "big"):
+        request += client.recv(1 << 16)
+    if command := os.fork():
+        for file in passed:
+            os.close(file)
+        wait(client, command)
+    client.close()
+    words, folder, environment, numbers = json.loads(request)
+    above = [fcntl.fcntl(file, fcntl.F_DUPFD, FILES + max(numbers)) for file in passed]
+    os.closerange(3, min(above))
+    for file, number in zip(above, numbers, strict=True):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(folder)
+    changed = [name for name in READ_AT_IMPORT if environment.get(name) != os.environ.get(name)]
+    os.environ.clear()
+    os.environ.update(environment)
+    if changed or (words[0] == "python" and words[1][0] == "-" and words[1] not in ("-B", "-c", "-m", "-u")):
+        os.execv(Path(sys.executable).parent / words[0], words)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return words
+
+
+def wait(client: socket.socket, command: int) -> None:
+    """Wait for a command and tell the client how it ended; where the client ends first, kill the command."""
+
+    def watch() -> None:
+        with suppress(OSError):
+            client.recv(1)
+        os.kill(command, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+    _, status = os.waitpid(command, 0)
+    with suppress(OSError):
+        client.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, "big", signed=True))
+    os._exit(0)
+
+
+def run(words: list[str]) -> None:
+    """Be `dvc …`, `python -m …`, `python -c …` or `python FILE …`."""
+    sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    multiprocessing.set_executable(str(Path(sys.argv[1]).with_name("python")))
+    while words[1:] and words[1] in ("-B", "-u"):
+        if words.pop(1) == "-u":
+            sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
+    if words[0] == "dvc":
+        sys.argv = words
+        sys.exit(importlib.import_module("dvc.cli").main(words[1:]))
+    elif words[1] == "-m":
+        sys.argv = words[2:]
+        sys.path.insert(0, os.getcwd())
+        runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+    elif words[1] == "-c":
+        sys.argv = ["-c", *words[3:]]
+        sys.path.insert(0, "")
+        exec(compile(words[2], "<string>", "exec"), {"__name__": "__main__", "__builtins__": __builtins__})
+    else:
+        sys.argv = words[1:]
+        sys.path.insert(0, str(Path(words[1]).resolve().parent))
+        runpy.run_path(words[1], run_name="__main__")
+
+
+def leave(words: list[str]) -> NoReturn:
+    """Run a command and end, without the second that Python takes to take all packages apart."""
+    code: object = 0
+    try:
+        run(words)
+    except SystemExit as error:
+        code = error.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.closed:
+            stream.flush()
+    os._exit(int(code or 0))
+
+
+if __name__ == "__main__":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: ends with its parent
+    own = str(Path(__file__).parent)
+    roots = {own, str(Path(own).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)}
+    sys.path[:] = [path for path in sys.path if path not in roots]
+    for package in PACKAGES:
+        with suppress(ImportError):  # of a remote that is not installed
+            importlib.import_module(package)
+    gc.freeze()  # forks share what nobody counts
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(sys.argv[1])
+        sock.listen(64)
+        print("ready", flush=True)
+        words = serve(sock)
+    leave(words)
