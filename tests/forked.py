@@ -21,7 +21,9 @@ import importlib
 import json
 import multiprocessing
 import os
+import pickle
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -33,8 +35,9 @@ from pathlib import Path
 from typing import NoReturn
 
 PACKAGES = (
-    "av", "cv2", "dvc.cli", "dvc.repo.index", "dvc_s3", "dvc_ssh.client", "dvc_ssh.spec", "dvc_webdav", "joblib", "keras",
-    "mtcnn", "pandas", "pydantic", "s3fs", "scipy.stats", "sklearn.metrics", "tensorflow", "webdav4.fsspec", "yaml",
+    "av", "cv2", "dvc.cli", "dvc.repo.index", "dvc_s3", "dvc_ssh.client", "dvc_ssh.spec", "dvc_webdav", "joblib",
+    "keras", "mtcnn", "pandas", "pydantic", "s3fs", "scipy.stats", "sklearn.metrics", "tensorflow", "webdav4.fsspec",
+    "yaml",
 )  # fmt: skip
 FILES = 200
 """At most so many open files are passed on."""
@@ -80,11 +83,14 @@ def programs() -> Path:
     if sys.platform != "linux":
         return Path(sys.executable).parent
     folder = Path(tempfile.mkdtemp(prefix="forked-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in ("python", "dvc"):
         (folder / name).write_text(CLIENT.format(python=sys.executable, address=str(folder / "server")))
         (folder / name).chmod(0o755)
     command = [sys.executable, __file__, str(folder / "server")]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder)
+    server = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder
+    )
     assert server.stdout is not None and server.stdout.readline() == b"ready\n", f"{command} ended"
     return folder
 
@@ -147,6 +153,25 @@ def wait(client: socket.socket, command: int) -> None:
     os._exit(0)
 
 
+def parse_yaml_once() -> None:
+    """Have DVC parse a text once in a command. It reads params.yaml again for each section of each stage."""
+    serialize, strictyaml = (importlib.import_module(f"dvc.utils.{name}") for name in ("serialize", "strictyaml"))
+    parse = serialize._yaml.parse_yaml
+
+    @functools.cache
+    def parsed(text: str) -> bytes:
+        return pickle.dumps(parse(text, "text"))
+
+    def parse_yaml(text: str, path: str, typ: str = "safe") -> object:
+        try:
+            return pickle.loads(parsed(text)) if typ == "safe" else parse(text, path, typ)
+        except serialize.YAMLError:
+            return parse(text, path, typ)  # the error names the path
+
+    for module in (serialize._yaml, serialize, strictyaml):
+        module.parse_yaml = parse_yaml
+
+
 def run(words: list[str]) -> None:
     """Be `dvc …`, `python -m …`, `python -c …` or `python FILE …`."""
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
@@ -159,7 +184,7 @@ def run(words: list[str]) -> None:
         sys.exit(importlib.import_module("dvc.cli").main(words[1:]))
     elif words[1] == "-m":
         sys.argv = words[2:]
-        sys.path.insert(0, os.getcwd())
+        sys.path.insert(0, str(Path.cwd()))
         runpy.run_module(words[2], run_name="__main__", alter_sys=True)
     elif words[1] == "-c":
         sys.argv = ["-c", *words[3:]]
@@ -200,6 +225,7 @@ if __name__ == "__main__":
     for package in PACKAGES:
         with suppress(ImportError):  # of a remote that is not installed
             importlib.import_module(package)
+    parse_yaml_once()
     gc.freeze()  # forks share what nobody counts
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(sys.argv[1])

@@ -21,16 +21,20 @@ from tests import forked
 from tests.committed import RESULTS, committed, git
 from tests.pipeline_files import ROOT
 
-ENVIRONMENT = os.environ | environment.prepare() | {
-    "PYTHONPATH": str(ROOT),
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "GIT_AUTHOR_NAME": "test",
-    "GIT_AUTHOR_EMAIL": "test@example.org",
-    "GIT_COMMITTER_NAME": "test",
-    "GIT_COMMITTER_EMAIL": "test@example.org",
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "DVC_NO_ANALYTICS": "1",
-}
+ENVIRONMENT = (
+    os.environ
+    | environment.prepare()
+    | {
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "GIT_AUTHOR_NAME": "test",
+        "GIT_AUTHOR_EMAIL": "test@example.org",
+        "GIT_COMMITTER_NAME": "test",
+        "GIT_COMMITTER_EMAIL": "test@example.org",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "DVC_NO_ANALYTICS": "1",
+    }
+)
 """Of commands that are started as a user starts them; `environment_for` saves most of the seconds."""
 
 
@@ -108,4 +112,3 @@ def copy_project(target: Path, values: Mapping[str, Any] | None = None) -> Path:
         done = call(target, *command)
         assert done.returncode == 0, done.stderr
     return target
-

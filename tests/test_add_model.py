@@ -39,9 +39,7 @@ def copy(tmp_path: Path) -> Path:
 
 def test_one_file_and_one_entry_add_a_model(copy: Path) -> None:
     def run(*command: str) -> str:
-        done = subprocess.run(
-            ["python", *command], cwd=copy, env=environment_for(copy), capture_output=True, text=True
-        )
+        done = subprocess.run(["python", *command], cwd=copy, env=environment_for(copy), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -25,7 +25,6 @@ from facestudy.crops import cutting
 from facestudy.crops.contact_sheet import TILE, crop_sheet, mark_boxes
 from facestudy.crops.cutting import CropSettings, Plan, Variant
 from facestudy.faces.face import Face
-from facestudy.runtime.parallel import ComputeSettings
 from stages import crops as stage
 from tests.pipeline_files import ROOT
 from tests.project import params
@@ -39,7 +38,6 @@ VARIANTS = check(dict[str, Variant], DEFINED, "crop_variants")
 SIZE = CropSettings(size=(128, 128))
 FEATHER = 0.03
 GREY = (128, 128, 128)
-ONE = ComputeSettings(workers=1)
 
 
 def plan_of(name: str, size: CropSettings = SIZE) -> Plan:
@@ -56,20 +54,25 @@ def pose(side: float, angle: float, x: float, y: float) -> FloatArray:
     return np.hstack([linear, (np.array([x, y]) - linear @ [0.5, 0.5])[:, None]])
 
 
-def blobs(points: FloatArray) -> FloatArray:
-    """A smooth picture on the canonical face: (n, 2) points to (n, 3) colours, 0-255."""
-    x, y = points.T.astype(np.float32)
+def canonical(matrix: FloatArray, width: int, height: int) -> tuple[FloatArray, FloatArray]:
+    """The canonical x and y, each (height, width), of the pixels of a frame under a pose."""
+    (xx, xy, x), (yx, yy, y) = regions.invert(matrix)
+    columns, rows = np.arange(width), np.arange(height)[:, None]
+    return xx * columns + xy * rows + x, yx * columns + yy * rows + y
+
+
+def blobs(x: FloatArray, y: FloatArray) -> FloatArray:
+    """A smooth picture on the canonical face: coordinates, each (height, width), to (height, width, 3), 0-255."""
+    x, y = x.astype(np.float32), y.astype(np.float32)
     centres = [(0.34, 0.37), (0.66, 0.38), (0.5, 0.55), (0.45, 0.75), (0.2, 0.2), (0.8, 0.9)]
     weights = [np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * 0.1**2)) for cx, cy in centres]
     colours = [(90 * (-1) ** k, 80 - 30 * k, 25 * k - 60) for k in range(len(centres))]
-    return np.clip(110 + np.transpose(weights) @ np.array(colours), 0, 255)
+    return np.clip(110 + np.stack(weights, axis=-1) @ np.array(colours, np.float32), 0, 255)
 
 
 def render(matrix: FloatArray, width: int, height: int) -> Picture:
     """The frame that shows `blobs` under a pose."""
-    x, y = np.meshgrid(np.arange(width), np.arange(height))
-    points = regions.apply(regions.invert(matrix), np.column_stack([x.ravel(), y.ravel()]).astype(float))
-    return blobs(points).round().astype(np.uint8).reshape(height, width, 3)
+    return blobs(*canonical(matrix, width, height)).round().astype(np.uint8)
 
 
 def cut(frame: Picture, matrix: FloatArray, box: tuple[float, float, float, float]) -> tuple[Picture, Face]:
@@ -98,8 +101,7 @@ def truth(plan: Plan) -> FloatArray:
         x0, y0, x1, y1 = part.rect
         x = part.box[0] + (np.arange(x1 - x0) + 0.5) * (part.box[2] - part.box[0]) / (x1 - x0)
         y = part.box[1] + (np.arange(y1 - y0) + 0.5) * (part.box[3] - part.box[1]) / (y1 - y0)
-        grid = np.column_stack([v.ravel() for v in np.meshgrid(x, y)])
-        picture[y0:y1, x0:x1] = blobs(grid).reshape(y1 - y0, x1 - x0, 3)
+        picture[y0:y1, x0:x1] = blobs(*np.meshgrid(x, y))
     return picture
 
 
@@ -223,14 +225,11 @@ def test_complement_holds_nothing_of_the_altered_area(side: float, angle: float,
     """Paint the regions and their feather in a marker colour: none is left, not even by interpolation."""
     span = round(2.2 * side)
     matrix = pose(side, angle, span / 2 + x, span / 2 + y)
-    columns, rows = np.meshgrid(np.arange(span), np.arange(span))
-    points = np.column_stack([columns.ravel(), rows.ravel()]).astype(float)
-    points = regions.apply(regions.invert(matrix), points).reshape(span, span, 2)
+    across, down = canonical(matrix, span, span)
     altered = np.zeros((span, span), bool)
     for name in ("eyes", "lower_face"):
         x0, y0, x1, y1 = BOXES[name]
-        inside = (points >= [x0 - FEATHER, y0 - FEATHER]) & (points <= [x1 + FEATHER, y1 + FEATHER])
-        altered |= inside.all(axis=2)
+        altered |= (across >= x0 - FEATHER) & (across <= x1 + FEATHER) & (down >= y0 - FEATHER) & (down <= y1 + FEATHER)
     frame = np.where(altered[:, :, None], [255, 0, 255], [128, 128, 128]).astype(np.uint8)
     cut_out, face = cut(frame, matrix, detector_box(matrix))
     assert (cutting.crop(cut_out, face, plan_of("complement"), GREY) == 128).all()
@@ -411,16 +410,6 @@ def make_faces(folder: Path, count: int = 3) -> list[Face]:
     path = folder / "data/faces/index.csv"
     tables.write(path, tables.to_dataframe(rows, tables.FACES), tables.FACES)
     return cutting.faces_from_table(tables.read(path, tables.FACES))
-
-
-def test_mean_colour_ignores_order_and_workers(tmp_path: Path) -> None:
-    faces = make_faces(tmp_path) * 12
-    folder = tmp_path / "data/faces"
-    mean = cutting.mean_colour(faces, folder, BOXES["face"], ONE)
-    assert mean == cutting.mean_colour(faces[::-1], folder, BOXES["face"], ComputeSettings(workers=2))
-    plan = plan_of("full", CropSettings(size=(64, 64)))
-    shown = [cutting.crop(cutting.read_cut_out(folder, face), face, plan, GREY) for face in faces]
-    np.testing.assert_allclose(mean, np.mean(shown, axis=(0, 1, 2)), atol=0.5)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -261,7 +260,7 @@ def test_a_killed_trial_hurts_nothing(edited: Path) -> None:
     skipped = ("studies", ".cache", ".dvc")
     before = files(edited, *skipped)
     arguments = ["--name", "tried", "quick", "sample.people=12"]
-    command = [sys.executable, "-u", "-m", "commands.study", "run", *arguments]
+    command = ["python", "-u", "-m", "commands.study", "run", *arguments]
     for number, moment in enumerate(MOMENTS):
         setting = f"evaluate.confidence={0.9 - number / 100}"
         process = subprocess.Popen(
