@@ -3,10 +3,10 @@
 TensorFlow takes 5 seconds of CPU time to import; pandas, SciPy and DVC take one each. A server loads them once and
 starts each command as a fork of itself. It has none of the project's own modules: a command imports those of its
 PYTHONPATH, so a copy of the project runs its own code. `programs` makes a folder with a `python` and a `dvc` that ask
-the server; first on PATH, they also serve the stages that DVC starts and the commands that stages start.
+the server; first on PATH, they also serve the stages that DVC starts and the processes that stages start.
 
 These programs do not show how a command starts and how it ends: TensorFlow is there before anything imports it, and a
-fork is not the child of its caller. Tests of that start real programs (`REAL` in tests/project.py).
+fork is not the child of its caller. Tests of that start real programs.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ from typing import NoReturn
 PACKAGES = (
     "av", "cv2", "dvc.cli", "dvc.repo.index", "dvc_s3", "dvc_ssh.client", "dvc_ssh.spec", "dvc_webdav", "joblib",
     "keras", "mtcnn", "pandas", "pydantic", "s3fs", "scipy.stats", "sklearn.metrics", "tensorflow", "webdav4.fsspec",
-    "yaml",
+    "yaml", "yt_dlp",
 )  # fmt: skip
+PREFIX = "forked-"
 FILES = 200
 """At most so many open files are passed on."""
 READ_AT_IMPORT = ("KERAS_BACKEND", "TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "NPY_DISABLE_CPU_FEATURES")
@@ -51,7 +52,7 @@ streams = [number for number in streams if number < 3 or os.path.exists("/proc/s
 server = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
 server.connect({address!r})
 words = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
-request = json.dumps([words, os.getcwd(), dict(os.environ), streams]).encode()
+request = json.dumps([words, os.getcwd(), dict(os.environ), streams, parent]).encode()
 passed = b"".join(number.to_bytes(4, sys.byteorder) for number in streams)
 server.sendmsg([len(request).to_bytes(8, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, passed)])
 while request:
@@ -80,9 +81,10 @@ def programs() -> Path:
     Path
         The folder with `python` and `dvc`; the real ones where the packages do not endure a fork.
     """
-    if sys.platform != "linux":
-        return Path(sys.executable).parent
-    folder = Path(tempfile.mkdtemp(prefix="forked-"))
+    own = Path(sys.executable).parent
+    if sys.platform != "linux" or own.name.startswith(PREFIX):  # pytest in such a command
+        return own
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in ("python", "dvc"):
         (folder / name).write_text(CLIENT.format(python=sys.executable, address=str(folder / "server")))
@@ -122,7 +124,7 @@ def serve(listener: socket.socket) -> list[str]:
             os.close(file)
         wait(client, command)
     client.close()
-    words, folder, environment, numbers = json.loads(request)
+    words, folder, environment, numbers, parent = json.loads(request)
     above = [fcntl.fcntl(file, fcntl.F_DUPFD, FILES + max(numbers)) for file in passed]
     os.closerange(3, min(above))
     for file, number in zip(above, numbers, strict=True):
@@ -135,6 +137,7 @@ def serve(listener: socket.socket) -> list[str]:
     if changed or (words[0] == "python" and words[1][0] == "-" and words[1] not in ("-B", "-c", "-m", "-u")):
         os.execv(Path(sys.executable).parent / words[0], words)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.getppid = lambda: int(parent)  # the client ends with its parent, and this with the client
     return words
 
 
@@ -175,7 +178,8 @@ def parse_yaml_once() -> None:
 def run(words: list[str]) -> None:
     """Be `dvc …`, `python -m …`, `python -c …` or `python FILE …`."""
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    multiprocessing.set_executable(str(Path(sys.argv[1]).with_name("python")))
+    sys.executable = str(Path(sys.argv[1]).with_name("python"))
+    multiprocessing.set_executable(sys.executable)
     while words[1:] and words[1] in ("-B", "-u"):
         if words.pop(1) == "-u":
             sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
