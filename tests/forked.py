@@ -18,6 +18,7 @@ import fcntl
 import functools
 import gc
 import importlib
+import io
 import json
 import multiprocessing
 import os
@@ -32,7 +33,7 @@ import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 PACKAGES = (
     "av", "cv2", "dvc.cli", "dvc.repo.index", "dvc_s3", "dvc_ssh.client", "dvc_ssh.spec", "dvc_webdav", "joblib",
@@ -156,21 +157,31 @@ def wait(client: socket.socket, command: int) -> None:
     os._exit(0)
 
 
-def parse_yaml_once() -> None:
-    """Have DVC parse a text once in a command. It reads params.yaml again for each section of each stage."""
-    serialize, strictyaml = (importlib.import_module(f"dvc.utils.{name}") for name in ("serialize", "strictyaml"))
-    parse = serialize._yaml.parse_yaml
+def keep_parsed_yaml() -> None:
+    """Have DVC parse a text once in a command, and no text that it wrote itself.
 
-    @functools.cache
-    def parsed(text: str) -> bytes:
-        return pickle.dumps(parse(text, "text"))
+    It reads params.yaml again for each section of each stage, and dvc.lock before it adds a stage, by a parser that
+    takes most of the time of a small `dvc repro`.
+    """
+    serialize, strictyaml = (importlib.import_module(f"dvc.utils.{name}") for name in ("serialize", "strictyaml"))
+    parse, dump = serialize._yaml.parse_yaml, serialize._yaml._dump
+    parsed: dict[str, bytes] = {}
+    written: dict[str, object] = {}
 
     def parse_yaml(text: str, path: str, typ: str = "safe") -> object:
-        try:
-            return pickle.loads(parsed(text)) if typ == "safe" else parse(text, path, typ)
-        except serialize.YAMLError:
-            return parse(text, path, typ)  # the error names the path
+        if typ != "safe":
+            return written.pop(text) if text in written else parse(text, path, typ)
+        if text not in parsed:
+            parsed[text] = pickle.dumps(parse(text, path))
+        return pickle.loads(parsed[text])
 
+    def dump_yaml(data: object, stream: TextIO) -> None:
+        dump(data, text := io.StringIO())
+        stream.write(text.getvalue())
+        written.clear()
+        written[text.getvalue()] = data
+
+    serialize._yaml._dump = dump_yaml
     for module in (serialize._yaml, serialize, strictyaml):
         module.parse_yaml = parse_yaml
 
@@ -229,7 +240,7 @@ if __name__ == "__main__":
     for package in PACKAGES:
         with suppress(ImportError):  # of a remote that is not installed
             importlib.import_module(package)
-    parse_yaml_once()
+    keep_parsed_yaml()
     gc.freeze()  # forks share what nobody counts
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(sys.argv[1])
