@@ -447,27 +447,25 @@ def outputs(folder: Path) -> dict[str, str]:
     return {path.name: file_sha256(path) for path in sorted((folder / "data/videos").iterdir())}
 
 
-@pytest.mark.parametrize(("sign", "after_requests"), [(signal.SIGINT, 1), (signal.SIGKILL, 3)])
-def test_an_interrupted_run_is_completed_with_the_same_bytes(
-    server: MediaServer, tmp_path: Path, sign: signal.Signals, after_requests: int
-) -> None:
+def test_interrupted_runs_are_completed_with_the_same_bytes(server: MediaServer, tmp_path: Path) -> None:
     behaviours = {"real": ["ok", "cut", "ok", "missing"], "fake": ["ok", "busy", "page", "ok"]}
     whole = project(tmp_path / "whole", server, behaviours, sleep_s=0.5)
     assert stage(whole, "videos").returncode == 0
-    hurt = tmp_path / "hurt"
-    shutil.copytree(whole, hurt, ignore=shutil.ignore_patterns(".cache", "videos"))
-    command = [sys.executable, "-m", "stages.videos"]
-    before = server.requests.total()
-    process = subprocess.Popen(command, cwd=hurt, env=ENVIRONMENT, stderr=subprocess.PIPE)
-    while server.requests.total() < before + after_requests and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(sign)
-    _, words = process.communicate(timeout=30)
-    assert process.returncode != 0, "it had ended before"
-    assert b"Traceback" not in words
-    assert not (hurt / "data/videos").exists()
-    assert stage(hurt, "videos").returncode == 0
-    assert outputs(hurt) == outputs(whole)
+    for sign, after_requests in ((signal.SIGINT, 1), (signal.SIGKILL, 3)):
+        hurt = tmp_path / sign.name
+        shutil.copytree(whole, hurt, ignore=shutil.ignore_patterns(".cache", "videos"))
+        command = [sys.executable, "-m", "stages.videos"]
+        before = server.requests.total()
+        process = subprocess.Popen(command, cwd=hurt, env=ENVIRONMENT, stderr=subprocess.PIPE)
+        while server.requests.total() < before + after_requests and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(sign)
+        _, words = process.communicate(timeout=30)
+        assert process.returncode != 0, "it had ended before"
+        assert b"Traceback" not in words
+        assert not (hurt / "data/videos").exists()
+        assert stage(hurt, "videos").returncode == 0
+        assert outputs(hurt) == outputs(whole)
 
 
 def test_requests_hold_no_formula_and_the_progress_no_commands(
