@@ -98,63 +98,58 @@ def programs() -> Path:
     return folder
 
 
-def _reap(*_: object) -> None:
-    with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-
-
 def serve(listener: socket.socket) -> list[str]:
-    """Fork twice for each client. Return in the second fork, which is to run the command; the first waits for it."""
-    signal.signal(signal.SIGCHLD, _reap)
+    """Fork for each client, and tell it how the command ended. Return in the fork, which is to run the command."""
+    clients: dict[int, socket.socket] = {}
+
+    def answer(*_: object) -> None:
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                code = os.waitstatus_to_exitcode(ended[1])
+                with clients.pop(ended[0]) as client, suppress(OSError):
+                    client.sendall(code.to_bytes(4, "big", signed=True))
+
+    signal.signal(signal.SIGCHLD, answer)
     while True:
         client, _ = listener.accept()
-        if not os.fork():
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        if not (command := os.fork()):
             break
-        client.close()
-    listener.close()
+        clients[command] = client
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+    for other in (listener, *clients.values()):
+        other.close()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+    return become(client)
+
+
+def become(client: socket.socket) -> list[str]:
+    """Take over the open files, folder and variables of a client, and end when it ends. Return its command line."""
     passed = array.array("i")
     size, ancillary, *_ = client.recvmsg(8, socket.CMSG_SPACE(FILES * passed.itemsize))
     passed.frombytes(ancillary[0][2])
     request = b""
     while len(request) < int.from_bytes(size, "big"):
         request += client.recv(1 << 16)
-    if command := os.fork():
-        for file in passed:
-            os.close(file)
-        wait(client, command)
-    client.close()
     words, folder, environment, numbers, parent = json.loads(request)
+    for what, value in ((fcntl.F_SETOWN, os.getpid()), (fcntl.F_SETSIG, signal.SIGKILL), (fcntl.F_SETFL, os.O_ASYNC)):
+        fcntl.fcntl(client, what, value)  # the server keeps the connection open
     above = [fcntl.fcntl(file, fcntl.F_DUPFD, FILES + max(numbers)) for file in passed]
     os.closerange(3, min(above))
     for file, number in zip(above, numbers, strict=True):
         os.dup2(file, number)
         os.close(file)
+    client.detach()
+    os.getppid = lambda: int(parent)  # the client ends with its parent, and this with the client
     os.chdir(folder)
     changed = [name for name in READ_AT_IMPORT if environment.get(name) != os.environ.get(name)]
     os.environ.clear()
     os.environ.update(environment)
     if changed or (words[0] == "python" and words[1][0] == "-" and words[1] not in ("-B", "-c", "-m", "-u")):
         os.execv(Path(sys.executable).parent / words[0], words)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.getppid = lambda: int(parent)  # the client ends with its parent, and this with the client
-    return words
-
-
-def wait(client: socket.socket, command: int) -> None:
-    """Wait for a command and tell the client how it ended; where the client ends first, kill the command."""
-
-    def watch() -> None:
-        with suppress(OSError):
-            client.recv(1)
-        os.kill(command, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
-    _, status = os.waitpid(command, 0)
-    with suppress(OSError):
-        client.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, "big", signed=True))
-    os._exit(0)
+    return list(words)
 
 
 def keep_parsed_yaml() -> None:
