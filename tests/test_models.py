@@ -382,7 +382,7 @@ def test_sigmoid_separates_two_pictures_and_is_saved(network: str, tmp_path: Pat
     values = settings(
         network=network,
         batch_size=2,
-        epochs=40,
+        epochs=20,
         learning_rate=0.005,
         schedule="constant",
         flip=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,6 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_other_results_and_settings_fail_no_test(project: Path) -> None:
-    command = ["python", "-m", "pytest", "-q", "-p", "no:xdist", "-k", f"not ({SLOW})", *FAST]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-k", f"not ({SLOW})", *FAST]
     done = subprocess.run(command, cwd=project, env=environment_for(project), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr
