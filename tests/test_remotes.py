@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-import sys
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from dvc.config_schema import REMOTE_SCHEMAS
 from commands import remote
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
-from tests import loaded_dvc, servers
+from tests import servers
 from tests.pipeline_files import ROOT
 from tests.project import SMALL, call, copy_project, deep_update, environment_for, params, write_params
 
@@ -59,10 +59,9 @@ class Clone:
     def run(self, *command: str, fails: bool = False) -> str:
         """What a command prints; asserts that it succeeds, or fails."""
         environment = environment_for(self.folder) | {"DVC_SITE_CACHE_DIR": str(self.folder / ".dvc/tmp/site")}
-        if command[0] in ("dvc", "commands/remote.py"):
-            done = loaded_dvc.run(self.folder, environment | self.environment, command, 200)
-        else:
-            done = call(self.folder, *command)
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment | self.environment, capture_output=True, text=True, timeout=200
+        )
         said = done.stdout + done.stderr
         assert (done.returncode != 0) == fails, f"{' '.join(command)}: {said[-4000:]}"
         return said
@@ -75,7 +74,7 @@ class Clone:
 
     def remote(self, *options: str, fails: bool = False) -> str:
         """`make remote`, `make push`, `make pull`."""
-        return self.run("commands/remote.py", *options, fails=fails)
+        return self.run("python", "commands/remote.py", *options, fails=fails)
 
     def cached(self) -> dict[str, bytes]:
         """The objects in this clone's cache, by checksum."""
@@ -435,7 +434,7 @@ def test_a_model_fetched_into_another_project_scores_a_picture(team: Team, tmp_p
     (tmp_path / "score.py").write_text(SCORE)
     picture = team.study.folder / "data/crops/full" / crops[row["face_id"]]
     digest = hashlib.sha256((team.study.folder / "models/full/second/1/model.weights.h5").read_bytes()).hexdigest()
-    said = project.run(sys.executable, "score.py", str(picture), digest)
+    said = project.run("python", "score.py", str(picture), digest)
     found = re.search(r"p_fake (\S+)", said)
     assert found and float(found[1]) == pytest.approx(row["p_fake"], abs=1e-5)
 

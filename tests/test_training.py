@@ -250,7 +250,7 @@ def test_bytes_depend_on_no_worker_core_or_other_seed(tmp_path: Path) -> None:
     for name, (seeds, workers) in folders.items():
         split = study(tmp_path / name, seeds, workers)
     done = {name: stage(tmp_path / name, "train", *CELL) for name in ("one", "two")}
-    done["alone"] = call(tmp_path / "alone", sys.executable, "-c", ON_ONE_CORE, *CELL)
+    done["alone"] = call(tmp_path / "alone", "python", "-c", ON_ONE_CORE, *CELL)
     for name, result in done.items():
         assert result.returncode == 0, result.stderr
         assert f"({len(folders[name][0])} run now)" in result.stdout
