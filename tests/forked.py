@@ -208,7 +208,7 @@ def run(words: list[str]) -> None:
 
 def leave(words: list[str]) -> NoReturn:
     """Run a command and end, without the second that Python takes to take all packages apart."""
-    code: object = 0
+    code: Any = 0
     try:
         run(words)
     except SystemExit as error:

@@ -305,7 +305,6 @@ def test_full_reduced_has_the_pixels_of_the_cropped_regions() -> None:
     assert np.abs(cutting.crop(cut_out, one, plan, GREY) - truth(plan)).max() <= 4  # nothing moves
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.floats(100, 400), st.floats(-0.4, 0.4))
 def test_background_holds_nothing_of_the_face(side: float, angle: float) -> None:
     span = round(3 * side)

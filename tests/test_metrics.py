@@ -105,7 +105,6 @@ def test_a_resample_is_the_data_physically_repeated(seed: int, groups: int, step
 
 
 @given(labelled_scores())
-@settings(max_examples=100, deadline=None)
 def test_no_threshold_is_better_than_the_tuned_one(scores: tuple[np.ndarray, np.ndarray]) -> None:
     fake, p_fake = scores
     tuned = tuned_threshold(fake, p_fake)
