@@ -33,7 +33,7 @@ import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 PACKAGES = (
     "av", "cv2", "dvc.cli", "dvc.repo.index", "dvc_s3", "dvc_ssh.client", "dvc_ssh.spec", "dvc_webdav", "joblib",
@@ -178,7 +178,7 @@ def keep_parsed_yaml() -> None:
 
     serialize._yaml._dump = dump_yaml
     for module in (serialize._yaml, serialize, strictyaml):
-        module.parse_yaml = parse_yaml
+        module.parse_yaml = parse_yaml  # type: ignore[union-attr]
 
 
 def run(words: list[str]) -> None:

@@ -19,7 +19,7 @@ from facestudy.core import tables
 from facestudy.core.arrays import FloatArray
 from facestudy.evaluation.comparisons import cell_estimates, ends
 from facestudy.evaluation.intervals import EvaluateSettings
-from facestudy.evaluation.scores import scores_of
+from facestudy.evaluation.scores import subset_scores
 from facestudy.faces.quality import exclusions
 
 STRENGTH = 1.0
@@ -137,7 +137,7 @@ def audit(cues: pd.DataFrame, split: pd.DataFrame, settings: EvaluateSettings, t
             fitted = cues.loc[training["face_id"]]
             used |= set(varying(fitted, names))
             p_fake = regression(fitted, training, cues.loc[test["face_id"]], names)
-            cell.append(scores_of({Path("data/split.csv"): test.assign(p_fake=p_fake)}))
+            cell.append(subset_scores({Path("data/split.csv"): test.assign(p_fake=p_fake)}, "test"))
         found = cell_estimates(cell, settings, test_share, ("auc",))["auc"]
         low, high = ends(found)
         row = {"control": control, "measure": "auc", "value": found.value, "low": low, "high": high}

@@ -144,10 +144,29 @@ def scores_of(predictions: Predictions) -> Scores:
         When a table lists other faces than the first, when a label or a p_fake is out of range, when a video has two
         labels or groups, or when a class is missing.
     """
-    return replace(_subset(predictions, "test"), validation=_subset(predictions, "validation"))
+    return replace(subset_scores(predictions, "test"), validation=subset_scores(predictions, "validation"))
 
 
-def _subset(predictions: Predictions, subset: str) -> Scores:
+def subset_scores(predictions: Predictions, subset: str) -> Scores:
+    """Take the rows of one subset of the predictions of one model on one variant and split.
+
+    Parameters
+    ----------
+    predictions : mapping of Path to DataFrame
+        One table per seed; the paths are for messages.
+    subset : str
+        "test" or "validation".
+
+    Returns
+    -------
+    Scores
+        The faces of the subset, sorted by id, without validation scores.
+
+    Raises
+    ------
+    StudyError
+        As `scores_of`.
+    """
     reference = pd.DataFrame()
     p_fake: list[FloatArray] = []
     for path, table in predictions.items():
