@@ -123,7 +123,7 @@ def ran(said: str) -> list[str]:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The tiny study, run once and committed; no remote."""
     made = Clone(copy_project(tmp_path_factory.mktemp("study"), study_params()))
-    assert len(ran(made.dvc("repro"))) == 6 + 1 + 2 + 2 + 3
+    assert len(ran(made.dvc("repro"))) == 6 + 1 + 2 + 2 + 5
     made.git("add", "-A")
     made.git("commit", "-qm", "results")
     return made
