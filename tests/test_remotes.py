@@ -241,7 +241,14 @@ def test_pull_fetches_only_what_one_setting_touches(team: Team) -> None:
     listings = set(other.outputs().values())
     assert set(other.cached()) == listings
     said = other.dvc("repro", "--pull", "--allow-missing", "--no-run-cache")
-    assert sorted(ran(said)) == ["compare", "evaluate@second-full", "focus", "report", "train@second-full"]
+    assert sorted(ran(said)) == [
+        "compare",
+        "evaluate@second-full",
+        "focus",
+        "hypotheses",
+        "report",
+        "train@second-full",
+    ]
     paths = team.server.wire.requests("GET")[before:]
     fetched = {"".join(path.split("/")[-2:]) for path in paths if "/files/md5/" in path}
     crops = team.first.outputs()["data/crops/full"]
@@ -377,7 +384,9 @@ def test_a_list_of_what_is_not_in_its_folder_is_none(entries: object) -> None:
 def test_results_are_made_and_compared_in_a_clone_without_data(study: Clone, tmp_path: Path) -> None:
     empty, other = (clone(study.folder, tmp_path / name, {}) for name in ("empty", "other"))
     said = empty.dvc("exp", "run", "--allow-missing", "-n", "wider", "-S", "evaluate.confidence=0.99")
-    assert sorted(ran(said)) == ["compare", "evaluate@mesonet-full", "evaluate@second-full", "focus", "report"]
+    assert sorted(ran(said)) == [
+        "compare", "evaluate@mesonet-full", "evaluate@second-full", "focus", "hypotheses", "report",
+    ]  # fmt: skip
     assert not (empty.folder / "data/videos").exists() and not list((empty.folder / "models").rglob("*.h5"))
     empty.dvc("exp", "push", "--no-cache", "origin", "wider")
     other.dvc("exp", "pull", "--no-cache", "origin", "wider")
