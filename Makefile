@@ -61,7 +61,7 @@ run: env        ## the whole study as params.yaml describes it, then the results
 	@python -m commands.study results
 
 test: env       ## all tests, each skipped one listed with its reason
-	python -m pytest --numprocesses 2 --dist loadfile
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: env  ## the tests that start no process, server or TensorFlow
 	python -m pytest --fast --quiet --numprocesses 2

@@ -15,13 +15,18 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold
 
+from facestudy.controls.audit import CONTROLS, regression
+from facestudy.controls.cues import face_cues, file_cues, surroundings
 from facestudy.core.regions import LANDMARKS, Box
 from facestudy.core.settings import check
-from facestudy.dataset import cues
-from facestudy.faces import detection
+from facestudy.faces.detection import FaceSettings
+from facestudy.faces.extraction import find_faces
 from facestudy.media.frames import FrameSettings, choose
-from facestudy.media.video import OWN_FILES, read_video
+from facestudy.media.video import OWN_FILES, probe, read_video
 from facestudy.runtime.parallel import ComputeSettings, map_items
 from facestudy.sample.clips import Clip, SampleSettings, draw, list_clips, render
 from stages.stage import read_params, section
@@ -54,6 +59,15 @@ def background_error(clip: Clip, settings: SampleSettings, regions: dict[str, Bo
     return float(np.sqrt(np.mean(squares)))
 
 
+def cross_validated_auc(cues: pd.DataFrame, control: str, folds: int = 5) -> float:
+    """AUC of the audit's regression on one of CONTROLS; nobody is in training and test of a fold at once."""
+    scores = np.zeros(len(cues))
+    for training, test in GroupKFold(folds).split(cues, groups=cues["person"]):
+        fitted = cues.iloc[training]
+        scores[test] = regression(fitted, fitted, cues.iloc[test], CONTROLS[control])
+    return float(roc_auc_score(cues["label"] == "fake", scores))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--people", type=int)
@@ -65,7 +79,7 @@ def main() -> None:
     values = {**params["sample"], **{key: value for key, value in changes.items() if value is not None}}
     settings = check(SampleSettings, values, "sample")
     regions = section(params, "regions", dict[str, Box])
-    face_settings = section(params, "faces", detection.FaceSettings)
+    face_settings = section(params, "faces", FaceSettings)
     with tempfile.TemporaryDirectory() as name:
         numbers = choose(settings.frames, section(params, "frames", FrameSettings))
         report(settings, regions, face_settings, section(params, "compute", ComputeSettings), Path(name), numbers)
@@ -74,7 +88,7 @@ def main() -> None:
 def report(
     settings: SampleSettings,
     regions: dict[str, Box],
-    face_settings: detection.FaceSettings,
+    face_settings: FaceSettings,
     compute: ComputeSettings,
     folder: Path,
     numbers: list[int],
@@ -95,11 +109,14 @@ def report(
     for clip in clips:
         path = folder / f"{clip.video_id}.mp4"
         pictures = [frame.picture for frame in read_video(path, numbers, OWN_FILES)]
-        chosen = [
-            next(iter(detection.select(seen, picture.shape, face_settings)[0]), None)
-            for seen, picture in zip(detection.detect(pictures, face_settings), pictures, strict=True)
+        chosen = [next(iter(faces), None) for faces, _ in find_faces(pictures, face_settings)]
+        of_file = file_cues(path, vars(probe(path, OWN_FILES)))
+        of_clip = {"video_id": clip.video_id, "label": clip.label, "person": clip.person, **of_file}
+        table += [
+            {**of_clip, **surroundings(face), **face_cues(face, settings.width, settings.height)}
+            for face in chosen
+            if face is not None
         ]
-        table.append(cues.clip_cues(path.stat().st_size, pictures, chosen))
         with np.load(folder / f"{clip.video_id}.npz") as truth:
             for number, face in zip(numbers, chosen, strict=True):
                 if face is not None:
@@ -127,9 +144,9 @@ def report(
     errors = [[background_error(clip, settings, regions, folder) for clip in clips[k : k + 2]] for k in range(0, 40, 2)]
     real, fake = np.mean(errors, axis=0)
     print(f"background error: {real:.3f} real, {fake:.3f} fake grey levels ({fake / real - 1:+.2%}), first 20 people")
-    fakes, people = [clip.label == "fake" for clip in clips], [clip.person for clip in clips]
-    for group, names in cues.CUE_GROUPS.items():
-        print(f"AUC of a logistic regression on {group}: {cues.cue_auc(np.array(table), fakes, people, names):.3f}")
+    for control in CONTROLS:
+        auc = cross_validated_auc(pd.DataFrame(table), control)
+        print(f"AUC of a logistic regression on {control.replace('_', ' ')}: {auc:.3f}")
 
 
 if __name__ == "__main__":

@@ -251,7 +251,7 @@ def sources(table: pd.DataFrame) -> str:
         f"| the {cropped['seeds'].iloc[0]} trainings (seeds) | {alone:.3f} | {alone:.3f} | yes |",
         row("split", "the trainings and the split of the same people"),
         row("repeat", "the trainings, the split and the people"),
-        "| the number of cores, workers or threads, the CPU (x86-64 with AVX2) | 0 | 0 | nothing to cover |",
+        "| the number of cores, workers or threads | 0 | 0 | nothing to cover |",
     ]
     return "\n".join(lines)
 

@@ -71,7 +71,7 @@ def earlier(name: str) -> str:
         made, ref = line.rsplit(" ", 1)
         params = yaml.safe_load(call("git", "show", f"{ref}:{PARAMS}"))
         source = params["source"]
-        place = f", folder.path {params['folder']['path']}" if source == "folder" else ""
+        place = f", folder.path {params['folder']['path']}" if source in ("folder", "pseudo_fakes") else ""
         return f"source {source}{place}, made {made[:16]}"
     return "without results" if (STUDIES / name).exists() else ""
 

@@ -32,6 +32,7 @@ from commands.private_copy import STUDIES, alone, call, check_name, earlier, mak
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
 from facestudy.core.settings import Name, Section, check, merge, quoted, read_yaml
+from facestudy.core.tables import LABELS
 from facestudy.crops.cutting import CropSettings, Variant, check_variants
 from facestudy.dataset.duplicates import DuplicateSettings
 from facestudy.dataset.split import SplitSettings
@@ -41,6 +42,8 @@ from facestudy.media.archive import StorageSettings
 from facestudy.media.frames import FrameSettings
 from facestudy.media.settings import DecodingSettings
 from facestudy.models.settings import ModelSettings, TrainSettings
+from facestudy.pseudo_fakes import videos as pseudo_fakes
+from facestudy.pseudo_fakes.settings import PseudoFakeSettings
 from facestudy.robustness.settings import RobustnessSettings
 from facestudy.runtime.parallel import ComputeSettings
 from facestudy.runtime.work_cache import WorkCache, share
@@ -54,6 +57,8 @@ LOCK = Path("dvc.lock")
 QUICK = "quick"
 """The preset of a trial, merged over any other with QUICK=1."""
 TRIAL_EPOCHS = 8
+OF_FOLDER = {"folder": LABELS, "pseudo_fakes": pseudo_fakes.LABEL}
+"""Sources that read folder.path, and the classes that they need there."""
 FILES = ("path", "weights")
 """Keys of lists of links and of models that name a file."""
 SOURCE_HEIGHT = 720
@@ -63,9 +68,10 @@ SOURCE_HEIGHT = 720
 class Params(Section):
     """All of params.yaml."""
 
-    source: Literal["sample", "folder", "youtube"]
+    source: Literal["sample", "folder", "youtube", "pseudo_fakes"]
     folder: FolderSettings
     youtube: YoutubeSettings
+    pseudo_fakes: PseudoFakeSettings
     decoding: DecodingSettings
     sample: SampleSettings
     frames: FrameSettings
@@ -205,13 +211,13 @@ def _check_layers(layers: list[tuple[str, dict[str, Any]]]) -> Params:
 
 def check_folder(params: Params) -> None:
     """Raise StudyError when the study is about a folder that is missing or lacks a class."""
-    if params.source == "folder":
-        list_items(params.folder)
+    if params.source in OF_FOLDER:
+        list_items(params.folder, OF_FOLDER[params.source])
 
 
 def write_settings(merged: Any, folder: Path) -> None:
     """Write settings to the params.yaml of a copy of the project, in which paths to the user's files stay valid."""
-    if merged["source"] == "folder":
+    if merged["source"] in OF_FOLDER:
         merged["folder"]["path"] = str(Path(merged["folder"]["path"]).absolute())
     places = [*merged["youtube"]["lists"], *merged["models"].values()]
     for section, key in [(merged["youtube"], "cookies"), *((place, key) for place in places for key in FILES)]:
@@ -271,7 +277,7 @@ def run_study(preset: str, settings: list[str], name: str = "", quick: bool = Fa
             print("It is replaced when this one has succeeded; another NAME, as in NAME=other, keeps both.")
         if not trial:
             print(expected(params), flush=True)
-        folder = make_copy(name, dvc_cache(), Path(params.folder.path) if params.source == "folder" else None)
+        folder = make_copy(name, dvc_cache(), Path(params.folder.path) if params.source in OF_FOLDER else None)
         restore_lock(folder)
         write_settings(merged, folder)
         print(f"Running in {folder}/ ...", flush=True)
@@ -301,6 +307,9 @@ def expected(params: Params) -> str:
         videos, height = 2 * params.sample.people, params.sample.height
     elif params.source == "folder":
         videos = len(list_items(params.folder))
+    elif params.source == "pseudo_fakes":
+        videos = (1 + params.pseudo_fakes.per_clip) * len(list_items(params.folder, OF_FOLDER[params.source]))
+        video_gb = pseudo_fakes.expected_bytes(params.folder, params.pseudo_fakes) / 1e9
     else:
         videos = len(wanted(params.youtube, WorkCache(WORK_CACHE / "videos"))[0])
         video_gb, height = expected_video_gb(videos, params.youtube), params.youtube.max_height
@@ -339,9 +348,13 @@ def print_results(folder: Path = Path()) -> None:
     """The results table of the project or of a copy, and where the figures are."""
     page = folder / "metrics/results.md"
     try:
-        print(page.read_text(encoding="utf-8"))
+        text = page.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise StudyError(f"{page} is missing; `make run` makes it.") from None
+    print(text)
+    for line in text.splitlines():  # again: the top of a long page is out of sight
+        if line.startswith("**Warning: "):
+            print(line.strip("*"))
     print(f"This page: {page}. Figures: {folder / 'metrics'}/; contact sheets: {folder / 'reports'}/")
 
 

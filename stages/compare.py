@@ -57,11 +57,15 @@ def main() -> str:
         path.write_text(to_json(results), encoding="utf-8")
     trial = "trial, no result: " if settings.trial else ""
     said = f"{trial}{len(models)} models on {len(variants)} variants, {test.faces} test faces in {test.groups} groups"
-    if all(row.verdict == "not_tested" for row in rows):
+    broken = sum(count > 0 for cell in results.constant_trainings.values() for count in cell.values())
+    if broken:
+        said += f"; {broken} cell{'s' if broken > 1 else ''} BROKEN: constant output"
+    judged = [row for row in rows if row.verdict not in ("not_tested", "broken")]
+    if not judged:
         return said
-    different = sum(row.p_holm < 1 - settings.confidence for row in rows)
+    different = sum(row.p_holm < 1 - settings.confidence for row in judged)
     return (
-        f"{said}; {different} of {len(rows)} differences from {variants[0]} have p (Holm) below "
+        f"{said}; {different} of {len(judged)} differences from {variants[0]} have p (Holm) below "
         f"{1 - settings.confidence:.2g}"
     )
 

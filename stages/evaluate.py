@@ -33,7 +33,8 @@ def main(model: str, variant: str) -> str:
     metrics = cell_metrics(faces, section(params, "evaluate", EvaluateSettings), split.test_share())
     with output_file(Path("metrics") / variant / f"{model}.json") as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    test = count(faces)
+    test, constant = count(faces), metrics["constant_trainings"]
+    broken = f"; BROKEN: {constant:.0f} with a constant output" if constant else ""
     few = f"; fewer than {FEW_GROUPS} groups: read the intervals with care" if test.groups < FEW_GROUPS else ""
     end = "" if "auc_low" in metrics else "_groups"
     accuracy, auc = (
@@ -43,7 +44,7 @@ def main(model: str, variant: str) -> str:
     return (
         f"{model} on {variant}: accuracy {accuracy}, AUC {auc}; {test.faces} test faces of "
         f"{test.videos} videos in {test.groups} groups, {test.seeds} seed{'s' if test.seeds > 1 else ''}"
-        f"{f', {test.splits} splits' if test.splits > 1 else ''}{few}"
+        f"{f', {test.splits} splits' if test.splits > 1 else ''}{few}{broken}"
     )
 
 

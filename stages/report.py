@@ -7,10 +7,13 @@ if __name__ == "__main__":  # before the imports that take seconds
 
     begin()
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from facestudy.controls.shortcuts import SHORTCUTS
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.evaluation.intervals import EvaluateSettings
@@ -20,6 +23,7 @@ from facestudy.report.markdown import results_markdown
 from stages.stage import output_file, read_params, run, section
 
 RESULTS = Path("metrics/results.json")
+GAPS = Path("metrics/training-gaps")
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -34,21 +38,24 @@ def main() -> str:
     params = read_params()
     models = section(params, "models", dict[str, ModelSettings])
     seeds = section(params, "seeds", list[int])
-    sample = section(params, "source", str) == "sample"
+    source = section(params, "source", str)
     results = read_results(RESULTS)
     clips = tables.read(Path("data/clips.csv"), tables.clips_table(models, results.variants))
     trial = section(params, "evaluate", EvaluateSettings).trial
-    tables_of = {name: read_csv(Path("metrics") / f"{name}.csv") for name in ("contrasts", "hypotheses")}
-    robustness = {
-        model: {
-            variant: read_csv(Path("metrics/robustness") / variant / f"{model}.csv") for variant in results.variants
-        }
-        for model in models
-    }
-    page = results_markdown(results, models, seeds, sample, clips, trial, robustness=robustness, **tables_of)
+    shortcuts = tables.read(Path("metrics/shortcuts.csv"), SHORTCUTS)
+    gaps = {model: {name: read_gaps(GAPS / name / f"{model}.json") for name in results.variants} for model in models}
+    computed = (read_csv(Path("metrics") / f"{name}.csv") for name in ("contrasts", "hypotheses", "robustness"))
+    page = results_markdown(results, models, seeds, source, clips, shortcuts, gaps, *computed, trial)
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(page, encoding="utf-8")
     return f"metrics/results.md, {len(page.splitlines())} lines"
+
+
+def read_gaps(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        raise StudyError(f"{path} is missing or damaged; `dvc repro -f` makes it again.") from None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fit one model to one crop variant with every seed, score the validation and test faces: models/, predictions/."""
+"""Fit one model to one crop variant with every seed, score its validation and test faces: models/, predictions/."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ if __name__ == "__main__":  # before the imports that take seconds
     begin()
 
 import functools
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ from facestudy.runtime.parallel import ComputeSettings, has_gpu, map_items
 from facestudy.runtime.work_cache import WorkCache, link_or_copy
 from facestudy.training.cell import plan, summary, train_one
 from facestudy.training.data import crops_of_split, read_split, store_pictures
+from facestudy.training.gaps import gaps
 from stages.stage import (
     PARAMS,
     WORK_CACHE,
     check_disk_space,
     check_name,
     not_empty,
+    output_file,
     output_folder,
     read_params,
     run,
@@ -83,6 +86,8 @@ def main(model: str, variant: str) -> str:
             scored["p_fake"] = np.load(entries[one.name] / "p_fake.npy")
             tables.write(for_predictions / f"{one.name}.csv", scored[tables.PREDICTIONS.names()], tables.PREDICTIONS)
     histories = [pd.read_csv(entries[one.name] / "history.csv") for one in trainings]
+    with output_file(Path("metrics/training-gaps") / variant / f"{model}.json") as path:
+        path.write_text(json.dumps(gaps(histories), indent=2) + "\n", encoding="utf-8")
     fitted = int((splits[1]["subset"] == "train").sum())
     faces = f"trained on {fitted} faces, {len(splits[1]) - fitted} faces scored"
     return f"{summary(cell, histories, len(missing))}; {faces}."

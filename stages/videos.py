@@ -1,4 +1,4 @@
-"""The videos named by `source`: data/videos/index.csv, and the clips themselves for the sample."""
+"""The videos named by `source`: data/videos/index.csv, and the clips themselves where the study makes them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
 from facestudy.media.settings import DecodingSettings
+from facestudy.pseudo_fakes import videos as pseudo_fakes
+from facestudy.pseudo_fakes.settings import PseudoFakeSettings
 from facestudy.runtime.parallel import ComputeSettings
 from facestudy.runtime.work_cache import WorkCache
 from facestudy.sample import videos as sample
@@ -54,7 +56,22 @@ def from_youtube(params: dict[str, Any], out: Path) -> Rows:
     return rows
 
 
-SOURCES = {"sample": from_sample, "folder": from_folder, "youtube": from_youtube}
+def from_pseudo_fakes(params: dict[str, Any], out: Path) -> Rows:
+    settings = section(params, "pseudo_fakes", PseudoFakeSettings)
+    source = section(params, "folder", FolderSettings)
+    limits = section(params, "decoding", DecodingSettings).limits
+    check_disk_space(pseudo_fakes.expected_bytes(source, settings))
+    rows, made = pseudo_fakes.obtain(settings, source, limits, CACHE, out, section(params, "compute", ComputeSettings))
+    tables.write(out / "pseudo_fakes.csv", tables.to_dataframe(made, pseudo_fakes.TABLE), pseudo_fakes.TABLE)
+    return rows
+
+
+SOURCES = {
+    "sample": from_sample,
+    "folder": from_folder,
+    "youtube": from_youtube,
+    "pseudo_fakes": from_pseudo_fakes,
+}
 
 
 def main() -> str:

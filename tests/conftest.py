@@ -15,8 +15,10 @@ import pytest
 from facestudy.runtime import environment
 from facestudy.runtime.work_cache import closure_of
 
-hypothesis.settings.register_profile("any machine", deadline=None)  # how long an example takes depends on the machine
-hypothesis.settings.load_profile("any machine")
+# How long an example takes depends on the machine. `pytest --hypothesis-profile=thorough` tries many more examples.
+hypothesis.settings.register_profile("usual", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=500)
+hypothesis.settings.load_profile("usual")
 
 # Before a test imports TensorFlow, alone or through mtcnn.
 environment.prepare()
@@ -27,8 +29,9 @@ if threading.current_thread() is threading.main_thread():
 
 
 SLOW_MODULES = {"subprocess", "multiprocessing", "concurrent.futures"}
-SLOW_HELPERS = {"call", "stage", "dvc", "copy_project", "MediaServer", "cpu_features", "tiny_params"}
+SLOW_HELPERS = {"call", "stage", "dvc", "copy_project", "MediaServer", "cpu_features", "in_child", "tiny_params"}
 """Of the modules in tests/: what starts processes or servers."""
+LONGEST = ("test_pipeline", "test_remotes", "test_models", "test_youtube_study", "test_calibration", "test_youtube")
 TENSORFLOW = Path(__file__).resolve().parents[1] / "facestudy/runtime/backend.py"
 
 
@@ -41,6 +44,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not config.getoption("--fast") or collection_path.suffix != ".py":
         return None
     return starts_something(collection_path) or None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that all workers end at about the same time."""
+    items.sort(key=lambda item: [*LONGEST, item.path.stem].index(item.path.stem))
 
 
 @functools.cache

@@ -16,19 +16,26 @@ import yaml
 from commands.study import Params
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import check
+from facestudy.runtime import environment
+from tests import forked
 from tests.committed import RESULTS, committed, git
 from tests.pipeline_files import ROOT
 
-ENVIRONMENT = os.environ | {
-    "PYTHONPATH": str(ROOT),
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "GIT_AUTHOR_NAME": "test",
-    "GIT_AUTHOR_EMAIL": "test@example.org",
-    "GIT_COMMITTER_NAME": "test",
-    "GIT_COMMITTER_EMAIL": "test@example.org",
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "DVC_NO_ANALYTICS": "1",
-}
+ENVIRONMENT = (
+    os.environ
+    | environment.prepare()
+    | {
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "GIT_AUTHOR_NAME": "test",
+        "GIT_AUTHOR_EMAIL": "test@example.org",
+        "GIT_COMMITTER_NAME": "test",
+        "GIT_COMMITTER_EMAIL": "test@example.org",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "DVC_NO_ANALYTICS": "1",
+    }
+)
+"""Of commands that are started as a user starts them; `environment_for` saves most of the seconds."""
 
 
 SMALL = {"input_size": 64, "epochs": 1, "warmup_epochs": 0, "schedule": "constant"}
@@ -69,14 +76,21 @@ def write_params(folder: Path, values: Mapping[str, Any]) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True))
 
 
+def environment_for(folder: Path) -> dict[str, str]:
+    """The environment in which a copy's own code runs, not the original's; `python` and `dvc` are forks there."""
+    path = f"{forked.programs()}{os.pathsep}{ENVIRONMENT['PATH']}"
+    return ENVIRONMENT | {"PYTHONPATH": str(folder), "PATH": path}
+
+
 def call(folder: Path, *command: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder with the project's environment; never raises."""
-    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout)
+    """Run a command in a folder with the project's environment, `python` and `dvc` as forks; never raises."""
+    values = environment_for(ROOT) if command[0] in ("python", "dvc") else ENVIRONMENT
+    return subprocess.run(command, cwd=folder, env=values, capture_output=True, text=True, timeout=timeout)
 
 
 def stage(folder: Path, name: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run one stage's script in a folder that holds params.yaml."""
-    return call(folder, sys.executable, "-m", f"stages.{name}", *options)
+    return call(folder, "python", "-m", f"stages.{name}", *options)
 
 
 def copy_files(target: Path) -> None:
@@ -98,8 +112,3 @@ def copy_project(target: Path, values: Mapping[str, Any] | None = None) -> Path:
         done = call(target, *command)
         assert done.returncode == 0, done.stderr
     return target
-
-
-def environment_for(folder: Path) -> dict[str, str]:
-    """The environment in which a copy's own code runs, not the original's."""
-    return ENVIRONMENT | {"PYTHONPATH": str(folder)}

@@ -27,8 +27,21 @@ def results(read: Reader) -> str:
 
 
 def subset(read: Reader) -> str:
-    """What the results are about: groups, videos, faces, trainings."""
-    return next(line for line in read("metrics/results.md").splitlines() if line.startswith("Test subset"))
+    """What the results are about: groups, videos, faces, trainings; how far one gets without seeing the face."""
+    lines = read("metrics/results.md").splitlines()
+    return "\n".join(
+        next(line for line in lines if line.startswith(start)) for start in ("Test subset", "Without seeing the face")
+    )
+
+
+def shortcuts(read: Reader) -> str:
+    """The shortcut audit of the sample as a Markdown table."""
+    lines = ["| cues | AUC | its interval |", "|---|---|---|"]
+    for row in _table(read, "metrics/shortcuts.csv").query("measure == 'auc'").to_dict("records"):
+        varies = isinstance(row["cues"], str)
+        told = f"{row['value']:.3f} | {row['low']:.3f} to {row['high']:.3f}" if varies else "constant |"
+        lines.append(f"| `{row['control']}` | {told} |")
+    return "\n".join(lines)
 
 
 def calibration(read: Reader) -> str:
@@ -55,6 +68,7 @@ QUOTES = (
     ("README.md", "results", results),
     ("README.md", "calibration", calibration),
     ("docs/statistics.md", "sources", sources),
+    ("docs/sample.md", "shortcuts", shortcuts),
     ("docs/reproducibility.md", "faults", faults),
 )
 """File, name of the part, what it must say."""

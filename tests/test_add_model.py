@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.pipeline_files import ROOT
-from tests.project import ENVIRONMENT
+from tests.project import environment_for
 from tests.test_training import CELL, study
 
 TINY = """
@@ -40,8 +39,7 @@ def copy(tmp_path: Path) -> Path:
 
 def test_one_file_and_one_entry_add_a_model(copy: Path) -> None:
     def run(*command: str) -> str:
-        environment = ENVIRONMENT | {"PYTHONPATH": str(copy)}
-        done = subprocess.run([sys.executable, *command], cwd=copy, env=environment, capture_output=True, text=True)
+        done = subprocess.run(["python", *command], cwd=copy, env=environment_for(copy), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

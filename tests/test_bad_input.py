@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,14 +124,14 @@ def test_bad_files_get_a_row_and_the_rest_goes_on(project: Path) -> None:
 def test_a_name_that_no_disk_takes_is_refused(project: Path, entry: dict[str, Any]) -> None:
     (project / "input/fake/metadata.json").write_text(json.dumps(entry))
     write_params(project, deep_update(params(), {"source": "folder", "folder": {"path": "input", "layout": "dfdc"}}))
-    for command in (stage(project, "videos"), call(project, sys.executable, "-m", "commands.study", "check")):
+    for command in (stage(project, "videos"), call(project, "python", "-m", "commands.study", "check")):
         assert "which is not the name of a file beside it; fetch the file again." in refused(command)
 
 
 def test_a_fault_of_the_disk_is_a_sentence_of_study_too(project: Path) -> None:
     write_params(project, params())
     (project / "dvc.lock").mkdir()
-    assert refused(call(project, sys.executable, "-m", "commands.study", "check")) == (
+    assert refused(call(project, "python", "-m", "commands.study", "check")) == (
         "study: dvc.lock: Is a directory; fix this and run again."
     )
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.dataset.clips import ENTERED, WORDS, clip_scores, clip_table, counted, with_scores
-from facestudy.evaluation.scores import by_video, scores_of
+from facestudy.evaluation.scores import by_video, subset_scores
 from stages import clips as stage
 
 Rows = list[dict[str, Any]]
@@ -150,7 +150,7 @@ def test_scores_are_those_of_the_metrics(tmp_path: Path) -> None:
     read = {file: tables.read(file, tables.PREDICTIONS) for file in files}
     found = clip_scores(list(read.values()))
     assert list(found.index) == [f"v{video}" for video in range(8)]
-    np.testing.assert_allclose(found, by_video(scores_of(read)).p_fake.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(found, by_video(subset_scores(read, "test")).p_fake.mean(axis=0), atol=1e-12)
 
 
 def test_the_stage_writes_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from tests.committed import committed, committed_files
 from tests.compare_results import COMPARISON, changed, disagreements, gives_committed_bytes
 from tests.project import call
 
+AMD = "vendor_id\t: AuthenticAMD\n"
 ROWS = [
     ("mesonet", "nose", "auc", 0.10, "better"),
     ("mesonet", "eyes", "auc", -0.10, "worse"),
@@ -90,11 +91,12 @@ def test_other_conclusions_are_listed(
 @pytest.mark.parametrize(
     ("machine", "cpuinfo", "exact"),
     [
-        ("x86_64", "processor: 0\nflags\t\t: fpu avx avx2 fma\n\nprocessor: 1\nflags\t\t: fpu avx avx2 fma\n", True),
-        ("x86_64", "flags\t\t: fpu avx2 avx512f\n", True),
-        ("x86_64", "model name\t: avx2\nflags\t\t: fpu avx avx2x\n", False),
+        ("x86_64", f"processor: 0\n{AMD}flags\t\t: fpu avx avx2 fma\n\nprocessor: 1\n{AMD}flags\t\t: fpu avx2\n", True),
+        ("x86_64", f"{AMD}flags\t\t: fpu avx2 avx512f\n", True),
+        ("x86_64", f"{AMD}model name\t: avx2\nflags\t\t: fpu avx avx2x\n", False),
+        ("x86_64", "vendor_id\t: GenuineIntel\nflags\t\t: fpu avx2 avx512f\n", False),
         ("x86_64", "", False),
-        ("aarch64", "flags\t\t: avx2\n", False),
+        ("aarch64", f"{AMD}flags\t\t: avx2\n", False),
         ("aarch64", "Features\t: fp asimd\n", False),
     ],
 )

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from facestudy.core import regions, tables
@@ -25,7 +25,6 @@ from facestudy.crops import cutting
 from facestudy.crops.contact_sheet import TILE, crop_sheet, mark_boxes
 from facestudy.crops.cutting import CropSettings, Plan, Variant
 from facestudy.faces.face import Face
-from facestudy.runtime.parallel import ComputeSettings
 from stages import crops as stage
 from tests.pipeline_files import ROOT
 from tests.project import params
@@ -39,7 +38,6 @@ VARIANTS = check(dict[str, Variant], DEFINED, "crop_variants")
 SIZE = CropSettings(size=(128, 128))
 FEATHER = 0.03
 GREY = (128, 128, 128)
-ONE = ComputeSettings(workers=1)
 
 
 def plan_of(name: str, size: CropSettings = SIZE) -> Plan:
@@ -56,21 +54,25 @@ def pose(side: float, angle: float, x: float, y: float) -> FloatArray:
     return np.hstack([linear, (np.array([x, y]) - linear @ [0.5, 0.5])[:, None]])
 
 
-def blobs(points: FloatArray) -> FloatArray:
-    """A smooth picture on the canonical face: (n, 2) points to (n, 3) colours, 0-255."""
-    colour = np.full((len(points), 3), 110.0)
+def canonical(matrix: FloatArray, width: int, height: int) -> tuple[FloatArray, FloatArray]:
+    """The canonical x and y, each (height, width), of the pixels of a frame under a pose."""
+    (xx, xy, x), (yx, yy, y) = regions.invert(matrix)
+    columns, rows = np.arange(width), np.arange(height)[:, None]
+    return xx * columns + xy * rows + x, yx * columns + yy * rows + y
+
+
+def blobs(x: FloatArray, y: FloatArray) -> FloatArray:
+    """A smooth picture on the canonical face: coordinates, each (height, width), to (height, width, 3), 0-255."""
+    x, y = x.astype(np.float32), y.astype(np.float32)
     centres = [(0.34, 0.37), (0.66, 0.38), (0.5, 0.55), (0.45, 0.75), (0.2, 0.2), (0.8, 0.9)]
-    for k, (x, y) in enumerate(centres):
-        weight = np.exp(-((points - [x, y]) ** 2).sum(axis=1) / (2 * 0.1**2))
-        colour += weight[:, None] * np.array([90 * (-1) ** k, 80 - 30 * k, 25 * k - 60])
-    return np.clip(colour, 0, 255)
+    weights = [np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * 0.1**2)) for cx, cy in centres]
+    colours = [(90 * (-1) ** k, 80 - 30 * k, 25 * k - 60) for k in range(len(centres))]
+    return np.clip(110 + np.stack(weights, axis=-1) @ np.array(colours, np.float32), 0, 255)
 
 
 def render(matrix: FloatArray, width: int, height: int) -> Picture:
     """The frame that shows `blobs` under a pose."""
-    x, y = np.meshgrid(np.arange(width), np.arange(height))
-    points = regions.apply(regions.invert(matrix), np.column_stack([x.ravel(), y.ravel()]).astype(float))
-    return blobs(points).round().astype(np.uint8).reshape(height, width, 3)
+    return blobs(*canonical(matrix, width, height)).round().astype(np.uint8)
 
 
 def cut(frame: Picture, matrix: FloatArray, box: tuple[float, float, float, float]) -> tuple[Picture, Face]:
@@ -99,15 +101,13 @@ def truth(plan: Plan) -> FloatArray:
         x0, y0, x1, y1 = part.rect
         x = part.box[0] + (np.arange(x1 - x0) + 0.5) * (part.box[2] - part.box[0]) / (x1 - x0)
         y = part.box[1] + (np.arange(y1 - y0) + 0.5) * (part.box[3] - part.box[1]) / (y1 - y0)
-        grid = np.column_stack([v.ravel() for v in np.meshgrid(x, y)])
-        picture[y0:y1, x0:x1] = blobs(grid).reshape(y1 - y0, x1 - x0, 3)
+        picture[y0:y1, x0:x1] = blobs(*np.meshgrid(x, y))
     return picture
 
 
 # --- geometry ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.floats(60, 420), st.floats(-0.8, 0.8), st.floats(-0.5, 0.5), st.floats(-0.5, 0.5))
 @example(150.0, 0.0, 0.5, 0.5)
 def test_a_face_turned_shifted_and_scaled_gives_the_same_crop(side: float, angle: float, x: float, y: float) -> None:
@@ -141,7 +141,6 @@ def test_a_reduced_cut_out_gives_the_same_crop(scale: float) -> None:
     assert np.abs(found - truth(plan)).max() <= 3
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.floats(-120, 320), st.floats(-120, 280), st.floats(30, 200))
 @example(-60.0, -60.0, 120.0)
 def test_faces_over_the_frame_edge_give_full_size_crops(x: float, y: float, side: float) -> None:
@@ -178,7 +177,6 @@ def test_shrinking_does_not_alias(side: int) -> None:
     assert abs(picture.mean() - 127.5) < 2 and picture.std() < 16
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(2, 9), st.integers(5, 16), st.integers(60, 90), st.integers(60, 90))
 def test_the_studys_boxes_equal_slices_of_the_resized_box(k: int, j: int, x: int, y: int) -> None:
     """eyes_lower_paper at the boxes' own size against what the study's own code would slice."""
@@ -222,20 +220,16 @@ def test_complement_and_mask_never_show_the_same_pixel() -> None:
     assert not (mask & ~filled).any()
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.floats(170, 700), st.floats(-0.7, 0.7), st.floats(0, 1), st.floats(0, 1))
 def test_complement_holds_nothing_of_the_altered_area(side: float, angle: float, x: float, y: float) -> None:
     """Paint the regions and their feather in a marker colour: none is left, not even by interpolation."""
     span = round(2.2 * side)
     matrix = pose(side, angle, span / 2 + x, span / 2 + y)
-    columns, rows = np.meshgrid(np.arange(span), np.arange(span))
-    points = np.column_stack([columns.ravel(), rows.ravel()]).astype(float)
-    points = regions.apply(regions.invert(matrix), points).reshape(span, span, 2)
+    across, down = canonical(matrix, span, span)
     altered = np.zeros((span, span), bool)
     for name in ("eyes", "lower_face"):
         x0, y0, x1, y1 = BOXES[name]
-        inside = (points >= [x0 - FEATHER, y0 - FEATHER]) & (points <= [x1 + FEATHER, y1 + FEATHER])
-        altered |= inside.all(axis=2)
+        altered |= (across >= x0 - FEATHER) & (across <= x1 + FEATHER) & (down >= y0 - FEATHER) & (down <= y1 + FEATHER)
     frame = np.where(altered[:, :, None], [255, 0, 255], [128, 128, 128]).astype(np.uint8)
     cut_out, face = cut(frame, matrix, detector_box(matrix))
     assert (cutting.crop(cut_out, face, plan_of("complement"), GREY) == 128).all()
@@ -311,7 +305,6 @@ def test_full_reduced_has_the_pixels_of_the_cropped_regions() -> None:
     assert np.abs(cutting.crop(cut_out, one, plan, GREY) - truth(plan)).max() <= 4  # nothing moves
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.floats(100, 400), st.floats(-0.4, 0.4))
 def test_background_holds_nothing_of_the_face(side: float, angle: float) -> None:
     span = round(3 * side)
@@ -367,7 +360,6 @@ def overlap(a: Box, b: Box) -> float:
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000))
 def test_boxes_that_fit_are_placed_without_overlap(seed: int) -> None:
     boxes: list[Box] = [(0.4, 0.2, 0.6, 0.3), (0.35, 0.7, 0.65, 0.85), (0.45, 0.45, 0.55, 0.55)]
@@ -518,16 +510,6 @@ def make_faces(folder: Path, count: int = 3) -> list[Face]:
     path = folder / "data/faces/index.csv"
     tables.write(path, tables.to_dataframe(rows, tables.FACES), tables.FACES)
     return cutting.faces_from_table(tables.read(path, tables.FACES))
-
-
-def test_mean_colour_ignores_order_and_workers(tmp_path: Path) -> None:
-    faces = make_faces(tmp_path) * 12
-    folder = tmp_path / "data/faces"
-    mean = cutting.mean_colour(faces, folder, BOXES["face"], ONE)
-    assert mean == cutting.mean_colour(faces[::-1], folder, BOXES["face"], ComputeSettings(workers=2))
-    plan = plan_of("full", CropSettings(size=(64, 64)))
-    shown = [cutting.crop(cutting.read_cut_out(folder, face), face, plan, GREY) for face in faces]
-    np.testing.assert_allclose(mean, np.mean(shown, axis=(0, 1, 2)), atol=0.5)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from facestudy.core.regions import Box
@@ -81,7 +81,6 @@ def test_identical_files_are_pairs_with_the_first_of_them() -> None:
     assert kinds == {("f3", "r1"): "identical", ("f3", "r2"): "identical"}
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 40)), min_size=2, max_size=20))
 def test_pairs_are_those_of_a_plain_double_loop(drawn: list[tuple[int, int, int]]) -> None:
     centres = np.random.default_rng(9).random((4, BITS)) < 0.5

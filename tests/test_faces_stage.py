@@ -67,7 +67,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_stage_finds_both_and_says_what_a_threshold_took(tmp_path: Path, pairs: Path) -> None:
-    values = deep_update(params(), {"source": "folder", "folder": {"path": str(pairs)}, "faces": {"all": True}})
+    changes = {"folder": {"path": str(pairs)}, "faces": {"all": True}, "compute": {"workers": 1}}
+    values = deep_update(params(), {"source": "folder", **changes})
     write_params(tmp_path, values)
     for name in ("videos", "frames", "faces"):
         done = stage(tmp_path, name)

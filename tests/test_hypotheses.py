@@ -135,6 +135,15 @@ def test_a_mean_over_several_draws() -> None:
     assert alone == of_each[0]
 
 
+def test_a_constant_output_is_broken() -> None:
+    cells = study({"eyes_lower": 4.0}, rest=1.5)
+    broken = cells["eyes_lower"].p_fake.copy()
+    broken[2] = 0.7
+    found, verdict = decided(cells | {"eyes_lower": replace(cells["eyes_lower"], p_fake=broken)})
+    assert found["crop"].outcome == "broken" and found["rest"].outcome != "broken"
+    assert verdict["cropped_is_worse"] == "undecided"
+
+
 def test_holm_is_over_all_contrasts_of_all_models() -> None:
     cells = {"mesonet": study({}, rest=1.0), "vgg19": study({"eyes_lower": 2.0}, rest=1.0, seed=2)}
     found = outcomes(cells, SETTINGS)

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.interval_coverage import Study, comparisons, coverage, power_at_detectable, simulate
+from benchmarks.interval_coverage import COMPARED, Study, coverage, power_at_detectable, simulate
 from facestudy.evaluation.intervals import Difference, Estimate, EvaluateSettings, Spread, differences, estimates, holm
 from facestudy.evaluation.metrics import NAMES, RANGES
 from facestudy.evaluation.obuchowski_rockette import Part
@@ -121,7 +121,6 @@ def test_one_erring_group_leaves_no_more_certainty_than_none() -> None:
     st.sampled_from([2, 3, 5, 12]),
     st.sampled_from([1, 2, 5]),
 )
-@settings(max_examples=60, deadline=None)
 def test_intervals_hold_the_value_and_stay_in_range(seed: int, design: str, groups: int, seeds: int) -> None:
     scores, _ = simulate(np.random.default_rng(seed), Study(design, groups, 0.9, seeds, 0.0))
     for name, found in estimates(scores, SETTINGS).items():
@@ -181,7 +180,6 @@ def test_test_of_trainings_alone_is_near_welch_t_test() -> None:
 
 
 @given(st.integers(0, 10_000), st.sampled_from([0.8, 0.9, 0.95]), st.sampled_from([0.5, 0.8, 0.999]))
-@settings(max_examples=40, deadline=None)
 def test_p_and_interval_agree(seed: int, confidence: float, second_area: float) -> None:
     study = Study("twins", 10, 0.6, 3, 0.0, second_area=second_area)
     first, second = simulate(np.random.default_rng(seed), study)
@@ -253,8 +251,12 @@ def test_coverage_for_new_trainings_on_new_groups(study: Study) -> None:
 
 @pytest.mark.parametrize("study", [Study("twins", 24, 0.75, 3, 2.0), Study("apart", 24, 0.9, 5, 0.5)], ids=str)
 def test_equal_variants_are_seldom_reported_as_different(study: Study) -> None:
-    for name, shares in comparisons(study, 200).items():
-        assert shares["called"] <= 0.1, (name, shares)
+    # Of 200 tests at the level of 5 %, more than 20 reject in 1 of 800 tests.
+    rng = np.random.default_rng(2)
+    found = [differences(*simulate(rng, study), SETTINGS, COMPARED) for _ in range(200)]
+    for name in COMPARED:
+        called = np.mean([one[name].p < 0.05 for one in found])
+        assert called <= 0.1, (name, called)
 
 
 def test_the_detectable_difference_is_detected() -> None:

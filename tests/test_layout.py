@@ -18,13 +18,15 @@ ORDER = [
     "sources",
     "sample",
     "faces",
+    "pseudo_fakes",
     "dataset",
     "crops",
     "models",
     "training",
     "evaluation",
-    "hypotheses",
+    "controls",
     "robustness",
+    "hypotheses",
     "report",
 ]
 MODULES = sorted((ROOT / "facestudy").glob("*/*.py"))
@@ -69,6 +71,7 @@ def test_test_names_fit_a_line() -> None:
     [
         ("tests/test_metrics.py", False),  # functions
         ("tests/test_decode.py", True),  # starts processes
+        ("tests/test_cpu_slow.py", True),  # through another module
         ("tests/test_models.py", True),  # TensorFlow
         ("tests/test_youtube.py", True),  # a server
         ("facestudy/training/loop.py", True),  # its doctests need TensorFlow

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics as sk
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
@@ -71,7 +71,6 @@ def labelled_scores(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(labelled_scores())
-@settings(max_examples=150, deadline=None)
 def test_point_metrics_are_those_of_scikit_learn(scores: tuple[np.ndarray, np.ndarray]) -> None:
     ours, theirs = point_metrics(*scores, tuned=0.3), sklearn_metrics(*scores, tuned=0.3)
     for name in NAMES:
@@ -79,7 +78,6 @@ def test_point_metrics_are_those_of_scikit_learn(scores: tuple[np.ndarray, np.nd
 
 
 @given(labelled_scores(), st.integers(0, 2**32 - 1))
-@settings(max_examples=100, deadline=None)
 def test_fractional_weights_are_those_of_scikit_learn(scores: tuple[np.ndarray, np.ndarray], seed: int) -> None:
     fake, p_fake = scores
     weights = np.random.default_rng(seed).uniform(0.1, 3, size=(2, len(fake)))
@@ -91,7 +89,6 @@ def test_fractional_weights_are_those_of_scikit_learn(scores: tuple[np.ndarray, 
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 12), st.sampled_from([4, 1_000_000]))
-@settings(max_examples=40, deadline=None)
 def test_a_resample_is_the_data_physically_repeated(seed: int, groups: int, steps: int) -> None:
     rng = np.random.default_rng(seed)
     sizes = rng.integers(2, 6, size=groups)
@@ -108,7 +105,6 @@ def test_a_resample_is_the_data_physically_repeated(seed: int, groups: int, step
 
 
 @given(labelled_scores())
-@settings(max_examples=100, deadline=None)
 def test_no_threshold_is_better_than_the_tuned_one(scores: tuple[np.ndarray, np.ndarray]) -> None:
     fake, p_fake = scores
     tuned = tuned_threshold(fake, p_fake)

@@ -9,17 +9,23 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from facestudy.core.errors import StudyError
+from facestudy.crops import cutting
+from facestudy.crops.cutting import CropSettings
 from facestudy.runtime.parallel import ComputeSettings, has_gpu, map_items
+from tests import test_crops
 from tests.pipeline_files import ROOT
 from tests.project import ENVIRONMENT
 
 TWO = ComputeSettings(workers=2)
 SCRIPT = """
 import time
+from facestudy.crops import cutting
+from facestudy.crops.cutting import CropSettings
 from facestudy.runtime.parallel import ComputeSettings, map_items
 for _ in map_items(time.sleep, [0.01, 0.01, 60, 60], ComputeSettings(workers=2), "sleep"):
     print("one", flush=True)
@@ -39,6 +45,16 @@ def test_results_come_in_order() -> None:
 def test_a_worker_that_dies_is_a_sentence() -> None:
     with pytest.raises(StudyError, match="a worker process died .* lower compute.workers"):
         list(map_items(die, range(8), TWO, "die"))
+
+
+def test_mean_colour_ignores_order_and_workers(tmp_path: Path) -> None:
+    faces = test_crops.make_faces(tmp_path) * 12
+    folder = tmp_path / "data/faces"
+    mean = cutting.mean_colour(faces, folder, test_crops.BOXES["face"], ComputeSettings(workers=1))
+    assert mean == cutting.mean_colour(faces[::-1], folder, test_crops.BOXES["face"], TWO)
+    plan = test_crops.plan_of("full", CropSettings(size=(64, 64)))
+    shown = [cutting.crop(cutting.read_cut_out(folder, face), face, plan, test_crops.GREY) for face in faces]
+    np.testing.assert_allclose(mean, np.mean(shown, axis=(0, 1, 2)), atol=0.5)
 
 
 def test_a_gpu_is_seen_unless_it_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ import scipy.stats
 import yaml
 from sklearn.metrics import roc_auc_score
 
+from commands.study import print_results
+from facestudy.controls.shortcuts import DROP_RATE, SHORTCUTS, WITHOUT_FACE
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.evaluation.intervals import FEW_GROUPS
@@ -71,25 +73,10 @@ class Study:
                 for seed in self.params["seeds"]:
                     data = made_up_predictions(100 * v + 10 * m + seed, strength, groups)
                     tables.write(self.predictions(variant, model, seed), data, tables.PREDICTIONS)
-        self.write_robustness(variants=list(strengths))
 
     @staticmethod
     def predictions(variant: str, model: str, seed: int) -> Path:
         return Path(f"predictions/{variant}/{model}/{seed}.csv")
-
-    def write_robustness(self, variants: list[str]) -> None:
-        """Tables of two alterations; the changes of AUC count up over the cells."""
-        cells = [(variant, model) for variant in variants for model in self.params["models"]]
-        for number, (variant, model) in enumerate(cells):
-            rows = [["none", "", "0.9", "0.8", "0.95", *[""] * 5, "96"]]
-            for kind, severity in (("shift", "4"), ("jpeg", "30")):
-                change = [f"-0.1{number}", f"-0.2{number}", f"0.0{number}", "0.3", f"0.0{number}5"]
-                rows.append([kind, severity, "0.8", "0.7", "0.9", *change, "96"])
-            columns = ["kind", "severity", "auc", "auc_low", "auc_high"]
-            columns += ["change", "change_low", "change_high", "p", "flip_rate", "faces"]
-            path = Path(f"metrics/robustness/{variant}/{model}.csv")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
 
     def save(self) -> None:
         Path("params.yaml").write_text(yaml.safe_dump(self.params, sort_keys=False))
@@ -106,9 +93,48 @@ class Study:
         used = [{"video_id": f"p000-{label}", "label": label, "status": "used"} for label in tables.LABELS]
         tables.write(Path("data/clip_counts.csv"), tables.to_dataframe([*used, *lost], tables.CLIPS), tables.CLIPS)
 
+    def write_shortcuts(self, value: float, low: float) -> None:
+        """metrics/shortcuts.csv with one group of cues."""
+        row = {"measure": "auc", "value": value, "low": low, "high": 1.0, "cues": "container codec"}
+        rates = {"measure": "difference", "value": 0.0, "real": 0.25, "fake": 0.25, "p": 1.0}
+        rows = [{"control": "format", **row}, {"control": WITHOUT_FACE, **row}, {"control": DROP_RATE, **rates}]
+        tables.write(Path("metrics/shortcuts.csv"), tables.to_dataframe(rows, SHORTCUTS), SHORTCUTS)
+
+    def write_robustness(self) -> None:
+        """metrics/robustness.csv with two alterations; the changes of AUC count up over the cells."""
+        rows = []
+        for number, variant in enumerate(self.params["variants"]):
+            for model in self.params["models"]:
+                cell = {"model": model, "variant": variant, "kind": "none", "auc": "0.9"}
+                extra = [f"-0.{number}", f"-1.{number}", f"0.{number}", "0.0004"] if number else [""] * 4
+                columns = ["change", "change_low", "change_high", "extra", "extra_low", "extra_high", "extra_p"]
+                change = [f"-0.1{number}", f"-0.2{number}", f"0.0{number}"]
+                altered = dict(zip(columns, change + extra, strict=True))
+                rows += [cell, *({**cell, "kind": kind, "severity": "4", **altered} for kind in ("shift", "jpeg"))]
+        Path("metrics/robustness.csv").parent.mkdir(exist_ok=True)
+        pd.DataFrame(rows).to_csv("metrics/robustness.csv", index=False)
+
+    def spread(self, variant: str, model: str, seed: int, spread: float) -> None:
+        """Squeeze the p_fake of one training into a range of this width."""
+        path = self.predictions(variant, model, seed)
+        table = tables.read(path, tables.PREDICTIONS)
+        tested = table["subset"] == "test"
+        p_fake = table.loc[tested, "p_fake"].rank(pct=True)
+        table.loc[tested, "p_fake"] = 0.6 + spread * (p_fake - p_fake.min()) / (p_fake.max() - p_fake.min())
+        tables.write(path, table, tables.PREDICTIONS)
+
     def compare(self) -> tuple[pd.DataFrame, str]:
         compare.main()
         hypotheses.main()
+        if not Path("metrics/shortcuts.csv").exists():
+            self.write_shortcuts(0.55, 0.45)
+        self.write_robustness()
+        for variant in self.params["variants"]:
+            for model in self.params["models"]:
+                gaps = {"kept_epoch": 7.5, "kept_gap": 0.25, "last_epoch": 9, "last_loss": 0.125}
+                path = Path(f"metrics/training-gaps/{variant}/{model}.json")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(gaps))
         report.main()
         return pd.read_csv("metrics/comparison.csv"), Path("metrics/results.md").read_text()
 
@@ -203,7 +229,7 @@ def test_evaluate_refuses_missing_and_unlike_predictions(study: Study) -> None:
     path.unlink()
     with pytest.raises(StudyError, match=r"predictions/full/mesonet/2\.csv is missing"):
         study.evaluate("mesonet", "full")
-    assert not Path("metrics/full").exists()
+    assert not Path("metrics").exists()
 
 
 def test_comparison_is_holm_corrected_over_models(study: Study) -> None:
@@ -248,21 +274,33 @@ def test_results_page(study: Study) -> None:
     assert f"{100 * (1 - 0.95**12):.0f} % of the time" in page
     assert "Warning" not in page
     tables_in_page = [line for line in lines if line.startswith("|")]
-    assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4) + (2 + 6) + (2 + 2) + (2 + 2 * 3)
+    assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4) + 2 + 6 + (2 + 6) + (2 + 2) + (2 + 4)
     study.set(source="folder")
     assert "built-in sample" not in study.compare()[1]
 
 
 def test_robustness_of_the_first_two_variants_is_shown(study: Study) -> None:
-    _, page = study.compare()
-    section = page.split("## Robustness")[1].split("##")[0]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
-    assert rows[0][1:4] == ["test faces", "AUC or change, full", "AUC or change, eyes_lower"] and len(rows) == 2 + 2 * 3
-    assert rows[2] == ["mesonet", "unaltered", "0.900", "0.900", "", ""]
-    assert rows[3] == ["mesonet", "shift 4 %", "-0.100 [-0.200, +0.000]", "-0.120 [-0.220, +0.020]", "0.5", "2.5"]
-    assert rows[7][:3] == ["vgg", "JPEG quality 30", "-0.110 [-0.210, +0.010]"]
-    Path("metrics/robustness/full/vgg.csv").unlink()
-    with pytest.raises(StudyError, match=r"metrics/robustness/full/vgg\.csv cannot be read"):
+    study.compare()
+
+    def rows() -> list[list[str]]:
+        section = Path("metrics/results.md").read_text().split("## Robustness")[1].split("##")[0]
+        return [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line[:1] == "|"]
+
+    assert rows()[0] == ["model", "altered", "change, full", "change, eyes_lower", "eyes_lower minus full", "p"]
+    changes = ["-0.100 [-0.200, +0.000]", "-0.110 [-0.210, +0.010]"]
+    assert rows()[2] == ["mesonet", "shift 4 %", *changes, "-0.100 [-1.100, +0.100]", "< .001"]
+    assert [row[:2] for row in rows()[3:]] == [["mesonet", "JPEG quality 4"], ["vgg", "shift 4 %"], ["vgg", "JPEG quality 4"]]
+    study.spread("eyes_lower", "vgg", 2, spread=0)
+    study.compare()
+    assert rows()[4] == ["vgg", "shift 4 %", changes[0], "broken", "broken", "–"] and rows()[2][3] == changes[1]
+    study.set(variants=["full"])
+    study.compare()
+    assert rows()[0] == ["model", "altered", "change, full"] and rows()[2] == ["mesonet", "shift 4 %", changes[0]]
+    Path("metrics/robustness.csv").write_text("model,variant,kind,severity\nmesonet,full,none,\n")
+    report.main()
+    assert "Robustness" not in Path("metrics/results.md").read_text()
+    Path("metrics/robustness.csv").unlink()
+    with pytest.raises(StudyError, match=r"metrics/robustness\.csv cannot be read"):
         report.main()
 
 
@@ -347,6 +385,76 @@ def test_the_page_needs_no_second_computation(study: Study, monkeypatch: pytest.
     monkeypatch.setattr("facestudy.evaluation.comparisons.cell_estimates", None)
     report.main()
     assert Path("metrics/results.md").read_text() == page
+
+
+def test_constant_output_is_broken_and_not_a_result(study: Study) -> None:
+    before = study.compare()[0]
+    study.spread("full", "mesonet", 2, 0.0009)
+    assert study.evaluate("mesonet", "full").endswith("; BROKEN: 1 with a constant output")
+    assert json.loads(Path("metrics/full/mesonet.json").read_text())["constant_trainings"] == 1
+    table, page = study.compare()
+    assert compare.main().split("; ")[1] == "1 cell BROKEN: constant output"
+    assert json.loads(Path("metrics/results.json").read_text())["constant_trainings"]["mesonet"]["full"] == 1
+    broken = table["model"] == "mesonet"
+    assert (table.loc[broken, "verdict"] == "broken").all()
+    assert table.loc[broken, ["p_holm", "detectable"]].isna().all(axis=None)
+    # The other model is alone in its families now.
+    np.testing.assert_allclose(table.loc[~broken, "p_holm"], before.loc[~broken, "p"])
+    lines = page.splitlines()
+    warned = next(i for i, line in enumerate(lines) if line.startswith("**Warning: broken: constant output of mesonet"))
+    assert "mesonet on full (1 of 3 trainings)." in lines[warned] and warned < lines.index("## Accuracy, %")
+    for title in ("## Accuracy, %", "## AUC"):
+        row = [cell.strip() for cell in lines[lines.index(title) + 4].split("|")[1:-1]]
+        assert row[:2] == ["mesonet", "broken"] and "[" in row[2]
+    row = [cell.strip() for cell in lines[lines.index("## Difference from full") + 6].split("|")[1:-1]]
+    assert row == ["mesonet", "eyes_lower", "broken", "", "", "broken", "", ""]
+    assert page.count("broken: constant output on eyes_lower or full, no verdict") == 2
+
+
+def test_a_small_spread_is_not_yet_broken(study: Study) -> None:
+    study.spread("full", "mesonet", 2, 0.0011)
+    table, page = study.compare()
+    assert "broken" not in set(table["verdict"]) and "broken" not in page
+
+
+def test_a_broken_control_variant_leaves_the_others_alone(study: Study) -> None:
+    before = study.compare()[0]
+    study.spread("nose", "vgg", 1, 0.0)
+    table = study.compare()[0]
+    assert list(table.loc[table["verdict"] == "broken", "variant"]) == ["nose", "nose"]
+    kept = table["variant"] == "eyes_lower"
+    pd.testing.assert_frame_equal(table[kept], before[kept])
+
+
+def test_one_seed_can_be_broken_too(study: Study) -> None:
+    study.set(seeds=[2])
+    study.spread("full", "mesonet", 2, 0.0)
+    table, page = study.compare()
+    assert set(table["verdict"]) == {"broken", "not_tested"}
+    assert "mesonet on full (1 of 1 training)" in page and "nan" not in page.split("## Training")[0]
+
+
+def test_shortcuts_are_warned_of_above_the_first_table(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    _, page = study.compare()
+    assert "Without seeing the face: AUC 0.550 [0.450, 1.000] (logistic regression on format)." in page
+    assert "Frames without a usable face: 25.0% of the real, 25.0% of the fake (p 1.000)." in page
+    study.write_shortcuts(0.9, 0.8)
+    lines = study.compare()[1].splitlines()
+    first = lines.index("## Accuracy, %")
+    assert lines[first - 2].startswith("**Warning: real and fake can be told apart without seeing the face, AUC 0.900 ")
+    print_results()
+    assert capsys.readouterr().out.splitlines()[-2] == lines[first - 2].strip("*")
+
+
+def test_the_gap_between_training_and_validation_is_shown(study: Study) -> None:
+    lines = study.compare()[1].splitlines()
+    row = [cell.strip() for cell in lines[lines.index("## Training and validation") + 6].split("|")[1:-1]]
+    # What no training has, such as a loss that is not finite, is nan.
+    assert row == ["mesonet", "full", "7.5", "nan", "nan", "0.250", "9.0", "0.125", "nan", "nan"]
+    path = Path("metrics/training-gaps/full/mesonet.json")
+    path.write_text("{")
+    with pytest.raises(StudyError, match=r"training-gaps/full/mesonet\.json is missing or damaged"):
+        report.main()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"test": {}}'])
@@ -485,7 +593,7 @@ def test_compare_refuses(study: Study) -> None:
     path.unlink()
     with pytest.raises(StudyError, match=r"predictions/nose/vgg/1\.csv is missing"):
         compare.main()
-    assert [path.name for path in Path("metrics").iterdir()] == ["robustness"]
+    assert not Path("metrics").exists()
 
 
 def test_focus_copies_the_main_figures_of_every_model(study: Study) -> None:

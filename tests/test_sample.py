@@ -13,9 +13,7 @@ import pytest
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import CANONICAL_LANDMARKS, Box, to_canonical
 from facestudy.core.settings import check
-from facestudy.dataset import cues
 from facestudy.faces import detection
-from facestudy.faces.face import Face
 from facestudy.media.video import OWN_FILES, probe, read_video
 from facestudy.sample.clips import Clip, Drawing, SampleSettings, draw, inner_face, list_clips, render
 from facestudy.sample.people import draw_light, draw_person, mixed_light, paint_head
@@ -237,27 +235,6 @@ def test_a_missing_region_is_named() -> None:
     chosen = settings(artefact="eyes")
     with pytest.raises(StudyError, match="needs the region eyes"):
         next(draw(list_clips(chosen)[1], chosen, {"lower_face": REGIONS["lower_face"]}))
-
-
-def test_the_cue_check_finds_a_cue_and_does_not_invent_one() -> None:
-    rng = np.random.default_rng(0)
-    values = np.repeat(rng.normal(size=(100, len(cues.CUES))), 2, axis=0)
-    fake, people = np.arange(200) % 2 == 1, np.arange(200) // 2
-    assert cues.cue_auc(values, fake, people) < 0.65
-    values[fake, cues.CUES.index("log_sharpness_box")] += 3
-    assert cues.cue_auc(values, fake, people, cues.CUE_GROUPS["sharpness"]) > 0.95
-    assert cues.cue_auc(values, fake, people, cues.CUE_GROUPS["file size"]) < 0.65
-
-
-def test_cues_of_a_clip() -> None:
-    picture = np.zeros((40, 40, 3), np.uint8)
-    picture[:, ::2] = (200, 100, 50)
-    face = Face(-3.0, 5.0, 20.0, 22.0, 0.99, np.zeros((5, 2)))
-    found = dict(zip(cues.CUES, cues.clip_cues(1000, [picture, picture], [face, None]), strict=True))
-    assert found["log_file_size"] == pytest.approx(np.log(1000))
-    assert [found[f"mean_{c}"] for c in ("red", "green", "blue")] == [100, 50, 25]
-    assert (found["box_x"], found["box_h"]) == (-3, 22)
-    assert np.isnan(cues.clip_cues(1000, [picture], [None])[-1])
 
 
 def test_mtcnn_sees_the_faces_where_they_are() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from facestudy.core.errors import StudyError
@@ -75,7 +75,6 @@ def reference_components(videos: pd.DataFrame) -> set[frozenset[str]]:
     return {frozenset(ids) for ids, _ in sets}
 
 
-@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["", "a", "b", "c", "d"]), st.sampled_from(["", "a", "b", "e"])),
@@ -91,7 +90,6 @@ def test_groups_are_the_connected_components(people: list[tuple[str, str]]) -> N
     assert all(group in ids for group, ids in found.groupby(found).groups.items())
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["real", "fake"]), st.integers(0, 30), st.integers(1, 9)), min_size=40, max_size=120

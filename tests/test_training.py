@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 import sys
@@ -249,7 +250,7 @@ def test_bytes_depend_on_no_worker_core_or_other_seed(tmp_path: Path) -> None:
     for name, (seeds, workers) in folders.items():
         split = study(tmp_path / name, seeds, workers)
     done = {name: stage(tmp_path / name, "train", *CELL) for name in ("one", "two")}
-    done["alone"] = call(tmp_path / "alone", sys.executable, "-c", ON_ONE_CORE, *CELL)
+    done["alone"] = call(tmp_path / "alone", "python", "-c", ON_ONE_CORE, *CELL)
     for name, result in done.items():
         assert result.returncode == 0, result.stderr
         assert f"({len(folders[name][0])} run now)" in result.stdout
@@ -261,6 +262,14 @@ def test_bytes_depend_on_no_worker_core_or_other_seed(tmp_path: Path) -> None:
     assert files_below(tmp_path / "two") == written
     assert files_below(tmp_path / "alone") == {name.format(3): written[name.format(3)] for name in names}
 
+    losses = json.loads((tmp_path / "one/metrics/training-gaps/full/tiny.json").read_text())
+    kept_losses = [
+        pd.read_csv(tmp_path / "one" / names[1].format(seed)).query("selected == 1").iloc[0] for seed in (1, 2, 3)
+    ]
+    means = [np.mean([row[name] for row in kept_losses]) for name in ("loss", "validation_loss")]
+    assert losses["trainings"] == 3
+    assert [losses["kept_loss"], losses["kept_validation_loss"]] == pytest.approx(means, abs=2e-6)
+    assert losses["kept_gap"] == pytest.approx(means[1] - means[0], abs=2e-6)
     predictions = tables.read(tmp_path / "one" / names[2].format(3), tables.PREDICTIONS)
     scored = split[split["subset"].isin(["validation", "test"])].reset_index(drop=True)
     columns = tables.PREDICTIONS.names()[:-1]

@@ -31,10 +31,11 @@ from facestudy.sources import youtube
 from facestudy.sources.download import REASONS, formats, is_public, reason_of, retry_after
 from facestudy.sources.links import Link, parse
 from facestudy.sources.youtube import REQUESTS, Downloads, ListSettings, Outcome, YoutubeSettings, obtain, request_row
+from tests import forked
 from tests.media import LIMITS, write_clip
 from tests.media_server import REASONS as BEHAVIOURS
 from tests.media_server import MediaServer, serving
-from tests.project import ENVIRONMENT, deep_update, params, stage, write_params
+from tests.project import ENVIRONMENT, call, deep_update, params, stage, write_params
 
 FAST = {
     "extractors": ["generic"],
@@ -59,6 +60,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(4):
         write_clip(folder / f"{number}.mp4", count=40, size=(320, 240), options={"qp": str(10 + number)})
     return folder
+
+
+@pytest.fixture(autouse=True)
+def forked_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start each process that downloads as a fork: importing yt-dlp takes a second."""
+    monkeypatch.setattr(youtube, "COMMAND", (str(forked.programs() / "python"), *youtube.COMMAND[1:]))
 
 
 @pytest.fixture
@@ -212,8 +219,7 @@ def test_a_redirect_to_a_private_address_is_refused(server: MediaServer, tmp_pat
         "limits": vars(LIMITS),
         "settings": settings(allow_private=False).model_dump(exclude={"lists"}),
     }
-    command = [sys.executable, "-c", REDIRECT, json.dumps(request)]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    done = call(tmp_path, "python", "-c", REDIRECT, json.dumps(request))
     answer = json.loads(done.stdout.splitlines()[-1])
     assert answer["reason"] == "unsupported" and "127.0.0.2" in answer["detail"], answer
     assert list(server.requests) == ["/private_redirect/0.mp4"]
@@ -441,27 +447,25 @@ def outputs(folder: Path) -> dict[str, str]:
     return {path.name: file_sha256(path) for path in sorted((folder / "data/videos").iterdir())}
 
 
-@pytest.mark.parametrize(("sign", "after_requests"), [(signal.SIGINT, 1), (signal.SIGKILL, 3)])
-def test_an_interrupted_run_is_completed_with_the_same_bytes(
-    server: MediaServer, tmp_path: Path, sign: signal.Signals, after_requests: int
-) -> None:
+def test_interrupted_runs_are_completed_with_the_same_bytes(server: MediaServer, tmp_path: Path) -> None:
     behaviours = {"real": ["ok", "cut", "ok", "missing"], "fake": ["ok", "busy", "page", "ok"]}
     whole = project(tmp_path / "whole", server, behaviours, sleep_s=0.5)
     assert stage(whole, "videos").returncode == 0
-    hurt = tmp_path / "hurt"
-    shutil.copytree(whole, hurt, ignore=shutil.ignore_patterns(".cache", "videos"))
-    command = [sys.executable, "-m", "stages.videos"]
-    before = server.requests.total()
-    process = subprocess.Popen(command, cwd=hurt, env=ENVIRONMENT, stderr=subprocess.PIPE)
-    while server.requests.total() < before + after_requests and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(sign)
-    _, words = process.communicate(timeout=30)
-    assert process.returncode != 0, "it had ended before"
-    assert b"Traceback" not in words
-    assert not (hurt / "data/videos").exists()
-    assert stage(hurt, "videos").returncode == 0
-    assert outputs(hurt) == outputs(whole)
+    for sign, after_requests in ((signal.SIGINT, 1), (signal.SIGKILL, 3)):
+        hurt = tmp_path / sign.name
+        shutil.copytree(whole, hurt, ignore=shutil.ignore_patterns(".cache", "videos"))
+        command = [sys.executable, "-m", "stages.videos"]
+        before = server.requests.total()
+        process = subprocess.Popen(command, cwd=hurt, env=ENVIRONMENT, stderr=subprocess.PIPE)
+        while server.requests.total() < before + after_requests and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(sign)
+        _, words = process.communicate(timeout=30)
+        assert process.returncode != 0, "it had ended before"
+        assert b"Traceback" not in words
+        assert not (hurt / "data/videos").exists()
+        assert stage(hurt, "videos").returncode == 0
+        assert outputs(hurt) == outputs(whole)
 
 
 def test_requests_hold_no_formula_and_the_progress_no_commands(

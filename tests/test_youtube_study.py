@@ -36,6 +36,7 @@ def test_the_preset_runs_from_links_to_the_results_table(tmp_path: Path, clips: 
         "models": {"mesonet": SMALL},
         "seeds": [1],
         "youtube": FAST,
+        "compute": {"workers": 1},
     }
     values = deep_update(params(), tiny)
     values["models"] = {"mesonet": values["models"]["mesonet"]}

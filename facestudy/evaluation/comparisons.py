@@ -25,7 +25,7 @@ from facestudy.evaluation.intervals import (
     repeated_estimates,
 )
 from facestudy.evaluation.metrics import NAMES, THRESHOLD
-from facestudy.evaluation.scores import Scores, by_video, groups_in, same_faces, select_method
+from facestudy.evaluation.scores import Scores, by_video, constant_trainings, groups_in, same_faces, select_method
 
 COMPARED = ("accuracy", "auc")
 Splits = Sequence[Scores]
@@ -130,7 +130,8 @@ def cell_metrics(faces: Splits, settings: EvaluateSettings, test_share: float) -
         Flat, numbers only, 6 decimals: <metric>, <metric>_low, <metric>_high (new trainings on new groups; absent where
         there is one training), <metric>_groups_low, <metric>_groups_high (these trained models on new groups; absent
         with several splits), <metric>_seed_sd; calibration_error, calibration_error_if_calibrated, threshold (tuned on
-        validation), threshold_seed_sd; the same on videos with the prefix video_; test_groups and other counts.
+        validation), threshold_seed_sd; the same on videos with the prefix video_; test_groups and other counts;
+        constant_trainings, how many trainings are broken.
     """
     videos = [by_video(scores) for scores in faces]
     flat: dict[str, float] = {}
@@ -154,7 +155,7 @@ def cell_metrics(faces: Splits, settings: EvaluateSettings, test_share: float) -
         }
     counts = asdict(count(faces))
     flat |= {f"test_{name}": counts.pop(name) for name in list(counts) if name not in ("seeds", "splits")}
-    return flat | counts
+    return flat | counts | {"constant_trainings": constant_trainings(faces)}
 
 
 def ends(found: Estimate | Difference) -> tuple[float, float]:
@@ -177,12 +178,13 @@ class Comparison:
     model, variant, metric : str
     difference : Difference
     p_holm : float
-        The p-value corrected over the family; NaN where there is none (one seed).
+        The p-value corrected over the family; NaN where there is none (one seed, or broken).
     detectable : float
         The smallest true difference that the study finds with a power of 80 %, at the level that is
         significant whatever the other comparisons of the family show.
-    verdict : {"better", "worse", "no_difference", "not_tested"}
-        Of the variant against the reference, by `p_holm`; `not_tested` where there is one seed.
+    verdict : {"better", "worse", "no_difference", "not_tested", "broken"}
+        Of the variant against the reference, by `p_holm`; `not_tested` where there is one seed, `broken` where a
+        training on one of the two has a constant output.
     classical_p : float
         McNemar's exact test (accuracy) or DeLong's test (AUC) on the videos, see `classical_p_values`; NaN with several
         splits.
@@ -235,7 +237,7 @@ def compare_variants(cells: Cells, settings: EvaluateSettings, test_share: float
     """Compare each variant with the reference, for every model and metric of COMPARED.
 
     p-values are Holm-corrected over the models, one family for each variant and metric, so that looking at one more
-    control variant does not change the verdict on the others.
+    control variant does not change the verdict on the others. Broken comparisons are not members of a family.
 
     Parameters
     ----------
@@ -263,12 +265,14 @@ def compare_variants(cells: Cells, settings: EvaluateSettings, test_share: float
         for variant, scores in list(variants.items())[1:]:
             found = _differences(reference, scores, settings, test_share)
             classical = classical_p_values(reference, scores)
+            verdict = "broken" if constant_trainings([*reference, *scores]) else "not_tested"
             rows += [
-                Comparison(model, variant, metric, found[metric], classical_p=classical[metric]) for metric in COMPARED
+                Comparison(model, variant, metric, found[metric], verdict=verdict, classical_p=classical[metric])
+                for metric in COMPARED
             ]
     level = 1 - settings.confidence
     for family in {(row.variant, row.metric) for row in rows}:
-        members = [i for i, row in enumerate(rows) if (row.variant, row.metric) == family]
+        members = [i for i, row in enumerate(rows) if (row.variant, row.metric) == family and row.verdict != "broken"]
         p = [rows[i].difference.p for i in members]
         if any(map(math.isnan, p)):
             continue

@@ -93,8 +93,8 @@ def tuned_threshold(fake: BoolArray, p_fake: FloatArray) -> float:
 
     Examples
     --------
-    >>> tuned_threshold(np.array([False, False, True, True]), np.array([0.1, 0.2, 0.4, 0.9]))
-    0.3
+    >>> tuned_threshold(np.array([False, False, True, True]), np.array([0.1, 0.25, 0.75, 0.9]))
+    0.5
     """
     values = np.unique(p_fake)
     candidates = (values[1:] + values[:-1]) / 2

@@ -26,6 +26,7 @@ from facestudy.evaluation.comparisons import (
     method_results,
 )
 from facestudy.evaluation.intervals import Estimate, EvaluateSettings
+from facestudy.evaluation.scores import constant_trainings
 
 T = TypeVar("T")
 
@@ -47,6 +48,9 @@ class Results:
     calibrations : mapping of model and variant to Calibration
     confidence : float
         Of all intervals, 0 to 1.
+    constant_trainings : mapping of model and variant to int
+        How many trainings of a cell have a constant output. A cell with such a training is broken: its figures are no
+        result.
     """
 
     test: Counts
@@ -55,6 +59,7 @@ class Results:
     methods: ByMethod
     calibrations: Mapping[str, Mapping[str, Calibration]]
     confidence: float
+    constant_trainings: Mapping[str, Mapping[str, int]]
 
     @property
     def variants(self) -> list[str]:
@@ -93,6 +98,7 @@ def study_results(cells: Cells, settings: EvaluateSettings, test_share: float) -
         _of_cells(cells, lambda cell: method_results(cell, settings, test_share)),
         _of_cells(cells, calibration),
         settings.confidence,
+        _of_cells(cells, constant_trainings),
     )
 
 

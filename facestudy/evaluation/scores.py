@@ -15,6 +15,8 @@ from facestudy.core.arrays import BoolArray, FloatArray, IntArray
 from facestudy.core.errors import StudyError
 from facestudy.evaluation.metrics import NAMES, THRESHOLD, tuned_threshold, weighted_metrics
 
+MIN_SPREAD = 1e-3
+"""A model is broken when its greatest and its least p_fake of the test faces differ by less than this."""
 CHUNK = 1_000_000  # number of weights (rows x faces) held at once
 
 
@@ -142,10 +144,29 @@ def scores_of(predictions: Predictions) -> Scores:
         When a table lists other faces than the first, when a label or a p_fake is out of range, when a video has two
         labels or groups, or when a class is missing.
     """
-    return replace(_subset(predictions, "test"), validation=_subset(predictions, "validation"))
+    return replace(subset_scores(predictions, "test"), validation=subset_scores(predictions, "validation"))
 
 
-def _subset(predictions: Predictions, subset: str) -> Scores:
+def subset_scores(predictions: Predictions, subset: str) -> Scores:
+    """Take the rows of one subset of the predictions of one model on one variant and split.
+
+    Parameters
+    ----------
+    predictions : mapping of Path to DataFrame
+        One table per seed; the paths are for messages.
+    subset : str
+        "test" or "validation".
+
+    Returns
+    -------
+    Scores
+        The faces of the subset, sorted by id, without validation scores.
+
+    Raises
+    ------
+    StudyError
+        As `scores_of`.
+    """
     reference = pd.DataFrame()
     p_fake: list[FloatArray] = []
     for path, table in predictions.items():
@@ -195,6 +216,25 @@ def _check_same_faces(first_path: Path, first: pd.DataFrame, path: Path, rows: p
     raise StudyError(
         f"{first_path} and {path} are not about the same {subset} faces ({what}); `dvc repro -f` makes both again."
     )
+
+
+def constant_trainings(splits: Sequence[Scores]) -> int:
+    """Count the trainings whose output is constant: their p_fake differ by less than MIN_SPREAD over the test faces.
+
+    Such a model answers without looking at the picture. Its accuracy is the share of one class, 50 % on balanced
+    classes, which looks like a result but is a defect, as a head that always gives 1.
+
+    Parameters
+    ----------
+    splits : sequence of Scores
+        Results of one model on one variant, one for each split.
+
+    Returns
+    -------
+    int
+        Summed over splits.
+    """
+    return sum(int((np.ptp(scores.p_fake, axis=1) < MIN_SPREAD).sum()) for scores in splits)
 
 
 def groups_in(splits: Sequence[Scores], fake: bool | None = None) -> int:

@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 from facestudy.core.arrays import FloatArray
 from facestudy.evaluation.comparisons import ends
 from facestudy.evaluation.intervals import Difference, EvaluateSettings, estimates, holm, mean_differences
-from facestudy.evaluation.scores import Scores
+from facestudy.evaluation.scores import Scores, constant_trainings
 
 METRIC = "auc"
 MARGIN = 0.05
@@ -104,17 +104,20 @@ class Outcome:
         Of the AUC.
     above_chance : bool
         Whether a detector of either side is better than chance: the lower end of its interval is above .5.
+    broken : bool
+        Whether a training on one of the variants has a constant output.
     p_holm : float
         The p-value corrected over the contrasts of all models; NaN where there is one training.
-    outcome : {"greater", "less", "equal", "unclear", "chance"}
+    outcome : {"greater", "less", "equal", "unclear", "chance", "broken"}
         `greater`, `less`: by `p_holm`. `equal`: the interval lies within ±MARGIN. `chance`: no detector is better than
-        chance, so the contrast says nothing.
+        chance, so the contrast says nothing. `broken`: a training has a constant output.
     """
 
     model: str
     contrast: Contrast
     difference: Difference
     above_chance: bool
+    broken: bool
     p_holm: float = math.nan
     outcome: str = "unclear"
 
@@ -183,7 +186,8 @@ def _computed(model: str, contrast: Contrast, cells: Mapping[str, Scores], setti
     sides = [list(_members(side, cells)) for side in (contrast.first, contrast.second)]
     difference = mean_differences(sides[0], sides[1], settings, [METRIC])[METRIC]
     detectors = [estimates(scores, settings, [METRIC])[METRIC] for side in sides for scores in side]
-    return Outcome(model, contrast, difference, any(ends(detector)[0] > CHANCE for detector in detectors))
+    broken = constant_trainings([cells[variant] for variant in contrast.variants]) > 0
+    return Outcome(model, contrast, difference, any(ends(detector)[0] > CHANCE for detector in detectors), broken)
 
 
 def _members(side: Side, cells: Mapping[str, Scores]) -> Iterator[Scores]:
@@ -192,6 +196,8 @@ def _members(side: Side, cells: Mapping[str, Scores]) -> Iterator[Scores]:
 
 
 def _judged(found: Outcome, p_holm: float, level: float) -> str:
+    if found.broken:
+        return "broken"
     if not found.above_chance:
         return "chance"
     if p_holm < level:

@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from facestudy.controls.shortcuts import drop_summary
+from facestudy.controls.shortcuts import summary as shortcut_summary
+from facestudy.controls.shortcuts import warning as shortcut_warning
 from facestudy.core.settings import key_name, quoted
 from facestudy.dataset.clips import ENTERED, WORDS, counted
 from facestudy.evaluation.comparisons import ByMethod, Comparison, Counts, ends
 from facestudy.evaluation.intervals import FEW_GROUPS, POWER, Difference, Estimate
 from facestudy.evaluation.results import Results
+from facestudy.evaluation.scores import MIN_SPREAD
 from facestudy.models.settings import ModelSettings
 from facestudy.robustness.settings import label
 
@@ -20,23 +24,33 @@ SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "o
 """How a metric is written: factor, decimals, title, unit of a difference."""
 
 
+BROKEN = "broken"
+"""What stands in place of a figure of a cell with a constant output."""
 MAX_CLIPS = 20
 """The greatest number of clips without a face in the split that are named."""
+
+
+ABOUT = {
+    "sample": "These are results about the built-in sample: drawn people, one kind of fake.",
+    "pseudo_fakes": "These are results about pseudo-fakes: blends of real faces, no output of a deepfake generator.",
+}
+"""What the page says about the videos of a source."""
 
 
 def results_markdown(
     results: Results,
     models: Mapping[str, ModelSettings],
     seeds: Sequence[int],
-    sample: bool,
+    source: str,
     clips: pd.DataFrame,
-    trial: bool = False,
-    *,
+    shortcuts: pd.DataFrame,
+    gaps: Mapping[str, Mapping[str, Mapping[str, float]]],
     contrasts: pd.DataFrame,
     hypotheses: pd.DataFrame,
-    robustness: Mapping[str, Mapping[str, pd.DataFrame]],
+    robustness: pd.DataFrame,
+    trial: bool = False,
 ) -> str:
-    """Write the page: metrics by model and variant, differences, verdicts, robustness, what became of the clips.
+    """Write the page: metrics by model and variant, differences, verdicts, controls, robustness, clips.
 
     Parameters
     ----------
@@ -44,16 +58,18 @@ def results_markdown(
         The figures.
     models, seeds
         The settings that they were computed with.
-    sample
-        Whether the videos are the built-in sample; the page then says so.
+    source
+        Where the videos come from, as `source` in params.yaml; the page says so for those in ABOUT.
     clips
         What became of each clip, as tables.CLIPS.
+    shortcuts
+        What the shortcut audit found, as facestudy.controls.shortcuts.SHORTCUTS.
+    gaps
+        Losses in training and validation, by model and variant, as facestudy.training.gaps.gaps.
+    contrasts, hypotheses, robustness
+        What `facestudy.hypotheses` and `facestudy.robustness` compute, as text cells.
     trial
         Whether the study only tries out whether everything works; the page then says so.
-    contrasts, hypotheses
-        What `facestudy.hypotheses` computes, as text cells.
-    robustness
-        By model and variant: what `facestudy.robustness` computes, as text cells.
 
     Returns
     -------
@@ -68,8 +84,8 @@ def results_markdown(
             "**Trial: few videos and short training. It shows that the study runs; its figures are no result.**",
             "",
         ]
-    if sample:
-        lines += ["These are results about the built-in sample: drawn people, one kind of fake.", ""]
+    if source in ABOUT:
+        lines += [ABOUT[source], ""]
     interval = _interval_text(test)
     seed_text = f"Mean over {test.seeds} trainings (seeds)" if test.seeds > 1 else f"One training (seed {seeds[0]})"
     subset_text = "Test subset" if test.splits == 1 else f"Test subsets of {test.splits} splits together"
@@ -91,22 +107,34 @@ def results_markdown(
             "p-value and no verdict. Give at least three `seeds`.**",
             "",
         ]
-    variants = results.variants
+    lines += [shortcut_summary(shortcuts), drop_summary(shortcuts), ""]
+    variants, broken = results.variants, results.constant_trainings
+    lines += _broken_warning(broken, test)
+    if told := shortcut_warning(shortcuts):
+        lines += [f"**{told}**", ""]
     for metric, (scale, digits, title, _) in SCALES.items():
         head = ["model", f"normal ({variants[0]})", *(f"cropped ({variant})" for variant in variants[1:])]
         body = [
-            [model, *(_cell(found[model][variant][metric], scale, digits) for variant in variants)] for model in found
+            [
+                model,
+                *(
+                    BROKEN if broken[model][variant] else _cell(found[model][variant][metric], scale, digits)
+                    for variant in variants
+                ),
+            ]
+            for model in found
         ]
         lines += [f"## {title}", "", *_markdown_table(head, body), ""]
     if len(results.method_names) > 1:
-        lines += _method_section(results.methods)
+        lines += _method_section(results.methods, broken)
     if results.comparisons:
         lines += _difference_section(results.comparisons, variants[0], level, test)
     lines += _hypotheses_section(contrasts, hypotheses, level)
     lines += _score_section(results)
-    lines += _robustness_section(robustness, variants[:2], level)
+    lines += _robustness_section(robustness, variants[:2], broken)
     lines += ["## What a cell is", ""]
     lines += [f"- {describe_model(name, model, seeds)}" for name, model in models.items()]
+    lines += ["", "## Training and validation", "", *_gap_section(gaps)]
     lines += ["", "## Clips", "", *_clips_section(clips)]
     intervals = len(models) * len(variants) * 2
     notes = _reading(intervals, test, results.confidence)
@@ -128,6 +156,45 @@ def _clips_section(clips: pd.DataFrame) -> list[str]:
         more = [f"    ... and {len(lost) - MAX_CLIPS} more in data/clips.csv"] if len(lost) > MAX_CLIPS else []
         lines += ["", *listed[:MAX_CLIPS], *more]
     return lines
+
+
+def _broken_warning(constant: Mapping[str, Mapping[str, int]], test: Counts) -> list[str]:
+    """Name the cells whose figures are no result."""
+    of = test.seeds * test.splits
+    cells = [
+        f"{model} on {variant} ({count} of {of} training{'s' if of > 1 else ''})"
+        for model, variants in constant.items()
+        for variant, count in variants.items()
+        if count
+    ]
+    if not cells:
+        return []
+    return [
+        f"**Warning: broken: constant output of {', '.join(cells)}. The greatest and the least p_fake of the test "
+        f"faces differ by less than {MIN_SPREAD:g}: the model does not look at the picture. Such a cell has no result, "
+        "and its comparisons have no verdict.**",
+        "",
+    ]
+
+
+def _gap_section(gaps: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    head = ["model", "variant"]
+    head += [f"{which}: {what}" for which in ("kept", "last") for what in ("epoch", "training", "validation", "gap")]
+    body = []
+    for model, variants in gaps.items():
+        for variant, found in variants.items():
+            numbers = []
+            for which in ("kept", "last"):
+                epoch = found[f"{which}_epoch"]
+                numbers.append(f"{epoch:.1f}")
+                losses = (found.get(f"{which}_{name}", math.nan) for name in ("loss", "validation_loss", "gap"))
+                numbers += [f"{loss:.3f}" for loss in losses]
+            body.append([model, variant, *numbers])
+    text = (
+        "Loss at the epoch whose weights are kept and at the last one, mean over the trainings. Gap: validation minus "
+        "training; it grows as a model overfits."
+    )
+    return [text, "", *_markdown_table(head, body)]
 
 
 def _interval_text(test: Counts) -> str:
@@ -181,15 +248,17 @@ def _code(text: str) -> str:
 def _difference_section(rows: Sequence[Comparison], reference: str, level: str, test: Counts) -> list[str]:
     by_key = {(row.model, row.variant, row.metric): row for row in rows}
     pairs = list(dict.fromkeys((row.model, row.variant) for row in rows))
-    tested = all(row.verdict != "not_tested" for row in rows)
+    tested = test.seeds * test.splits > 1
     columns = ["accuracy, points", *(["p", "p Holm"] if tested else []), "AUC", *(["p", "p Holm"] if tested else [])]
     body = []
     for model, variant in pairs:
         cells = [model, variant]
         for metric, (scale, digits, _, _) in SCALES.items():
             row = by_key[model, variant, metric]
-            cells.append(_cell(row.difference, scale, digits, "+"))
-            cells += [_p_text(row.difference.p), _p_text(row.p_holm)] if tested else []
+            broken = row.verdict == "broken"
+            cells.append(BROKEN if broken else _cell(row.difference, scale, digits, "+"))
+            p = ["", ""] if broken else [_p_text(row.difference.p), _p_text(row.p_holm)]
+            cells += p if tested else []
         body.append(cells)
     lines = [
         f"## Difference from {reference}",
@@ -211,11 +280,15 @@ def _difference_section(rows: Sequence[Comparison], reference: str, level: str, 
         for metric, (scale, digits, _, _) in SCALES.items():
             row = by_key[model, variant, metric]
             found = row.difference
-            cells += [
-                _written(found.value, found.groups_low, found.groups_high, scale, digits, "+"),
-                _p_text(found.groups_p),
-                _p_text(row.classical_p),
-            ]
+            cells += (
+                [BROKEN, "", ""]
+                if row.verdict == "broken"
+                else [
+                    _written(found.value, found.groups_low, found.groups_high, scale, digits, "+"),
+                    _p_text(found.groups_p),
+                    _p_text(row.classical_p),
+                ]
+            )
         body.append(cells)
     text = (
         f"The same differences with the {level} interval for these trained models on new groups: no new training. "
@@ -232,7 +305,7 @@ def verdict_text(row: Comparison, reference: str) -> str:
     Parameters
     ----------
     row : Comparison
-        With a p-value.
+        With a p-value, or broken.
     reference : str
         Name of the variant that `row` is compared with.
 
@@ -244,6 +317,8 @@ def verdict_text(row: Comparison, reference: str) -> str:
     scale, digits, _, unit = SCALES[row.metric]
     detectable = f"{scale * row.detectable:.{digits}f} {unit}"
     of = f"{row.model}, {row.metric.replace('auc', 'AUC')}"
+    if row.verdict == "broken":
+        return f"{of}: broken: constant output on {row.variant} or {reference}, no verdict"
     if row.verdict == "no_difference":
         seen = f"could have seen {detectable} or more" if row.detectable < 1 else "could not have seen any difference"
         return (
@@ -257,12 +332,16 @@ def verdict_text(row: Comparison, reference: str) -> str:
     )
 
 
-def _method_section(methods: ByMethod) -> list[str]:
+def _method_section(methods: ByMethod, broken: Mapping[str, Mapping[str, int]]) -> list[str]:
     head = ["model", "method", *next(iter(methods.values()))]
     body = []
     for model, variants in methods.items():
         for method in next(iter(variants.values())):
-            body.append([model, method, *(_cell(found[method].estimates["auc"], 1, 3) for found in variants.values())])
+            cells = [
+                BROKEN if broken[model][variant] else _cell(found[method].estimates["auc"], 1, 3)
+                for variant, found in variants.items()
+            ]
+            body.append([model, method, *cells])
     text = "The fakes of each method against all real faces; more in metrics/methods.csv."
     return ["## AUC by method", "", text, "", *_markdown_table(head, body), ""]
 
@@ -322,33 +401,39 @@ def _score_section(results: Results) -> list[str]:
 
 
 def _robustness_section(
-    robustness: Mapping[str, Mapping[str, pd.DataFrame]], variants: Sequence[str], level: str
+    table: pd.DataFrame, variants: Sequence[str], broken: Mapping[str, Mapping[str, int]]
 ) -> list[str]:
-    """Changes of AUC and of answers on altered test faces, on the first two variants."""
+    """Changes of AUC on altered test faces, on the first two variants."""
+    altered = table[table["kind"] != "none"]
+    rows = {(row.model, row.variant, row.kind, row.severity): row for row in altered.itertuples()}
+    if not rows:
+        return []
     body = []
-    for model, tables in robustness.items():
-        for rows in zip(*(tables[variant].itertuples() for variant in variants), strict=True):
-            first = rows[0]
-            if first.kind == "none":
-                cells = [f"{float(row.auc):.3f}" for row in rows] + [""] * len(rows)
-            else:
-                cells = [_written(*_floats(row.change, row.change_low, row.change_high), 1, 3, "+") for row in rows]
-                cells += [f"{100 * float(row.flip_rate):.1f}" for row in rows]
-            body.append([model, label(first.kind, first.severity), *cells])
-    head = ["model", "test faces", *(f"AUC or change, {variant}" for variant in variants)]
-    head += [f"flips, {variant}, %" for variant in variants]
+    for model, kind, severity in dict.fromkeys((model, kind, severity) for model, _, kind, severity in rows):
+        cells = [rows[model, variant, kind, severity] for variant in variants]
+        written = [
+            BROKEN if broken[model][row.variant] else _of_row(row.change, row.change_low, row.change_high)
+            for row in cells
+        ]
+        for row in cells[1:]:
+            has_result = not (broken[model][variants[0]] or broken[model][row.variant])
+            written.append(_of_row(row.extra, row.extra_low, row.extra_high) if has_result else BROKEN)
+            written.append(_p_text(float(row.extra_p)) if has_result and row.extra_p else "–")
+        body.append([model, label(kind, severity), *written])
+    head = ["model", "altered", *(f"change, {variant}" for variant in variants)]
+    head += [column for variant in variants[1:] for column in (f"{variant} minus {variants[0]}", "p")]
     text = (
-        "The same trained models score the test faces altered: the AUC on unaltered faces, then how much each "
-        f"alteration changes it, in brackets the {level} interval. Flips are answers at the threshold .5 that change. "
-        "docs/robustness.md explains the alterations, metrics/robustness/ has all variants."
+        "AUC on altered test faces minus AUC on the same faces unaltered, scored by the same trained models; in "
+        "brackets the 95 % interval. p is not corrected. docs/robustness.md explains the alterations, "
+        "metrics/robustness.csv has all variants and how many answers change."
     )
     return ["## Robustness", "", text, "", *_markdown_table(head, body), ""]
 
 
-def _floats(*cells: str) -> tuple[float, float, float]:
-    """Numbers of three text cells; NaN for an empty one."""
-    first, second, third = (float(cell or "nan") for cell in cells)
-    return first, second, third
+def _of_row(*cells: str) -> str:
+    """A change of AUC and its interval, from text cells; an empty one is no number."""
+    value, low, high = (float(cell or "nan") for cell in cells)
+    return _written(value, low, high, 1, 3, "+")
 
 
 def _reading(intervals: int, test: Counts, confidence: float) -> list[str]:
@@ -373,6 +458,12 @@ def _reading(intervals: int, test: Counts, confidence: float) -> list[str]:
         f"- The tables of accuracy and AUC hold {intervals} intervals. If these were independent, a perfect method "
         f"would miss at least one of {intervals} true values {missed:.0f} % of the time.",
     ]
+    judged = "; its interval is for this regression on new groups" if test.splits == 1 else ""
+    notes.append(
+        "- Without seeing the face: a regression on cues of the file, the frame and the place of the face, fitted and "
+        f"judged on the same faces as the models{judged}. docs/protocol.md has the rules, metrics/shortcuts.csv the "
+        "groups of cues."
+    )
     if test.seeds == test.splits == 1:
         return notes
     return [

@@ -16,15 +16,13 @@ import numpy as np
 from facestudy.core import regions
 from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.regions import Box
-from facestudy.crops.cutting import Colour, Plan, canonical_to_cut, crop
+from facestudy.crops.cutting import canonical_to_cut
 from facestudy.faces.face import Face
 from facestudy.robustness.settings import PLACEMENTS, Alteration
 
 
-def altered_crop(
-    cut_out: Picture, face: Face, plan: Plan, colour: Colour, region: Box, alteration: Alteration | None
-) -> Picture:
-    """Cut the crop of one face that is altered.
+def altered(cut_out: Picture, face: Face, region: Box, alteration: Alteration) -> tuple[Picture, FloatArray | None]:
+    """Alter one face: its picture, or the place of its crop.
 
     Parameters
     ----------
@@ -32,31 +30,27 @@ def altered_crop(
         RGB; not changed.
     face
         The face.
-    plan
-        The plan of the crop variant.
-    colour
-        What fills the parts that the variant does not show.
     region
         The face region in canonical coordinates; its width is the width of the face.
     alteration
-        None: the crop as `facestudy.crops.cutting.crop` cuts it.
+        Of any kind but `h264`, which needs the clip (`facestudy.robustness.recoding`).
 
     Returns
     -------
-    ndarray of shape (height, width, 3), uint8
-        RGB, of the size in `plan`.
+    picture : ndarray of shape (side, side, 3), uint8
+        RGB.
+    displacement : ndarray of shape (2, 3) or None
+        As `facestudy.crops.cutting.crop` takes it.
 
     Raises
     ------
     StudyError
-        As `facestudy.crops.cutting.crop`.
+        When the landmarks are not those of a face.
     """
-    if alteration is None:
-        return crop(cut_out, face, plan, colour)
     if alteration.kind in PLACEMENTS:
-        return crop(cut_out, face, plan, colour, displacement(alteration, face, region))
+        return cut_out, displacement(alteration, face, region)
     _, width = centre_and_width(face, region)
-    return crop(altered_picture(cut_out, width, alteration, face.face_id), face, plan, colour)
+    return altered_picture(cut_out, width, alteration, face.face_id), None
 
 
 def centre_and_width(face: Face, region: Box) -> tuple[FloatArray, float]:
@@ -135,7 +129,7 @@ def altered_picture(cut_out: Picture, width: float, alteration: Alteration, face
     width
         The width of the face, pixels.
     alteration
-        Of a kind that is not in `facestudy.robustness.settings.PLACEMENTS`.
+        Of a kind that is neither `h264` nor in `facestudy.robustness.settings.PLACEMENTS`.
     face_id
         Decides the noise.
 

@@ -17,6 +17,7 @@ _LABELS = {
     "shift": "shift {} %",
     "rotate": "rotate {}°",
     "scale": "scale {} %",
+    "h264": "H.264 quantizer {}",
     "jpeg": "JPEG quality {}",
     "blur": "blur {} %",
     "noise": "noise {}",
@@ -24,7 +25,9 @@ _LABELS = {
     "brightness": "brightness × {}",
 }
 PLACEMENTS = ("shift", "rotate", "scale")
-"""The kinds that move the crop on the face; the others alter the picture."""
+"""The kinds that move the crop on the face."""
+RECODED = "h264"
+"""The kind that encodes the clip again; all others but PLACEMENTS alter the picture alone."""
 
 
 def label(kind: str, severity: str) -> str:
@@ -64,6 +67,9 @@ class Alteration:
     kind: str
     severity: float
 
+    def __str__(self) -> str:
+        return label(self.kind, f"{self.severity:g}")
+
 
 class RobustnessSettings(Section):
     """The severities of each kind of alteration.
@@ -76,6 +82,8 @@ class RobustnessSettings(Section):
         The crop is turned by this angle, degrees, to a random side.
     scale : list of float
         The crop shows an area that is this percentage wider and higher, or narrower and lower, at random.
+    h264 : list of int
+        The clip is encoded again as H.264 with this constant quantizer, 1 to 51.
     jpeg : list of int
         The picture is encoded with this JPEG quality.
     blur : list of float
@@ -91,6 +99,7 @@ class RobustnessSettings(Section):
     shift: list[Annotated[float, Field(gt=0, le=50)]] = Field(default_factory=list)
     rotate: list[Annotated[float, Field(gt=0, le=180)]] = Field(default_factory=list)
     scale: list[Annotated[float, Field(gt=0, le=50)]] = Field(default_factory=list)
+    h264: list[Annotated[int, Field(ge=1, le=51)]] = Field(default_factory=list)
     jpeg: list[Annotated[int, Field(ge=1, le=100)]] = Field(default_factory=list)
     blur: list[Annotated[float, Field(gt=0, le=50)]] = Field(default_factory=list)
     noise: list[Annotated[float, Field(gt=0, le=128)]] = Field(default_factory=list)

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import av
 import cv2
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -29,6 +27,7 @@ from facestudy.core.arrays import FloatArray, Layer, Picture
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box, apply, invert, to_canonical
 from facestudy.core.settings import Section
+from facestudy.media.encoding import encode, one_thread
 from facestudy.sample.people import (
     EYE_STATES,
     MOUTH_STATES,
@@ -61,9 +60,6 @@ CANDIDATES = 6
 DONOR_LIGHT = 0.6
 """Share of another light in that on the donor: a swap carries over some of the shadows the donor's
 own pictures had."""
-
-GROUP_OF_PICTURES = 10
-"""Frames from one key frame to the next."""
 
 
 def _even(value: int) -> int:
@@ -181,48 +177,12 @@ def render(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box], fol
             masks.append(drawing.mask)
             yield drawing.picture
 
-    encode(pictures(), settings, folder / f"{clip.video_id}.mp4")
+    encode(pictures(), Fraction(settings.fps), settings.quantizer, folder / f"{clip.video_id}.mp4")
     np.savez_compressed(
         folder / f"{clip.video_id}.npz",
         landmarks=np.array(landmarks, np.float32),
         mask=np.array(masks, np.uint8),
     )
-
-
-def encode(pictures: Iterator[Picture], settings: SampleSettings, path: Path) -> None:
-    """Write pictures as H.264 with a constant quantizer, one thread, fixed key frames and no B-frames.
-
-    With rate control the codec would take bits from the background of one twin for the face of the other, and its
-    files would differ from run to run; so nothing here adapts to the pictures.
-
-    Parameters
-    ----------
-    pictures : iterator of ndarray of shape (height, width, 3), uint8
-        RGB.
-    settings
-        Section `sample` of the settings.
-    path
-        The video to write.
-    """
-    options = {
-        "preset": "superfast",
-        "qp": str(settings.quantizer),
-        "bf": "0",
-        "g": str(GROUP_OF_PICTURES),
-        "keyint_min": str(GROUP_OF_PICTURES),
-        "sc_threshold": "0",
-        "x264-params": "threads=1:aq-mode=0:mbtree=0:rc-lookahead=0",
-    }
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=settings.fps, options=options)
-        stream.width, stream.height, stream.pix_fmt = settings.width, settings.height, "yuv420p"
-        stream.codec_context.thread_count = 1
-        stream.time_base = Fraction(1, settings.fps)
-        for number, picture in enumerate(pictures):
-            frame: Any = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), "yuv420p")
-            frame.pts, frame.time_base = number, Fraction(1, settings.fps)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 def draw(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box]) -> Iterator[Drawing]:
@@ -250,7 +210,7 @@ def draw(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box]) -> It
     swapped = fake and clip.method != "none"
     if swapped:
         needed_boxes(clip.method, regions)
-    with _one_thread():
+    with one_thread():
         take = _take(settings, clip.person)
         person = draw_person(np.random.default_rng([settings.seed, clip.person, PERSON]))
         head = paint_head(person, take.light, take.turn, take.texture_scale)
@@ -284,17 +244,6 @@ def cast_donor(rng: np.random.Generator, person: Person) -> Person:
     Person
     """
     return min((draw_person(rng) for _ in range(CANDIDATES)), key=lambda c: float(np.abs(c.skin - person.skin).sum()))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """OpenCV on one thread: how it cuts a picture into strips must not decide its last bits."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 # --- the take -------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import re
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -147,13 +147,15 @@ def obtain(settings: FolderSettings, limits: Limits, compute: ComputeSettings) -
     return [*found, *of_other_types(settings)]
 
 
-def list_items(settings: FolderSettings) -> list[Item]:
+def list_items(settings: FolderSettings, labels: Sequence[str] = LABELS) -> list[Item]:
     """List the videos and pictures that the layout and the filters select, with what the optional CSV says of them.
 
     Parameters
     ----------
     settings : FolderSettings
         Folder, layout, filters and CSV.
+    labels : sequence of str
+        The classes that are wanted.
 
     Returns
     -------
@@ -178,11 +180,11 @@ def list_items(settings: FolderSettings) -> list[Item]:
     found = list(LAYOUTS[settings.layout](root))
     if settings.table is not None:
         found = _with_table(found, root / settings.table, settings.layout == "images")
-    found = [item for item in found if item.label]
+    found = [item for item in found if item.label in labels]
     items = choose(found, settings.methods, settings.compressions, settings.max_per_class)
-    for label in LABELS:
+    for label in labels:
         if not any(item.label == label for item in items):
-            raise StudyError(_none_of(label, found, root, settings))
+            raise StudyError(_none_of(label, found, root, settings, labels))
     files: dict[str, str] = {}
     for item in items:
         other = files.setdefault(make_id(item.file, item.label), item.file)
@@ -193,7 +195,7 @@ def list_items(settings: FolderSettings) -> list[Item]:
     return items
 
 
-def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings) -> str:
+def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings, labels: Sequence[str]) -> str:
     """Say why a class has no file, and what to do."""
     own = [item for item in found if item.label == label]
     if own:
@@ -208,7 +210,7 @@ def _none_of(label: str, found: list[Item], root: Path, settings: FolderSettings
             "the README says what each layout looks like."
         )
     suffixes = ", ".join(sorted(video.VIDEO_SUFFIXES | video.PICTURE_SUFFIXES))
-    if not found:
+    if not found and len(labels) > 1:
         return (
             f"{root} holds no video or picture in real/ and fake/; put real videos into {root / 'real'} and fake "
             f"videos into {root / 'fake'} ({suffixes}), or set folder.layout to the layout of your dataset."

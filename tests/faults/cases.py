@@ -39,12 +39,14 @@ OUTPUT_OF = {
     "evaluate": ["metrics/eyes_lower/mesonet.json"],
     "clips": ["data/clip_counts.csv"],
     "compare": ["metrics/results.json"],
+    "shortcuts": ["metrics/shortcuts.csv"],
+    "hypotheses": ["metrics/hypotheses.csv"],
     "report": ["metrics/results.md"],
     "focus": ["metrics/focus.json"],
 }
 
 
-WORKING = ("videos", "frames", "faces", "duplicates", "crops", "train")
+WORKING = ("videos", "frames", "faces", "duplicates", "crops", "train", "shortcuts")
 """The stages with worker processes."""
 IMPORTS_S = 1.5
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import psutil
 
 from facestudy.runtime.work_cache import file_sha256
-from tests.project import copy_project, deep_update, environment_for, params
+from tests.project import ENVIRONMENT, copy_project, deep_update, params
 
 OUTPUTS = ("data", "models", "predictions", "metrics", "reports")
 STAGES = (
-    "videos", "frames", "faces", "duplicates", "split", "clips", "crops", "train", "evaluate", "compare", "focus",
-    "report",
+    "videos", "frames", "faces", "duplicates", "split", "clips", "crops", "train", "evaluate", "compare",
+    "shortcuts", "hypotheses", "focus", "report",
 )  # fmt: skip
 LIMIT_S = 240
 
@@ -63,7 +63,7 @@ class Study:
     def __init__(self, source: Path, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
         shutil.copytree(source, folder, symlinks=True)
-        self.environment = {**environment_for(folder), **environment}
+        self.environment = {**ENVIRONMENT, "PYTHONPATH": str(folder), **environment}
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, *command: str) -> None:

@@ -21,6 +21,7 @@ from hypothesis.strategies import SearchStrategy
 from PIL import Image
 
 from commands import study
+from facestudy.controls.jpeg import mean_quantisation
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import check, merge
@@ -405,6 +406,7 @@ def _media(folder: Path, originals: list[tuple[str, bytes]]) -> Target:
         path = folder / f"case{value[0]}"
         path.write_bytes(value[1])
         out.mkdir()
+        mean_quantisation(path)
         try:
             decode.probe(path, limits)
             decode.extract(path, settings, limits, out)

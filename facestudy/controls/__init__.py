@@ -1,0 +1,1 @@
+"""What would show that a result is not about the manipulation."""

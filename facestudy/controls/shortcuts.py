@@ -1,0 +1,118 @@
+"""What the shortcut audit found: its table, and what it says in words.
+
+The rules are in docs/protocol.md; `facestudy.controls.audit` computes the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from facestudy.core.tables import Table
+
+WITHOUT_FACE = "without_face"
+"""All cues that are not about the picture of the face. Only this control raises the warning."""
+WITH_FACE = "with_face"
+"""The same, and sharpness, brightness and blockiness of the face."""
+DROP_RATE = "drop_rate"
+CHANCE, WARN_FROM = 0.5, 0.6
+"""AUC: a warning is raised when WITHOUT_FACE has at least WARN_FROM, and an interval above CHANCE."""
+
+SHORTCUTS = Table(
+    {
+        "control": "text",
+        "measure": "text",
+        "value": 6,
+        "low": 6,
+        "high": 6,
+        "real": 6,
+        "fake": 6,
+        "p": 4,
+        "cues": "text",
+        "constant": "text",
+    },
+    key="control",
+)
+"""metrics/shortcuts.csv. `auc` rows have value, low, high; `drop_rate` has the rates of both classes and p."""
+
+
+def summary(shortcuts: pd.DataFrame) -> str:
+    """Say in one line how far the classes are told apart without seeing the face.
+
+    Parameters
+    ----------
+    shortcuts : DataFrame
+        As SHORTCUTS.
+
+    Returns
+    -------
+    str
+    """
+    groups = _groups(shortcuts)
+    varying = groups["cues"] != ""
+    used, constant = (", ".join(map(_word, groups.loc[mask, "control"])) for mask in (varying, ~varying))
+    told = [f"logistic regression on {used}"] if used else []
+    told += [f"constant: {constant}"] if constant else []
+    return f"Without seeing the face: AUC {_auc(_row(shortcuts, WITHOUT_FACE))} ({'; '.join(told)})."
+
+
+def drop_summary(shortcuts: pd.DataFrame) -> str:
+    """Say in one line how many frames of each class gave no face.
+
+    Parameters
+    ----------
+    shortcuts : DataFrame
+        As SHORTCUTS.
+    """
+    row = _row(shortcuts, DROP_RATE)
+    p = f"{row['p']:.3f}" if row["p"] >= 0.001 else "< .001"
+    return f"Frames without a usable face: {row['real']:.1%} of the real, {row['fake']:.1%} of the fake (p {p})."
+
+
+def warning(shortcuts: pd.DataFrame) -> str:
+    """Write the warning that every result carries when the classes differ in more than the face.
+
+    Parameters
+    ----------
+    shortcuts : DataFrame
+        As SHORTCUTS.
+
+    Returns
+    -------
+    str
+        Two sentences; empty where the rule of WARN_FROM and CHANCE raises no warning.
+    """
+    row = _row(shortcuts, WITHOUT_FACE)
+    if not _told_apart(row):
+        return ""
+    alone = [one for one in _groups(shortcuts).to_dict("records") if _told_apart(one)]
+    told = ", ".join(f"{_word(one['control'])} {one['value']:.3f}" for one in alone)
+    return (
+        f"Warning: real and fake can be told apart without seeing the face, AUC {_auc(row)}"
+        f"{f' (alone: {told})' if told else ''}. A model may have learnt this instead of the manipulation, "
+        "so no result on this page shows that a manipulation was found."
+    )
+
+
+def _told_apart(row: Mapping[str, Any] | pd.Series) -> bool:
+    return bool(row["value"] >= WARN_FROM and row["low"] > CHANCE)
+
+
+def _groups(shortcuts: pd.DataFrame) -> pd.DataFrame:
+    """The rows of single groups of cues that are not about the face."""
+    several = shortcuts["control"].isin([WITHOUT_FACE, WITH_FACE, "face"])
+    return shortcuts[(shortcuts["measure"] == "auc") & ~several].sort_values("control")
+
+
+def _row(shortcuts: pd.DataFrame, control: str) -> pd.Series:
+    return shortcuts.set_index("control").loc[control]
+
+
+def _auc(row: pd.Series) -> str:
+    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def _word(control: str) -> str:
+    return {"jpeg": "JPEG tables"}.get(control, control.replace("_", " "))

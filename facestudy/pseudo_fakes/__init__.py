@@ -1,0 +1,1 @@
+"""Pseudo-fakes: the fake class made from real clips."""
