@@ -82,9 +82,11 @@ def programs() -> Path:
     Path
         The folder with `python` and `dvc`; the real ones where the packages do not endure a fork.
     """
-    own = Path(sys.executable).parent
-    if sys.platform != "linux" or own.name.startswith(PREFIX):  # pytest in such a command
-        return own
+    first = Path(shutil.which("python") or sys.executable).parent
+    if first.name.startswith(PREFIX):  # this is pytest in such a command
+        return first
+    if sys.platform != "linux":
+        return Path(sys.executable).parent
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in ("python", "dvc"):
