@@ -17,6 +17,7 @@ import ctypes
 import fcntl
 import functools
 import gc
+import hashlib
 import importlib
 import io
 import json
@@ -154,23 +155,29 @@ def become(client: socket.socket) -> list[str]:
     return list(words)
 
 
-def keep_parsed_yaml() -> None:
-    """Have DVC parse a text once in a command, and no text that it wrote itself.
+def keep_parsed_yaml(folder: Path) -> None:
+    """Have DVC parse a text once for all commands, and in a command no text that it wrote itself.
 
     It reads params.yaml again for each section of each stage, and dvc.lock before it adds a stage, by a parser that
     takes most of the time of a small `dvc repro`.
     """
     serialize, strictyaml = (importlib.import_module(f"dvc.utils.{name}") for name in ("serialize", "strictyaml"))
     parse, dump = serialize._yaml.parse_yaml, serialize._yaml._dump
-    parsed: dict[str, bytes] = {}
     written: dict[str, object] = {}
 
+    @functools.cache
+    def parsed(text: str) -> bytes:
+        kept = folder / hashlib.sha256(text.encode()).hexdigest()
+        if not kept.exists():
+            own = kept.with_suffix(f".{os.getpid()}")
+            own.write_bytes(pickle.dumps(parse(text, "text")))
+            own.replace(kept)
+        return kept.read_bytes()
+
     def parse_yaml(text: str, path: str, typ: str = "safe") -> object:
-        if typ != "safe":
-            return written.pop(text) if text in written else parse(text, path, typ)
-        if text not in parsed:
-            parsed[text] = pickle.dumps(parse(text, path))
-        return pickle.loads(parsed[text])
+        if typ == "safe":
+            return pickle.loads(parsed(text))
+        return written.pop(text) if text in written else parse(text, path, typ)
 
     def dump_yaml(data: object, stream: TextIO) -> None:
         dump(data, text := io.StringIO())
@@ -237,7 +244,7 @@ if __name__ == "__main__":
     for package in PACKAGES:
         with suppress(ImportError):  # of a remote that is not installed
             importlib.import_module(package)
-    keep_parsed_yaml()
+    keep_parsed_yaml(Path(sys.argv[1]).parent)
     gc.freeze()  # forks share what nobody counts
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(sys.argv[1])
