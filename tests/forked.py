@@ -37,10 +37,15 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 PACKAGES = (
-    "av", "cv2", "dvc.cli", "dvc.repo.index", "dvc_s3", "dvc_ssh.client", "dvc_ssh.spec", "dvc_webdav", "joblib",
-    "keras", "mtcnn", "pandas", "pydantic", "s3fs", "scipy.stats", "sklearn.metrics", "tensorflow", "webdav4.fsspec",
-    "yaml", "yt_dlp",
+    "av.subtitles.stream", "cv2", "imagehash", "joblib", "keras", "mtcnn.assets.weights", "networkx", "pandas",
+    "pydantic.fields", "pydantic.functional_validators", "pydantic.type_adapter", "pyparsing", "ruamel.yaml",
+    "scipy.stats", "sklearn.metrics", "tensorflow", "yaml", "yt_dlp",
+    "dvc.cachemgr", "dvc.cli.parser", "dvc.data_cloud", "dvc.lock", "dvc.repo.artifacts", "dvc.repo.datasets",
+    "dvc.repo.graph", "dvc.repo.index", "dvc.repo.metrics", "dvc.repo.open_repo", "dvc.repo.params", "dvc.repo.plots",
+    "dvc.repo.stage", "dvc.repo.trie", "dvc.rwlock", "dvc.scm", "dvc_data.index.checkout", "dvc_data.index.collect",
+    "dvc_data.index.fetch", "dvc_s3", "dvc_ssh.client", "dvc_ssh.spec", "dvc_webdav", "s3fs", "webdav4.fsspec",
 )  # fmt: skip
+"""Modules that commands import, also those that packages import only when they are used."""
 PREFIX = "forked-"
 FILES = 200
 """At most so many open files are passed on."""
