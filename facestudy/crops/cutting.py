@@ -34,6 +34,7 @@ from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
 from facestudy.core.settings import NAME_PATTERN, Section
+from facestudy.crops.jitter import Jitter, drawn
 from facestudy.faces.face import Face
 from facestudy.media.archive import SUFFIX, pack, read_picture
 from facestudy.runtime.parallel import ComputeSettings, map_items
@@ -69,6 +70,8 @@ class Variant(Section):
     # `mask`, `occlude`: the face region, or also what lies around it in the cut-out.
     view: Literal["face", "surroundings"] = "face"
     seed: Annotated[int, Field(ge=0)] | None = None  # of `placement: random`; null: crops.seed
+    # Further, misplaced copies of each crop, for training only.
+    jitter: Jitter | None = None
     # The study's unaligned face: the detector box, widened, resized to box_size; boxes in its pixels.
     face: Literal["aligned", "box"] = "aligned"
     boxes: list[Annotated[tuple[float, float, float, float], Field(strict=False)]] = Field(default_factory=list)
@@ -89,6 +92,8 @@ class Variant(Section):
             raise ValueError("`view: surroundings` goes with `layout: mask` or `occlude` of `regions` only")
         if self.pixels_of and self.face != "aligned":
             raise ValueError("`pixels_of` goes with `regions` only")
+        if self.jitter is not None and (self.view == "surroundings" or self.face != "aligned"):
+            raise ValueError("`jitter` goes with `regions` and `view: face` only")
         if self.seed is not None and self.placement != "random":
             raise ValueError("`seed` goes with `placement: random` only")
         width, height = self.box_size or (0, 0)
@@ -156,6 +161,8 @@ class Plan:
         Width and height to which the crop is reduced before it is enlarged to `size`, pixels.
     equalise : Equalise, optional
         What is done to every cut-out first.
+    jitter : Jitter, optional
+        How the misplaced copies are drawn.
     """
 
     name: str
@@ -172,6 +179,7 @@ class Plan:
     rects: tuple[Rect, ...]
     reduced: tuple[int, int] | None = None
     equalise: Equalise | None = None
+    jitter: Jitter | None = None
 
 
 # --- from a variant to a plan ------------------------------------------------------------------
@@ -287,6 +295,7 @@ def resolve(
         name, variant.layout, variant.placement, variant.face, plane_size, variant.box_margins,
         whole, chosen, overlap, settings.size, parts, rects,
         _reduced([boxes[region] for region in variant.pixels_of], parts, settings.size), settings.equalise,
+        variant.jitter,
     )  # fmt: skip
 
 
@@ -802,6 +811,7 @@ def write_crops(
     colour: Colour,
     compute: ComputeSettings,
     archived: bool = False,
+    copy: int = 0,
 ) -> list[dict[str, str]]:
     """Write the crop of every face: `<face_id>.png`, or one `<video_id>.zip` with the crops of each video.
 
@@ -821,6 +831,8 @@ def write_crops(
         Section `compute` of the settings.
     archived
         Whether to write archives.
+    copy
+        0: the crops in place. From 1: this misplaced copy of them, for a plan with `jitter`.
 
     Returns
     -------
@@ -832,7 +844,7 @@ def write_crops(
     StudyError
         When a cut-out cannot be read.
     """
-    task = partial(_write_chunk, folder=folder, target=target, plan=plan, colour=colour, archived=archived)
+    task = partial(_write_chunk, folder=folder, target=target, plan=plan, colour=colour, archived=archived, copy=copy)
     chunks = _by_video(faces) if archived else _chunks(faces)
     rows: list[dict[str, str]] = []
     for part in map_items(task, chunks, compute, f"crops {plan.name}"):
@@ -841,13 +853,16 @@ def write_crops(
 
 
 def _write_chunk(
-    chunk: Sequence[Face], folder: Path, target: Path, plan: Plan, colour: Colour, archived: bool
+    chunk: Sequence[Face], folder: Path, target: Path, plan: Plan, colour: Colour, archived: bool, copy: int
 ) -> list[dict[str, str]]:
     within = f"{chunk[0].video_id}{SUFFIX}/" if archived else ""
     rows = []
     for face in chunk:
         name = f"{face.face_id}.png"
-        sha256 = write_png(target / name, crop(read_cut_out(folder, face), face, plan, colour))
+        moved = None
+        if copy and plan.jitter is not None:
+            moved = drawn(plan.jitter, canonical_to_cut(face), plan.whole, face.face_id, copy)
+        sha256 = write_png(target / name, crop(read_cut_out(folder, face), face, plan, colour, moved))
         rows.append({"face_id": face.face_id, "path": within + name, "sha256": sha256})
     if archived:
         pack([target / f"{face.face_id}.png" for face in chunk], target / within)
@@ -901,6 +916,8 @@ def describe(plan: Plan, colour: Colour, faces: int) -> str:
         facts["reduced_to"] = list(plan.reduced)
     if plan.equalise:
         facts["equalised"] = plan.equalise.model_dump()
+    if plan.jitter:
+        facts["jitter"] = plan.jitter.model_dump()
     if plan.rects:
         facts["filled_pixels" if plan.layout == "occlude" else "kept_pixels"] = [list(r) for r in plan.rects]
     return json.dumps(facts, indent=2) + "\n"
