@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from facestudy.core import regions
 from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.errors import StudyError
+from facestudy.core.regions import Box
 from facestudy.core.settings import check
 from facestudy.crops import cutting
-from facestudy.crops.cutting import CropSettings, Plan
+from facestudy.crops.cutting import Colour, CropSettings, Plan
 from facestudy.faces.face import Face
 from facestudy.media.archive import read_picture
-from facestudy.robustness.alterations import altered_crop, altered_picture, centre_and_width, displacement, generator
-from facestudy.robustness.settings import PLACEMENTS, Alteration, RobustnessSettings, label
+from facestudy.robustness.alterations import altered, altered_picture, displacement, face_width, generator
+from facestudy.robustness.settings import PLACEMENTS, RECODED, Alteration, RobustnessSettings, label
 from stages import crops as crops_stage
 from tests.pipeline_files import ROOT
 from tests.project import params, write_params
@@ -32,6 +33,14 @@ FACE = BOXES["face"]
 FACE_WIDTH = FACE[2] - FACE[0]
 CENTRE = np.array([(FACE[0] + FACE[2]) / 2, (FACE[1] + FACE[3]) / 2])
 PRESET = yaml.safe_load((ROOT / "presets/robustness.yaml").read_text(encoding="utf-8"))["robustness"]
+
+
+def altered_crop(
+    cut_out: Picture, face: Face, plan: Plan, colour: Colour, region: Box, alteration: Alteration | None
+) -> Picture:
+    """The crop of an altered face; None: as it is."""
+    picture, moved = altered(cut_out, face, region, alteration) if alteration else (cut_out, None)
+    return cutting.crop(picture, face, plan, colour, moved)
 
 
 def posed(side: float = 160, angle: float = 0.1, face_id: str = "f1") -> tuple[Picture, Face]:
@@ -144,7 +153,7 @@ def psnr(first: Picture, second: Picture) -> float:
 
 
 MILD_TO_STRONG = [
-    *((kind, values) for kind, values in PRESET.items() if kind not in (*PLACEMENTS, "brightness")),
+    *((kind, values) for kind, values in PRESET.items() if kind not in (*PLACEMENTS, RECODED, "brightness")),
     ("brightness", [0.9, 0.7, 0.5]),
     ("brightness", [1.1, 1.5, 2]),
 ]
@@ -208,10 +217,7 @@ def test_directions_cover_the_circle_and_sides_are_even() -> None:
 
 def test_the_width_of_a_face_is_that_of_its_region() -> None:
     _, face = posed(200, 0.3)
-    centre, width = centre_and_width(face, FACE)
-    assert width == pytest.approx(200 * FACE_WIDTH)
-    frame = regions.apply(pose(200, 0.3, 260, 260), CENTRE[None])[0]
-    np.testing.assert_allclose(centre + np.array([face.cut_x, face.cut_y]), frame)
+    assert face_width(face, FACE) == pytest.approx(200 * FACE_WIDTH)
 
 
 def test_alterations_of_the_settings() -> None:

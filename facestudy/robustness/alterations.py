@@ -13,10 +13,10 @@ import math
 import cv2
 import numpy as np
 
-from facestudy.core import regions
 from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.regions import Box
 from facestudy.crops.cutting import canonical_to_cut
+from facestudy.crops.jitter import misplacement
 from facestudy.faces.face import Face
 from facestudy.robustness.settings import PLACEMENTS, Alteration
 
@@ -49,12 +49,11 @@ def altered(cut_out: Picture, face: Face, region: Box, alteration: Alteration) -
     """
     if alteration.kind in PLACEMENTS:
         return cut_out, displacement(alteration, face, region)
-    _, width = centre_and_width(face, region)
-    return altered_picture(cut_out, width, alteration, face.face_id), None
+    return altered_picture(cut_out, face_width(face, region), alteration, face.face_id), None
 
 
-def centre_and_width(face: Face, region: Box) -> tuple[FloatArray, float]:
-    """Find where the face region lies on a cut-out.
+def face_width(face: Face, region: Box) -> float:
+    """Measure the face region on a cut-out.
 
     Parameters
     ----------
@@ -65,20 +64,15 @@ def centre_and_width(face: Face, region: Box) -> tuple[FloatArray, float]:
 
     Returns
     -------
-    centre : ndarray of shape (2,)
-        Pixel indices of the cut-out.
-    width : float
-        Pixels of the cut-out.
+    float
+        Its width, pixels of the cut-out.
 
     Raises
     ------
     StudyError
         When the landmarks are not those of a face.
     """
-    matrix = canonical_to_cut(face)
-    x0, y0, x1, y1 = region
-    centre = regions.apply(matrix, np.array([[(x0 + x1) / 2, (y0 + y1) / 2]]))[0]
-    return centre, (x1 - x0) * float(np.hypot(*matrix[:, 0]))
+    return (region[2] - region[0]) * float(np.hypot(*canonical_to_cut(face)[:, 0]))
 
 
 def displacement(alteration: Alteration, face: Face, region: Box) -> FloatArray:
@@ -103,20 +97,17 @@ def displacement(alteration: Alteration, face: Face, region: Box) -> FloatArray:
     StudyError
         When the landmarks are not those of a face.
     """
-    centre, width = centre_and_width(face, region)
     share = generator(face.face_id, alteration.kind).random()
     sign = 1 if share < 0.5 else -1
-    move, angle, factor = np.zeros(2), 0.0, 1.0
+    shift, angle, factor = np.zeros(2), 0.0, 1.0
     if alteration.kind == "shift":
         direction = 2 * math.pi * share
-        move = width * alteration.severity / 100 * np.array([math.cos(direction), math.sin(direction)])
+        shift = alteration.severity / 100 * np.array([math.cos(direction), math.sin(direction)])
     elif alteration.kind == "rotate":
         angle = sign * math.radians(alteration.severity)
     else:
         factor = 1 + sign * alteration.severity / 100
-    c, s = factor * math.cos(angle), factor * math.sin(angle)
-    linear = np.array([[c, -s], [s, c]])
-    return np.hstack([linear, (centre + move - linear @ centre)[:, None]])
+    return misplacement(canonical_to_cut(face), region, shift, angle, factor)
 
 
 def altered_picture(cut_out: Picture, width: float, alteration: Alteration, face_id: str) -> Picture:
