@@ -310,9 +310,6 @@ def test_against_no_change_it_is_the_plain_change() -> None:
         assert (part.variance, part.freedom) == pytest.approx((expected.variance, expected.freedom))
     assert found.spreads[1].parts[0].variance == pytest.approx(plain.spreads[1].parts[0].variance)
     assert found.spreads[0].limits == (-2, 2) and plain.spreads[0].limits == (-1, 1)
-    again = [[before, before], [before, before]], [[other, other], [after, after]]
-    splits = repeated_differences_of_changes((again[0][0], again[0][1]), (again[1][0], again[1][1]), SETTINGS, 0.25, ["auc"])
-    assert splits["auc"].value == pytest.approx(found.value)
 
 
 @given(st.integers(0, 10_000), st.sampled_from([1, 2, 5]))
@@ -333,9 +330,14 @@ def test_swapped_changes_have_the_other_sign(seed: int, seeds: int) -> None:
 def test_splits_are_paired_in_a_difference_of_changes() -> None:
     rng, study = np.random.default_rng(5), Study("twins", 20, 0.85, 2, 0.5)
     names = tuple(f"g{number}" for number in range(20))
-    splits = [[[replace(scores, group_names=names) for scores in side] for side in changed(rng, study, (0.5, 1.0))] for _ in range(4)]
+    splits = [
+        [[replace(scores, group_names=names) for scores in side] for side in changed(rng, study, (0.5, 1.0))]
+        for _ in range(4)
+    ]
     first, second = (tuple([split[side][when] for split in splits] for when in (0, 1)) for side in (0, 1))
-    found = repeated_differences_of_changes((first[0], first[1]), (second[0], second[1]), SETTINGS, 0.25, ["auc"])["auc"]
+    found = repeated_differences_of_changes((first[0], first[1]), (second[0], second[1]), SETTINGS, 0.25, ["auc"])[
+        "auc"
+    ]
     each = np.array([differences_of_changes(*map(tuple, split), SETTINGS, ["auc"])["auc"].value for split in splits])
     assert found.value == pytest.approx(each.mean())
     (part,) = found.spreads[0].parts

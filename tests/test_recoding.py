@@ -14,7 +14,9 @@ import pytest
 from facestudy.core import tables
 from facestudy.core.arrays import Picture
 from facestudy.core.errors import StudyError
+from facestudy.core.regions import Box
 from facestudy.core.settings import check
+from facestudy.crops.cutting import CropSettings, Variant, resolve, write_png
 from facestudy.faces.detection import cut_out
 from facestudy.faces.face import Face
 from facestudy.media.encoding import GROUP_OF_PICTURES, encode
@@ -22,14 +24,20 @@ from facestudy.media.frames import FrameSettings
 from facestudy.media.video import OWN_FILES, read_video
 from facestudy.robustness import recoding
 from facestudy.robustness.recoding import Footage, Place, places, recoded_cut_outs, recoded_frames
-from facestudy.robustness.scoring import altered_crops
+from facestudy.robustness.scoring import Scoring, altered_crops
 from facestudy.robustness.settings import Alteration
-from tests.media import LIMITS, number_of, write_clip, write_picture
+from tests.media import LIMITS, number_of, write_clip
 from tests.project import params
 from tests.test_crops import GREY, plan_of
-from tests.test_robustness import scoring_of
 
 FRAMES = check(FrameSettings, params()["frames"], "frames")
+
+
+def scoring_of(side: int, alterations: int, folder: Path) -> Scoring:
+    boxes = check(dict[str, Box], params()["regions"], "regions")
+    plan = resolve("full", {"full": Variant(regions=["face"], layout="stack")}, boxes, CropSettings(size=(side, side)))
+    altered = [Alteration("shift", 4)] * alterations
+    return Scoring(folder, boxes["face"], altered, {"full": (plan, (0, 0, 0))}, {}, folder)
 
 
 def moving(number: int, width: int = 96, height: int = 64) -> Picture:
@@ -103,9 +111,7 @@ def face_at(x: float, y: float, w: float, h: float) -> Face:
 
 @pytest.mark.parametrize("rotation", [0, 90])
 @pytest.mark.parametrize("box", [(30, 20, 20, 24), (-3, 45, 22, 25), (80.4, 1.2, 20.3, 20.7)])
-def test_the_cut_out_lies_where_it_was(
-    tmp_path: Path, rotation: int, box: tuple[float, float, float, float]
-) -> None:
+def test_the_cut_out_lies_where_it_was(tmp_path: Path, rotation: int, box: tuple[float, float, float, float]) -> None:
     """Also beyond the frame, in a turned clip, and with frames that were reduced or stored as JPEG."""
     clip = moving_clip(tmp_path / "clip.mp4")
     (source,) = (one.picture for one in read_video(clip, [14], OWN_FILES))
@@ -147,13 +153,12 @@ def test_recoded_crops_stand_in_their_rows(tmp_path: Path) -> None:
     (source,) = (one.picture for one in read_video(clip, [14], OWN_FILES))
     face = cut_out(source, face_at(30, 20, 20, 24))
     assert face.picture is not None
-    write_picture(tmp_path / "f1.png", face.picture)
-    alterations = [Alteration("shift", 4), Alteration("h264", 23), Alteration("h264", 45), Alteration("brightness", 0.5)]
+    face = replace(face, sha256=write_png(tmp_path / "f1.png", face.picture))
+    kinds = [("shift", 4), ("h264", 23), ("h264", 45), ("brightness", 0.5)]
+    alterations = [Alteration(kind, severity) for kind, severity in kinds]
     footage = Footage({"f1": Place(clip, 14, 0)}, FRAMES, LIMITS)
     settings = replace(
         scoring_of(64, 0, tmp_path), alterations=alterations, views={"full": (plan_of("full"), GREY)}, footage=footage
     )
     plain, _, fine, coarse, dark = (row[0] for row in altered_crops([face], settings)["full"])
     assert psnr(plain, fine) > psnr(plain, coarse) > psnr(plain, dark) and psnr(plain, fine) > 30
-
-

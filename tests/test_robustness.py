@@ -16,9 +16,6 @@ from sklearn.metrics import roc_auc_score
 from facestudy.core import tables
 from facestudy.core.arrays import FloatArray
 from facestudy.core.errors import StudyError
-from facestudy.core.regions import Box
-from facestudy.core.settings import check
-from facestudy.crops.cutting import CropSettings, Variant, resolve
 from facestudy.evaluation.intervals import EvaluateSettings, differences
 from facestudy.evaluation.scores import Scores
 from facestudy.media.archive import read_picture
@@ -45,6 +42,7 @@ from facestudy.training.data import Faces
 from stages import crops, robustness
 from tests.project import SMALL, params, write_params
 from tests.test_crops import make_faces
+from tests.test_recoding import scoring_of
 
 MODEL: dict[str, Any] = {"network": "meso4", "learning_rate": 0.01} | SMALL
 TESTED = ["fake-0", "fake-1", "real-0", "real-1"]
@@ -164,15 +162,16 @@ def test_pictures_have_no_clip_to_encode(tmp_path: Path, monkeypatch: pytest.Mon
     study = Study(tmp_path, monkeypatch, variants=["full"], robustness={"shift": [4], "h264": [30]})
     for seed in "12":
         study.predict(seed, lambda faces: mean_brightness(None, faces))
-    faces = [*TESTED, *OTHER]
+    faces, ending = [*TESTED, *OTHER], "png" if stills else "mp4"
     for name, table, rows in (
         ("frames", tables.FRAMES, [{"frame_id": face, "video_id": face, "frame_number": 3} for face in faces]),
-        ("videos", tables.VIDEOS, [{"video_id": face, "path": f"{face}.{'png' if stills else 'mp4'}"} for face in faces]),
+        ("videos", tables.VIDEOS, [{"video_id": face, "path": f"{face}.{ending}"} for face in faces]),
     ):
         tables.write(Path("data") / name / "index.csv", tables.to_dataframe(rows, table), table)
     if not stills:
         for face in TESTED:
-            encode((np.full((180, 220, 3), 90, np.uint8) for _ in range(5)), Fraction(10), 20, Path(f"data/videos/{face}.mp4"))
+            pictures = (np.full((180, 220, 3), 90, np.uint8) for _ in range(5))
+            encode(pictures, Fraction(10), 20, Path(f"data/videos/{face}.mp4"))
     kinds = pd.Index(study.run().index.get_level_values("kind"))
     assert ("h264" in kinds) != stills and "shift" in kinds
     note = "h264 is left out, as 4 test faces are from pictures, which have no clip to encode"
@@ -220,13 +219,6 @@ class Scored:
     def __call__(self, *arguments: Any) -> list[FloatArray]:
         self.results.append(scoring.altered_scores(*arguments))
         return self.results[-1]
-
-
-def scoring_of(side: int, alterations: int, folder: Path) -> scoring.Scoring:
-    boxes = check(dict[str, Box], params()["regions"], "regions")
-    plan = resolve("full", {"full": Variant(regions=["face"], layout="stack")}, boxes, CropSettings(size=(side, side)))
-    altered = [SHIFT] * alterations
-    return scoring.Scoring(folder, boxes["face"], altered, {"full": (plan, (0, 0, 0))}, {}, folder)
 
 
 @pytest.mark.parametrize(
