@@ -24,7 +24,7 @@ from facestudy.media.settings import DecodingSettings
 from facestudy.models.settings import ModelSettings
 from facestudy.robustness.recoding import Footage, places
 from facestudy.robustness.results import altered_cells, largest_fall, robustness_table
-from facestudy.robustness.scoring import Scoring, Task, altered_scores, select_faces
+from facestudy.robustness.scoring import Scoring, Tested, altered_scores, select_faces
 from facestudy.robustness.settings import RECODED, RobustnessSettings
 from facestudy.runtime.parallel import ComputeSettings, has_gpu
 from stages.stage import check_name, not_empty, output_file, read_params, run, section
@@ -54,7 +54,7 @@ def main() -> str:
     faces = faces_from_table(table)
     repeats = range(1, split.repeats + 1)
     splits = [
-        Task(select_faces(faces, scores.ids), [tables.training_name(seed, repeat, split.repeats) for seed in seeds])
+        Tested(select_faces(faces, scores.ids), [tables.training_name(seed, repeat, split.repeats) for seed in seeds])
         for repeat, scores in zip(repeats, tested, strict=True)
     ]
     alterations, note, footage = section(params, "robustness", RobustnessSettings).alterations(), "", None

@@ -65,7 +65,7 @@ def displaced_truth(plan: Plan, moved: FloatArray) -> FloatArray:
         part.box[i] + (np.arange(plan.size[i]) + 0.5) * (part.box[i + 2] - part.box[i]) / plan.size[i] for i in (0, 1)
     ]
     grid = np.column_stack([axis.ravel() for axis in np.meshgrid(*axes)])
-    return blobs(regions.apply(moved, grid)).reshape(plan.size[1], plan.size[0], 3)
+    return blobs(*regions.apply(moved, grid).reshape(plan.size[1], plan.size[0], 2).transpose(2, 0, 1))
 
 
 face_ids = st.text("abc0123", min_size=1, max_size=8)

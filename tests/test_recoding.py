@@ -160,5 +160,5 @@ def test_recoded_crops_stand_in_their_rows(tmp_path: Path) -> None:
     settings = replace(
         scoring_of(64, 0, tmp_path), alterations=alterations, views={"full": (plan_of("full"), GREY)}, footage=footage
     )
-    plain, _, fine, coarse, dark = (row[0] for row in altered_crops([face], settings)["full"])
+    plain, _, fine, coarse, dark = (row[0] for row in altered_crops([face], "full", settings))
     assert psnr(plain, fine) > psnr(plain, coarse) > psnr(plain, dark) and psnr(plain, fine) > 30

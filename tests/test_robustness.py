@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -224,27 +224,31 @@ class Scored:
 @pytest.mark.parametrize(
     ("counts", "side", "sizes"),
     [
-        ([161], 64, [81, 80]),
-        ([100, 130], 64, [100, 65, 65]),
-        ([3], 64, [3]),
-        ([70], 512, [24, 24, 22]),
-        ([2], 4096, [1, 1]),
+        ([161], 64, [161, 161]),
+        ([300, 100], 64, [150, 150] * 2 + [100] * 2),
+        ([3], 64, [3, 3]),
+        ([70], 512, [24, 24, 22] * 2),
+        ([2], 4096, [1, 1] * 2),
     ],
 )
 def test_tasks_are_alike_and_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: list[int], side: int, sizes: list[int]
 ) -> None:
+    """And their scores are put together by split, variant and face."""
     found: list[int] = []
 
-    def score(_: Any, tasks: Sequence[scoring.Task], *__: Any) -> list[FloatArray]:
+    def score(_: Any, tasks: Sequence[scoring.Task], *__: Any) -> Iterator[FloatArray]:
         found.extend(len(task.faces) for task in tasks)
-        return [np.array(task.faces, float)[None] for task in tasks]
+        return iter([np.array(task.faces, float)[None, None, None] + (task.variant == "b") / 2 for task in tasks])
 
     monkeypatch.setattr(scoring, "map_items", score)
     faces: list[Any] = [range(1000 * split, 1000 * split + count) for split, count in enumerate(counts)]
-    splits = [scoring.Task(of_split, []) for of_split in faces]
-    results = scoring.altered_scores(splits, scoring_of(side, 12, tmp_path), ComputeSettings())
-    assert [result[0].tolist() for result in results] == [list(of_split) for of_split in faces]
+    settings = scoring_of(side, 12, tmp_path)
+    settings = replace(settings, views=dict.fromkeys("ab", settings.views["full"]))
+    results = scoring.altered_scores([scoring.Tested(one, []) for one in faces], settings, ComputeSettings())
+    for result, of_split in zip(results, faces, strict=True):
+        assert result.shape == (1, 2, 1, 1, len(of_split))
+        assert result[0, :, 0, 0].tolist() == [list(of_split), [number + 0.5 for number in of_split]]
     assert found == sizes
     assert all(size == 1 or 3 * 13 * side**2 * size <= scoring.TASK_BYTES for size in sizes)
 

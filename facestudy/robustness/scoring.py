@@ -1,8 +1,8 @@
 """Score altered test faces with trained models.
 
-TensorFlow is imported by the processes that score, not by the one that starts them. A task is a few faces, with all
-alterations, on all variants, for all models: so a picture is read and altered once, and a process builds each network
-once and fills it with the weights of one training after the other.
+TensorFlow is imported by the processes that score, not by the one that starts them. A task is some faces on one
+variant, with all alterations, for all models: their crops are cut once, and a process builds each network once and
+fills it with the weights of one training after the other.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from facestudy.robustness.settings import RECODED, Alteration
 from facestudy.runtime.parallel import ComputeSettings, map_items
 from facestudy.runtime.work_cache import file_sha256
 
-TASK_FACES = 128
-"""Most faces of a task. Every process imports TensorFlow, which fewer faces are not worth. The number of processes
+TASK_FACES = 256
+"""Most faces of a task. To import TensorFlow and to read the weights is not worth it for fewer. The number of processes
 does not decide which faces are a task, so it changes no score."""
 TASK_BYTES = 256e6
 """Most bytes of the crops of a task, unless one face has more."""
@@ -75,13 +75,30 @@ class Scoring:
 
 @dataclass(frozen=True)
 class Task:
-    """A few faces, and the trainings that score them.
+    """Some faces on one variant.
+
+    Attributes
+    ----------
+    variant : str
+    faces : sequence of Face
+    trainings : sequence of str
+        Those that score the faces: names below models/<variant>/<model>/.
+    """
+
+    variant: str
+    faces: Sequence[Face]
+    trainings: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The test faces of one split.
 
     Attributes
     ----------
     faces : sequence of Face
     trainings : sequence of str
-        Names below models/<variant>/<model>/.
+        The trainings of the split, by name.
     """
 
     faces: Sequence[Face]
@@ -114,7 +131,7 @@ def select_faces(faces: Sequence[Face], ids: Sequence[str]) -> list[Face]:
     return [by_id[face_id] for face_id in ids]
 
 
-def altered_scores(splits: Sequence[Task], scoring: Scoring, compute: ComputeSettings) -> list[FloatArray]:
+def altered_scores(splits: Sequence[Tested], scoring: Scoring, compute: ComputeSettings) -> list[FloatArray]:
     """Score faces, unaltered and with each alteration, with every training of every model on every variant.
 
     Parameters
@@ -142,20 +159,26 @@ def altered_scores(splits: Sequence[Task], scoring: Scoring, compute: ComputeSet
                 for path in (scoring.weights(model, variant, name) for name in split.trainings):
                     if not path.is_file():
                         raise StudyError(f"{path} is missing; `make pull WHAT=train` or `dvc repro` brings it.")
-    pixels = sum(plan.size[0] * plan.size[1] for plan, _ in scoring.views.values())
-    most = max(1, min(TASK_FACES, int(TASK_BYTES / (3 * pixels * (1 + len(scoring.alterations))))))
-    tasks, ends = [], []
-    for split in splits:
-        size = math.ceil(len(split.faces) / math.ceil(len(split.faces) / most))
-        starts = range(0, len(split.faces), size)
-        tasks += [Task(split.faces[start : start + size], split.trainings) for start in starts]
-        ends.append(len(tasks))
-    work = functools.partial(score, scoring=scoring)
-    found = list(map_items(work, tasks, compute, "altered faces"))
-    return [
-        np.concatenate(found[start:end], axis=-1).round(DECIMALS)
-        for start, end in zip([0, *ends[:-1]], ends, strict=True)
+    width, height = next(iter(scoring.views.values()))[0].size  # crops.size is that of every variant
+    most = max(1, min(TASK_FACES, int(TASK_BYTES / (3 * width * height * (1 + len(scoring.alterations))))))
+    chunks = [_alike(split.faces, most) for split in splits]
+    tasks = [
+        Task(variant, chunk, split.trainings)
+        for split, of_split in zip(splits, chunks, strict=True)
+        for variant in scoring.views
+        for chunk in of_split
     ]
+    found = map_items(functools.partial(score, scoring=scoring), tasks, compute, "altered faces")
+    of_splits = [
+        [np.concatenate([next(found) for _ in of_split], axis=-1) for _ in scoring.views] for of_split in chunks
+    ]
+    return [np.stack(of_variants, axis=1).round(DECIMALS) for of_variants in of_splits]
+
+
+def _alike(faces: Sequence[Face], most: int) -> list[Sequence[Face]]:
+    """As few parts as possible, none with more than `most` faces, of about the same size."""
+    size = math.ceil(len(faces) / math.ceil(len(faces) / most))
+    return [faces[start : start + size] for start in range(0, len(faces), size)]
 
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -174,67 +197,63 @@ def score(task: Task, scoring: Scoring) -> FloatArray:
 
     Returns
     -------
-    ndarray of float64, shape (models, variants, 1 + alterations, trainings, faces)
+    ndarray of float64, shape (models, 1 + alterations, trainings, faces)
         p_fake.
     """
     from facestudy.models.layers import load_by_name
     from facestudy.training.data import Faces
     from facestudy.training.loop import predict
 
-    rows, count = 1 + len(scoring.alterations), len(task.faces)
-    everything = np.arange(rows * count)
-    p_fake = np.empty((len(scoring.networks), len(scoring.views), rows, len(task.trainings), count))
-    for of_variant, (variant, pictures) in enumerate(altered_crops(task.faces, scoring).items()):
-        faces = Faces(pictures.reshape(-1, *pictures.shape[2:]), everything, np.zeros(len(everything), np.float32))
-        for of_model, (model, settings) in enumerate(scoring.networks.items()):
-            for training, name in enumerate(task.trainings):
-                path = scoring.weights(model, variant, name)
-                with _ONE_AT_A_TIME:
-                    network = _network(settings, path)
-                    load_by_name(network, path)
-                    found = predict(network, faces)
-                p_fake[of_model, of_variant, :, training] = found.reshape(rows, count)
+    crops = altered_crops(task.faces, task.variant, scoring)
+    rows, count = crops.shape[:2]
+    every = np.arange(rows * count)
+    faces = Faces(crops.reshape(-1, *crops.shape[2:]), every, np.zeros(len(every), np.float32))
+    p_fake = np.empty((len(scoring.networks), rows, len(task.trainings), count))
+    for number, (model, settings) in enumerate(scoring.networks.items()):
+        for training, name in enumerate(task.trainings):
+            path = scoring.weights(model, task.variant, name)
+            with _ONE_AT_A_TIME:
+                network = _network(settings, path)
+                load_by_name(network, path)
+                p_fake[number, :, training] = predict(network, faces).reshape(rows, count)
     return p_fake
 
 
-def altered_crops(faces: Sequence[Face], scoring: Scoring) -> dict[str, Picture]:
-    """Cut the crops of faces on every variant, unaltered and with each alteration.
+def altered_crops(faces: Sequence[Face], variant: str, scoring: Scoring) -> Picture:
+    """Cut the crops of faces on one variant, unaltered and with each alteration.
 
     Parameters
     ----------
     faces
         The faces.
+    variant
+        The crop variant.
     scoring
         What is done to them.
 
     Returns
     -------
-    dict of str to ndarray of uint8, shape (1 + alterations, faces, height, width, 3)
-        RGB, by variant.
+    ndarray of uint8, shape (1 + alterations, faces, height, width, 3)
+        RGB.
 
     Raises
     ------
     StudyError
         When a cut-out or a clip cannot be read.
     """
-    shape = (1 + len(scoring.alterations), len(faces))
-    crops = {
-        variant: np.empty((*shape, plan.size[1], plan.size[0], 3), np.uint8)
-        for variant, (plan, _) in scoring.views.items()
-    }
+    plan, colour = scoring.views[variant]
+    crops = np.empty((1 + len(scoring.alterations), len(faces), plan.size[1], plan.size[0], 3), np.uint8)
     quantizers = [int(one.severity) for one in scoring.alterations if one.kind == RECODED]
     for column, face in enumerate(faces):
         cut_out = read_cut_out(scoring.cut_outs, face)
-        pictures: list[tuple[Picture, FloatArray | None]] = [(cut_out, None)]
+        crops[0, column] = crop(cut_out, face, plan, colour)
         if quantizers:
             assert scoring.footage is not None
             recoded = iter(recoded_cut_outs(cut_out, face, scoring.footage, quantizers))
-        for one in scoring.alterations:
+        for row, one in enumerate(scoring.alterations, start=1):
             again = one.kind == RECODED
-            pictures.append((next(recoded), None) if again else altered(cut_out, face, scoring.region, one))
-        for variant, (plan, colour) in scoring.views.items():
-            for row, (picture, displacement) in enumerate(pictures):
-                crops[variant][row, column] = crop(picture, face, plan, colour, displacement)
+            picture, moved = (next(recoded), None) if again else altered(cut_out, face, scoring.region, one)
+            crops[row, column] = crop(picture, face, plan, colour, moved)
     return crops
 
 
