@@ -462,8 +462,10 @@ def test_an_unknown_variant_and_a_bad_name_are_refused() -> None:
         ({"regions": ["eyes"], "layout": "mask", "scale": "face"}, "`scale: face` goes with"),
         ({"regions": ["eyes"], "layout": "stack", "view": "surroundings"}, "`view: surroundings` goes with"),
         ({"regions": ["eyes"], "layout": "stack", "seed": 3}, "`seed` goes with"),
-        ({"face": "box", "box_size": [9, 9], "boxes": [[0, 0, 9, 9]], "layout": "stack", "jitter": {"copies": 2}},
-         "`jitter` goes with"),
+        (
+            {"face": "box", "box_size": [9, 9], "boxes": [[0, 0, 9, 9]], "layout": "stack", "jitter": {"copies": 2}},
+            "`jitter` goes with",
+        ),
         ({"face": "box", "regions": ["eyes"], "layout": "stack"}, "takes `boxes`"),
         (
             {"face": "box", "box_size": [196, 235], "boxes": [[30, 72, 197, 121]], "layout": "stack"},
