@@ -39,7 +39,7 @@ def main() -> str:
         for model in models
         if split.repeats == 1
     }
-    robustness = pd.read_csv(ROBUSTNESS)
+    robustness = pd.read_csv(ROBUSTNESS, dtype=str, keep_default_na=False)
     found = outcomes(cells, robustness, section(params, "evaluate", EvaluateSettings))
     decided = verdicts(list(models), variants, found, len(seeds), split.repeats)
     for name, table in {"contrasts": contrasts_table(found), "hypotheses": verdicts_table(decided)}.items():

@@ -28,7 +28,10 @@ GAPS = Path("metrics/training-gaps")
 
 def read_csv(path: Path) -> pd.DataFrame:
     """A table of texts that another stage wrote."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read ({error}); `dvc repro` makes it.") from None
 
 
 def main() -> str:
@@ -41,8 +44,8 @@ def main() -> str:
     trial = section(params, "evaluate", EvaluateSettings).trial
     shortcuts = tables.read(Path("metrics/shortcuts.csv"), SHORTCUTS)
     gaps = {model: {name: read_gaps(GAPS / name / f"{model}.json") for name in results.variants} for model in models}
-    contrasts, hypotheses = (read_csv(Path("metrics") / f"{name}.csv") for name in ("contrasts", "hypotheses"))
-    page = results_markdown(results, models, seeds, source, clips, shortcuts, gaps, contrasts, hypotheses, trial)
+    computed = (read_csv(Path("metrics") / f"{name}.csv") for name in ("contrasts", "hypotheses", "robustness"))
+    page = results_markdown(results, models, seeds, source, clips, shortcuts, gaps, *computed, trial)
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(page, encoding="utf-8")
     return f"metrics/results.md, {len(page.splitlines())} lines"

@@ -17,6 +17,8 @@ from facestudy.core.arrays import FloatArray
 from facestudy.evaluation.comparisons import ends
 from facestudy.evaluation.intervals import Difference, EvaluateSettings, estimates, holm, mean_differences
 from facestudy.evaluation.scores import Scores, constant_trainings
+from facestudy.robustness.results import stored_extra_change
+from facestudy.robustness.settings import Alteration
 
 METRIC = "auc"
 MARGIN = 0.05
@@ -58,16 +60,15 @@ class Contrast:
         What it isolates, in words.
     first, second : Side
         The difference is second - first.
-    alteration : (str, float), optional
-        The kind and severity of an alteration of the test faces: the difference is then between the changes of the AUC
-        that it causes, see `facestudy.robustness`.
+    alteration : Alteration, optional
+        Of the test faces: the difference is then between the changes of the AUC that it causes.
     """
 
     name: str
     question: str
     first: Side
     second: Side
-    alteration: tuple[str, float] | None = None
+    alteration: Alteration | None = None
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -85,7 +86,9 @@ CONTRASTS = (
     Contrast(
         "jitter", "the same regions, trained on misplaced crops", Side(("eyes_lower",)), Side(("eyes_lower_jitter",))
     ),
-    Contrast("sensitivity", "what a shift costs", Side(("full",)), Side(("eyes_lower",)), alteration=("shift", 4.0)),
+    Contrast(
+        "sensitivity", "what a shift costs", Side(("full",)), Side(("eyes_lower",)), alteration=Alteration("shift", 4.0)
+    ),
     Contrast("parts", "these regions, not others of the same size", Side(RANDOM_AREAS), Side(("eyes_lower",))),
     Contrast("place", "the same pixels, in place", Side(("eyes_lower_small",)), Side(("eyes_lower_mask",))),
     Contrast(
@@ -170,7 +173,7 @@ def outcomes(
     cells : mapping of model and variant to Scores
         Test scores with validation scores.
     robustness : DataFrame
-        The columns of metrics/robustness.csv.
+        metrics/robustness.csv as text cells.
     settings : EvaluateSettings
         Section `evaluate` of the settings.
 
@@ -186,10 +189,10 @@ def outcomes(
                 continue
             if contrast.alteration is None:
                 difference = _difference(contrast, variants, settings)
-            elif (row := altered_row(robustness, model, contrast)) is None:
+            elif (stored := _stored(robustness, model, contrast, contrast.alteration)) is None:
                 continue
             else:
-                difference = _difference_of_changes(row)
+                difference = stored
             found.append(_outcome(model, contrast, variants, difference, settings))
     p = [outcome.difference.p for outcome in found]
     if any(map(math.isnan, p)):  # one training
@@ -200,38 +203,11 @@ def outcomes(
     ]
 
 
-def altered_row(robustness: pd.DataFrame, model: str, contrast: Contrast) -> pd.Series | None:
-    """The row of metrics/robustness.csv that holds the difference of a contrast with an alteration.
-
-    Parameters
-    ----------
-    robustness : DataFrame
-        The columns of metrics/robustness.csv, whose reference is the first variant of the study.
-    model : str
-    contrast : Contrast
-        With an alteration, each side one variant, the first one the reference.
-
-    Returns
-    -------
-    Series or None
-        None where the study has no such alteration, or has another reference.
-    """
-    kind, severity = contrast.alteration or ("", 0.0)
-    rows = robustness[
-        (robustness["model"] == model) & (robustness["kind"] == kind) & (robustness["severity"] == severity)
-    ].set_index("variant")
+def _stored(robustness: pd.DataFrame, model: str, contrast: Contrast, alteration: Alteration) -> Difference | None:
+    """The difference between the changes on the first variant of the study and on another one."""
     (first,), (second,) = contrast.first.variants, contrast.second.variants
-    if first not in rows.index or second not in rows.index or not math.isnan(rows.loc[first, "extra"]):
-        return None
-    return rows.loc[second]
-
-
-def _difference_of_changes(row: pd.Series) -> Difference:
-    none = math.nan
-    return Difference(
-        row["change"] - row["extra"], row["change"], row["extra"],
-        row["extra_low"], row["extra_high"], row["extra_p"], none, none, none,
-    )  # fmt: skip
+    reference = robustness["variant"].iloc[:1].tolist()
+    return stored_extra_change(robustness, model, second, alteration) if reference == [first] else None
 
 
 def _difference(contrast: Contrast, cells: Mapping[str, Scores], settings: EvaluateSettings) -> Difference:

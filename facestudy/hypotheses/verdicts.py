@@ -147,7 +147,8 @@ def _lacking(contrasts: Sequence[Contrast], variants: Sequence[str], trainings: 
 
 
 def _needed_alteration(contrast: Contrast) -> str:
-    kind, severity = contrast.alteration or ("", 0.0)
+    assert contrast.alteration is not None, "without an alteration, the variants are all that a contrast needs"
+    kind, severity = contrast.alteration.kind, contrast.alteration.severity
     return f"{severity:g} in robustness.{kind}, and {contrast.first} as the first variant"
 
 
