@@ -75,7 +75,7 @@ def main() -> str:
     compute = section(params, "compute", ComputeSettings)
     if has_gpu():  # one process fills it
         compute = compute.model_copy(update={"workers": 1})
-    found = altered_scores(splits, scoring, compute)
+    found = altered_scores(splits, scoring, compute) if alterations else []
     cells = altered_cells(stored, found, alterations, [one.trainings for one in splits])
     written = robustness_table(cells, split.test_share())
     with output_file(Path("metrics/robustness.csv")) as path:

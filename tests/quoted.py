@@ -49,6 +49,11 @@ def calibration(read: Reader) -> str:
     return f"```\n{calibrate.summary(_table(read, 'metrics/calibration.csv'))}\n```"
 
 
+def places(read: Reader) -> str:
+    """What `make calibrate` finds for each place of the artefact."""
+    return calibrate.places(_table(read, "metrics/calibration.csv"), _table(read, "metrics/known_verdicts.csv"))
+
+
 def sources(read: Reader) -> str:
     """How much the difference varies with what is drawn again."""
     return calibrate.sources(_table(read, "metrics/calibration.csv"))
@@ -67,6 +72,7 @@ QUOTES = (
     ("README.md", "subset", subset),
     ("README.md", "results", results),
     ("README.md", "calibration", calibration),
+    ("README.md", "places", places),
     ("docs/statistics.md", "sources", sources),
     ("docs/sample.md", "shortcuts", shortcuts),
     ("docs/reproducibility.md", "faults", faults),

@@ -297,7 +297,7 @@ def test_repeats_refuse_an_official_split() -> None:
         make_split(faces, videos, with_settings(repeats=3))
 
 
-def test_a_share_of_the_training_groups_leaves_the_other_subsets_as_they_are() -> None:
+def test_a_share_of_the_training_groups_leaves_test_as_it_is() -> None:
     faces, videos = twins(40)
     whole, half = (make_split(faces, videos, with_settings(train_share=share)) for share in (1.0, 0.5))
     tested = whole["subset"].isin(["validation", "test"])
@@ -328,7 +328,7 @@ def test_shuffled_labels_keep_the_classes_of_each_subset(seed: int) -> None:
     assert (after[mixed].groupby("group")["label"].nunique() == 2).all()
 
 
-def test_shuffled_labels_agree_with_the_given_ones_half_of_the_time() -> None:
+def test_shuffled_labels_agree_half_of_the_time() -> None:
     faces, videos = twins(20)
     agree = [
         (make_split(faces, videos, with_settings(seed=seed, labels="shuffled"))["label"] == faces["label"]).mean()

@@ -78,7 +78,7 @@ def altered_cells(
     stored
         Scores by model and variant.
     found : sequence of ndarray of float64, shape (models, variants, 1 + alterations, trainings, faces)
-        What `facestudy.robustness.scoring.altered_scores` returned, one for each split.
+        What `facestudy.robustness.scoring.altered_scores` returned, one for each split; not needed without alterations.
     alterations
         In the order of the third axis.
     trainings
@@ -100,7 +100,7 @@ def altered_cells(
         for of_variant, (variant, splits) in enumerate(variants.items()):
             unaltered = [replace(scores, validation=None) for scores in splits]
             p_fake = [split[of_model, of_variant] for split in found]
-            for scores, again, names in zip(unaltered, p_fake, trainings, strict=True):
+            for scores, again, names in zip(unaltered, p_fake, trainings, strict=bool(alterations)):
                 check_same(scores, again[0], [f"{variant}/{model}/{name}" for name in names])
             cells[model][variant] = {None: unaltered} | {
                 alteration: [replace(scores, p_fake=p[row]) for scores, p in zip(unaltered, p_fake, strict=True)]
