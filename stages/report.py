@@ -44,8 +44,12 @@ def main() -> str:
     trial = section(params, "evaluate", EvaluateSettings).trial
     shortcuts = tables.read(Path("metrics/shortcuts.csv"), SHORTCUTS)
     gaps = {model: {name: read_gaps(GAPS / name / f"{model}.json") for name in results.variants} for model in models}
-    computed = (read_csv(Path("metrics") / f"{name}.csv") for name in ("contrasts", "hypotheses", "robustness"))
-    page = results_markdown(results, models, seeds, source, clips, shortcuts, gaps, *computed, trial)
+    contrasts, hypotheses, robustness = (
+        read_csv(Path("metrics") / f"{name}.csv") for name in ("contrasts", "hypotheses", "robustness")
+    )
+    page = results_markdown(
+        results, models, seeds, source, clips, shortcuts, gaps, contrasts, hypotheses, robustness, trial
+    )
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(page, encoding="utf-8")
     return f"metrics/results.md, {len(page.splitlines())} lines"

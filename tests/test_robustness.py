@@ -302,7 +302,8 @@ def test_the_extra_change_is_that_against_the_first_variant() -> None:
     changes = dict(zip(table["variant"][1::2], table["change"][1::2].astype(float), strict=True))
     for name in "bc":
         found = stored_extra_change(table, "tiny", name, SHIFT)
-        computed = extra_change(*(([before], [after]) for before, after in (cells["a"], cells[name])), 0.25)
+        first, second = (([before], [after]) for before, after in (cells["a"], cells[name]))
+        computed = extra_change(first, second, 0.25)
         assert found is not None and found.value == pytest.approx(changes[name] - changes["a"], abs=2e-6)
         for field in ("first", "second", "value", "low", "high", "p"):
             assert getattr(found, field) == pytest.approx(getattr(computed, field), abs=2e-6, rel=1e-3), field

@@ -194,8 +194,8 @@ def robustness_table(cells: Mapping[str, Mapping[str, Cell]], test_share: float)
             for alteration in cell:
                 row = {"model": model, "variant": variant, **_row(cell, alteration, test_share)}
                 if alteration and cell is not reference:
-                    pair = ((one[None], one[alteration]) for one in (reference, cell))
-                    row |= _written("extra", extra_change(*pair, test_share))
+                    first, second = ((one[None], one[alteration]) for one in (reference, cell))
+                    row |= _written("extra", extra_change(first, second, test_share))
                 rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS).fillna("")
 
