@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from facestudy.hypotheses.contrasts import (
     outcomes,
 )
 from facestudy.hypotheses.verdicts import HYPOTHESES, verdicts, verdicts_table
+from tests.committed import committed
 
 SETTINGS = EvaluateSettings()
 SEEDS, GROUPS = 5, 60
@@ -228,3 +230,18 @@ def test_what_is_missing_is_named() -> None:
 )
 def test_the_rules(name: str, outcome: list[str], verdict: str) -> None:
     assert RULES[name](outcome) == verdict
+
+
+@pytest.mark.parametrize("folder", ["metrics", "metrics/reasons"])
+def test_the_committed_verdicts_follow_from_the_contrasts(folder: str) -> None:
+    contrasts, verdict = (
+        pd.read_csv(io.StringIO(committed(f"{folder}/{name}.csv"))) for name in ("contrasts", "hypotheses")
+    )
+    outcome = contrasts.set_index(["model", "contrast"])["outcome"]
+    tested = verdict[verdict["verdict"] != "not_tested"]
+    assert set(tested["model"]) == set(contrasts["model"])
+    if folder == "metrics/reasons":
+        assert len(contrasts) == len(CONTRASTS) and len(tested) == len(HYPOTHESES)
+    for row in tested.itertuples():
+        names = next(one.contrasts for one in HYPOTHESES if one.name == row.hypothesis)
+        assert row.verdict == RULES[row.hypothesis]([outcome[row.model, name] for name in names])
