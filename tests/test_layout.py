@@ -26,6 +26,7 @@ ORDER = [
     "evaluation",
     "controls",
     "hypotheses",
+    "attribution",
     "report",
 ]
 MODULES = sorted((ROOT / "facestudy").glob("*/*.py"))

@@ -16,6 +16,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from commands.study import print_results
+from facestudy.attribution.findings import ATTRIBUTION
 from facestudy.controls.shortcuts import DROP_RATE, SHORTCUTS, WITHOUT_FACE
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
@@ -114,6 +115,8 @@ class Study:
         hypotheses.main()
         if not Path("metrics/shortcuts.csv").exists():
             self.write_shortcuts(0.55, 0.45)
+        if not Path("metrics/attribution.csv").exists():
+            tables.write(Path("metrics/attribution.csv"), tables.to_dataframe([], ATTRIBUTION), ATTRIBUTION)
         for variant in self.params["variants"]:
             for model in self.params["models"]:
                 gaps = {"kept_epoch": 7.5, "kept_gap": 0.25, "last_epoch": 9, "last_loss": 0.125}
