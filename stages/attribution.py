@@ -1,7 +1,7 @@
 """Which parts of the crops the trained models go by: metrics/attribution.csv.
 
-DVC knows its predictions only: one stage cannot name the crops and models of every cell, and with `attribution.faces: 0`
-it needs none of them. Each cell's scores are compared with its predictions, so other crops or models are refused.
+For DVC it depends on the predictions alone: one stage cannot name the crops and models of every cell, and with
+`attribution.faces: 0` it needs none. Crops and models that do not give these predictions are refused.
 """
 
 from __future__ import annotations

@@ -6,10 +6,12 @@ TensorFlow is imported by the processes that compute, not by the one that starts
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit
 
@@ -75,15 +77,15 @@ class Measured:
 
     Attributes
     ----------
-    trained, untrained : dict of str to ndarray of shape (trainings, areas, n)
+    trained, random : dict of str to ndarray of shape (trainings, areas, n)
         By method, the share of the attribution over the share of the crop: of the trainings, and of the same networks
-        with random weights. See `facestudy.attribution.maps.concentration`.
+        with random weights (`shuffled`). See `facestudy.attribution.maps.concentration`.
     change : ndarray of shape (trainings, areas, n)
         By how much the logit of the true class falls when the whole area is hidden, over its share of the crop.
     """
 
     trained: dict[str, FloatArray]
-    untrained: dict[str, FloatArray]
+    random: dict[str, FloatArray]
     change: FloatArray
 
 
@@ -139,7 +141,7 @@ def measure(cell: Cell, fill: Fill) -> Measured:
     from facestudy.attribution.maps import Probe, attribution_maps, concentration, evidence_lost, replacement
     from facestudy.models.layers import load_by_name
     from facestudy.models.networks import load
-    from facestudy.runtime.backend import keras, make_deterministic
+    from facestudy.runtime.backend import make_deterministic
 
     for path in cell.weights:
         if not path.is_file():
@@ -152,26 +154,52 @@ def measure(cell: Cell, fill: Fill) -> Measured:
         maps = attribution_maps(probe, cell.pictures, cell.shown, filled, sign, before)
         return {method: concentration(one, cell.areas, cell.shown) for method, one in maps.items()}
 
-    trained, untrained, changes = [], [], []
+    trained, random, changes = [], [], []
     with _ONE_AT_A_TIME:
         make_deterministic(0)
         model = load(cell.settings, cell.weights[0], file_sha256(cell.weights[0]))
         probe = Probe(model)
         for number, (seed, path) in enumerate(zip(cell.seeds, cell.weights, strict=True)):
-            make_deterministic(seed)
-            model.set_weights(keras.models.clone_model(model).get_weights())
-            untrained.append(concentrations(probe.logits(cell.pictures)))
             load_by_name(model, path)
             before = probe.logits(cell.pictures)
             _check_same(cell, number, before)
             trained.append(concentrations(before))
             lost = [evidence_lost(probe, cell.pictures, area, filled, sign, before) for area in cell.areas]
             changes.append(np.array(lost).reshape(shares.shape) / np.where(shares > 0, shares, np.nan))
-    return Measured(_stacked(trained), _stacked(untrained), np.stack(changes))
+            model.set_weights(shuffled(model.get_weights(), seed))
+            random.append(concentrations(probe.logits(cell.pictures)))
+    return Measured(_stacked(trained), _stacked(random), np.stack(changes))
 
 
 _ONE_AT_A_TIME = threading.Lock()
 """Held while a network computes: Dask may run tasks in threads, which share random generators."""
+
+
+def shuffled(weights: Sequence[npt.NDArray[np.float32]], seed: int) -> list[npt.NDArray[np.float32]]:
+    """Make the random weights that a trained network is compared with: its own, shuffled within each array.
+
+    They are as large as trained ones and have learned nothing. Initial weights would not do: the residual branches of
+    ResNet-50 begin at zero, and what remains sees a few spots of the picture only.
+
+    Parameters
+    ----------
+    weights : sequence of ndarray
+        Of the layers of a trained network.
+    seed
+        Of the order.
+
+    Returns
+    -------
+    list of ndarray
+        Of the same shapes.
+
+    Examples
+    --------
+    >>> shuffled([np.arange(3.0), np.ones((1, 2))], seed=3)[1].tolist()
+    [[1.0, 1.0]]
+    """
+    rng = np.random.default_rng(seed)
+    return [rng.permutation(array.ravel()).reshape(array.shape) for array in weights]
 
 
 def _stacked(trainings: list[dict[str, FloatArray]]) -> dict[str, FloatArray]:

@@ -10,7 +10,7 @@ from facestudy.core.tables import Table
 LEVEL = 0.05
 """A finding needs a Holm-corrected p below it; intervals are 95 % intervals, whatever `evaluate.confidence` says:
 another confidence of the results must not need the crops and models again."""
-FIGURES = ("value", "untrained", "difference")
+FIGURES = ("value", "random", "difference")
 
 ATTRIBUTION = Table(
     {
@@ -38,7 +38,7 @@ def finding(difference: float, p_holm: float, low: float, high: float) -> str:
     Parameters
     ----------
     difference
-        The value of the trained models minus that of the untrained ones.
+        The value of the trained models minus that of random weights.
     p_holm
         Its corrected p-value.
     low, high

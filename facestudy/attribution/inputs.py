@@ -118,7 +118,7 @@ def crop_areas(
     for name, box in regions.items():
         area = region_area(places, box)
         if area.any() and (shown & ~area).any():
-            found[name] = np.broadcast_to(area, (len(seen), *area.shape))
+            found[name] = area
     altered = np.zeros((len(seen), *shown.shape), bool)
     for number, one in enumerate(seen):
         if one.face.label == "fake" and one.truth is not None:
@@ -128,7 +128,10 @@ def crop_areas(
             altered[number] = altered_area(places, one.face, turned, scale)
     if altered.any():
         found[ALTERED] = altered
-    return tuple(found), np.array(list(found.values()), bool).reshape(-1, *altered.shape), shown
+    areas = np.zeros((len(found), *altered.shape), bool)
+    for number, area in enumerate(found.values()):
+        areas[number] = area
+    return tuple(found), areas, shown
 
 
 def read_crops(folder: Path, crops: pd.DataFrame) -> Picture:

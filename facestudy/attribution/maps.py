@@ -5,6 +5,8 @@ A map says for each pixel of a crop how much of the evidence for the true class 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 
@@ -261,8 +263,8 @@ def occlusion(
     """
     maps = np.zeros(pictures.shape[:3])
     rows, columns = (np.linspace(0, side, PATCHES + 1).round().astype(int) for side in pictures.shape[1:3])
-    for top, bottom in zip(rows, rows[1:], strict=False):
-        for left, right in zip(columns, columns[1:], strict=False):
+    for top, bottom in pairwise(rows):
+        for left, right in pairwise(columns):
             patch = np.zeros_like(shown)
             patch[top:bottom, left:right] = shown[top:bottom, left:right]
             if patch.any():

@@ -91,32 +91,31 @@ def attribution_table(cells: Sequence[tuple[Cell, Measured]]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Rows of ATTRIBUTION. p-values are Holm-corrected over all of them; cells with a constant output have none.
+        Rows of ATTRIBUTION. p-values are Holm-corrected over the areas of a cell and method; a cell with a constant
+        output has none.
     """
-    rows = [
-        row
-        for cell, measured in cells
-        for method in measured.trained
-        for number in range(len(cell.regions))
-        if (row := _row(cell, measured, method, number))
-    ]
-    tested = [row for row in rows if not math.isnan(row["p"])]
-    for row, p_holm in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        row["p_holm"] = p_holm
-        row["finding"] = finding(row["difference"], p_holm, row["value_low"], row["value_high"])
+    rows = []
+    for cell, measured in cells:
+        for method in measured.trained:
+            family = [_row(cell, measured, method, number) for number in range(len(cell.regions))]
+            tested = [row for row in family if not math.isnan(row.get("p", math.nan))]
+            for row, p_holm in zip(tested, holm([row["p"] for row in tested]), strict=True):
+                row["p_holm"] = p_holm
+                row["finding"] = finding(row["difference"], p_holm, row["value_low"], row["value_high"])
+            rows += [row for row in family if row]
     return to_dataframe(rows, ATTRIBUTION)
 
 
 def _row(cell: Cell, measured: Measured, method: str, number: int) -> dict[str, Any]:
     """The figures of one area; empty where it has no value."""
-    trained, untrained = (side[method][:, number] for side in (measured.trained, measured.untrained))
+    trained, random = (side[method][:, number] for side in (measured.trained, measured.random))
     used = ~np.isnan(trained).all(axis=0)
     if not used.any():
         return {}
     share = cell.areas[number].sum(axis=(1, 2))[used] / cell.shown.sum()
     greatest = float((1 / share).mean())  # where all of the attribution lies in the area
-    difference = figure(trained - untrained, cell.group, (-greatest, greatest))
-    figures = {name: figure(side, cell.group, (0, greatest)) for name, side in (("value", trained), ("untrained", untrained))}
+    difference = figure(trained - random, cell.group, (-greatest, greatest))
+    figures = {name: figure(side, cell.group, (0, greatest)) for name, side in (("value", trained), ("random", random))}
     row: dict[str, Any] = {
         "model": cell.model,
         "variant": cell.variant,

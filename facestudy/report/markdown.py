@@ -378,10 +378,10 @@ def _hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level
 
 
 def _attribution_section(attribution: pd.DataFrame) -> list[str]:
-    """For each region, the attribution of the trained and of the untrained models."""
+    """For each region, the attribution of the trained models and of random weights."""
     faces, methods = attribution["faces"].max(), list(dict.fromkeys(attribution["method"]))
     head = ["model", "variant", "region", "area, %"]
-    head += [f"{method}: {name}" for method in methods for name in ("trained", "untrained", "finding")]
+    head += [f"{method}: {name}" for method in methods for name in ("trained", "random", "finding")]
     body = []
     for (model, variant, region), rows in attribution.groupby(["model", "variant", "region"], sort=False):
         by_method = rows.set_index("method")
@@ -395,8 +395,8 @@ def _attribution_section(attribution: pd.DataFrame) -> list[str]:
             cells.append(row["finding"] or "–")
         body.append(cells)
     text = (
-        "How much of what the models go by lies in a region, over the region's share of the crop: 1 means no preference. "
-        f"At most {faces} test faces; in brackets the 95 % interval. Untrained: the same networks with random weights. "
+        "How much of what the models go by lies in a region, over the region's share of the crop; 1: no preference. "
+        f"At most {faces} test faces; in brackets the 95 % interval. Random: the same networks with random weights. "
         "`altered` is what differs between a fake and its real twin. docs/attribution.md explains the methods, "
         "docs/protocol.md the findings; they decide no verdict."
     )
