@@ -332,7 +332,7 @@ def test_figures_without_enough_values() -> None:
 
 
 def made_up_cell(values: dict[str, tuple[float, float]], broken: bool = False, trainings: int = 5) -> pd.DataFrame:
-    """The table of one cell from means of trained models and of random weights by region, each an eighth of the crop."""
+    """The table of a cell from the means of trained models and of random weights, each region an eighth of the crop."""
     rng, faces = np.random.default_rng(2), len(GROUP)
     areas = np.zeros((len(values), faces, 8, 8), bool)
     for number in range(len(values)):
