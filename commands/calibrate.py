@@ -1,10 +1,11 @@
 """Known answers: the whole study on samples of other seeds, where the truth is known.
 
 `make calibrate` runs the stages of dvc.yaml in private folders and writes every run to
-metrics/calibration.csv. A detector must find an artefact in eyes and lower face on `full` and
-`eyes_lower`, and must not on `complement`. On many independent samples, the interval of the
-difference between two variants must contain the mean difference, and must contain 0 where the
-sample has no artefact. A run that is finished is kept in .cache/calibrate, so an interrupted
+metrics/calibration.csv, and its verdicts to metrics/known_verdicts.csv. A detector must find an
+artefact in eyes and lower face on `full` and `eyes_lower`, and must not on `complement`. On many
+independent samples, the interval of the difference between two variants must contain the mean
+difference, and must contain 0 where the sample has no artefact. The verdicts must be right for
+every place of the artefact. A run that is finished is kept in .cache/calibrate, so an interrupted
 calibration continues where it stopped.
 """
 
@@ -41,8 +42,11 @@ from stages.stage import WORK_CACHE, output_file, read_params
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = Path("metrics/calibration.csv")
-LAST_STAGE = "compare"
+VERDICTS = Path("metrics/known_verdicts.csv")
+LAST_STAGE = "hypotheses"
 METRICS = ("accuracy", "auc")
+PLACE = "place_"
+"""Begins the name of a case of `calibrate.places`."""
 
 
 class Case(Section):
@@ -70,11 +74,29 @@ class Case(Section):
         return [seed * self.trainings + number for number in range(self.trainings)]
 
 
+class Places(Section):
+    """Runs with the artefact in each of several places, as `Case` has them for one."""
+
+    artefacts: Annotated[list[str], Field(min_length=1)]
+    first_seed: Annotated[int, Field(ge=0)]
+    runs: Annotated[int, Field(ge=1)]
+    trainings: Annotated[int, Field(ge=1)]
+    variants: Annotated[list[str], Field(min_length=1)]
+    override: dict[str, Any]
+
+
 class CalibrationSettings(Section):
     """Section `calibrate` of params.yaml."""
 
     model: str
     cases: dict[str, Case]
+    places: Places
+
+    def all_cases(self) -> dict[str, Case]:
+        """The cases by name, those of the places last."""
+        common = self.places.model_dump(exclude={"artefacts"})
+        places = {PLACE + artefact: Case(artefact=artefact, **common) for artefact in self.places.artefacts}
+        return self.cases | places
 
 
 def case_params(params: dict[str, Any], model: str, case: Case, seed: int) -> dict[str, Any]:
@@ -88,13 +110,14 @@ def case_params(params: dict[str, Any], model: str, case: Case, seed: int) -> di
     values["variants"] = case.variants
     values["seeds"] = case.training_seeds(seed)
     values["focus"] = case.variants[0]
+    values["robustness"] = {}  # no alterations
     values["compute"] = {"backend": "loky", "workers": 1, "scheduler": None}
     values["calibrate"] = {}  # other cases do not matter
     return values
 
 
 def commands(pipeline: dict[str, Any], params: dict[str, Any]) -> Iterator[list[str]]:
-    """The stages of dvc.yaml up to `compare`, each with its arguments, in the order of the file.
+    """The stages of dvc.yaml up to `hypotheses`, each with its arguments, in the order of the file.
 
     Parameters
     ----------
@@ -121,7 +144,7 @@ def commands(pipeline: dict[str, Any], params: dict[str, Any]) -> Iterator[list[
 
 
 def run_stages(values: dict[str, Any], folder: Path) -> None:
-    """Run the stages up to `compare` in `folder` with the settings `values`, all in this process.
+    """Run the stages up to `hypotheses` in `folder` with the settings `values`, all in this process.
 
     Raises StudyError with the words of the stage that fails.
     """
@@ -138,7 +161,7 @@ def run_stages(values: dict[str, Any], folder: Path) -> None:
 
 
 def run_study(values: dict[str, Any], folder: Path) -> pd.DataFrame:
-    """Run the stages in `folder` with `run_stages` and return one row per variant.
+    """Run the stages in `folder` with `run_stages` and return one row per variant; verdicts are left in `folder`.
 
     Returns
     -------
@@ -175,10 +198,10 @@ def code() -> list[object]:
 
 def one_run(
     item: tuple[str, int], params: dict[str, Any], settings: CalibrationSettings, cache: Path, code: list[object]
-) -> pd.DataFrame:
-    """One row per variant of one run: a case's name and one of its seeds."""
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row per variant, and one per verdict, of one run: a case's name and one of its seeds."""
     name, seed = item
-    case = settings.cases[name]
+    case = settings.all_cases()[name]
     values = case_params(params, settings.model, case, seed)
 
     def build(entry: Path) -> None:
@@ -186,20 +209,28 @@ def one_run(
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # progress bars
                 run_study(values, folder).to_csv(entry / "rows.csv", index=False)
+            shutil.copy(folder / "metrics/hypotheses.csv", entry / "verdicts.csv")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    rows = pd.read_csv(WorkCache(cache).entry(key_of(values, code), build) / "rows.csv")
+    found = WorkCache(cache).entry(key_of(values, code), build)
+    rows, verdicts = (pd.read_csv(found / f"{table}.csv") for table in ("rows", "verdicts"))
+    verdicts = verdicts.loc[verdicts["verdict"] != "not_tested", ["hypothesis", "verdict", "reason"]]
     for position, (column, value) in enumerate(
         {"case": name, "artefact": case.artefact, "seed": seed, "model": settings.model}.items()
     ):
-        rows.insert(position, column, value)
-    return rows
+        for table in (rows, verdicts):
+            table.insert(position, column, value)
+    return rows, verdicts
 
 
 def summary(table: pd.DataFrame) -> str:
-    """For each case and variant: AUC, how many intervals contain .5; differences and how many intervals are right."""
+    """For each case and variant: AUC, how many intervals contain .5; differences and how many intervals are right.
+
+    The places have a table of their own, see `places`.
+    """
     lines = []
+    table = table[~table["case"].str.startswith(PLACE)]
     for (case, variant), rows in table.groupby(["case", "variant"]):
         inside = ((rows["auc_low"] <= 0.5) & (rows["auc_high"] >= 0.5)).sum()
         trainings = rows["seeds"].iloc[0]
@@ -225,6 +256,25 @@ def difference_summary(rows: pd.DataFrame, name: str) -> str:
         f"difference mean {difference.mean():+.3f}, sd {difference.std(ddof=1):.3f}; interval contains the mean in "
         f"{held} of {len(rows)}; p < .05 in {(rows[f'p_{name}'] < 0.05).sum()}"
     )
+
+
+def places(table: pd.DataFrame, verdicts: pd.DataFrame) -> str:
+    """The mean AUC of each variant and the verdicts, by place of the artefact, as a Markdown table."""
+    runs = table[table["case"].str.startswith(PLACE)]
+    variants, hypotheses = list(dict.fromkeys(runs["variant"])), list(dict.fromkeys(verdicts["hypothesis"]))
+    lines = [
+        "| artefact | " + " | ".join([f"`{variant}`" for variant in variants] + hypotheses) + " |",
+        "|" + "---|" * (1 + len(variants) + len(hypotheses)),
+    ]
+    for case, rows in runs.groupby("case", sort=False):
+        auc = rows.groupby("variant")["auc"].mean()
+        cells = [f"{auc[variant]:.2f}" for variant in variants]
+        for hypothesis in hypotheses:
+            found = verdicts[(verdicts["case"] == case) & (verdicts["hypothesis"] == hypothesis)]
+            counts = found["verdict"].value_counts()
+            cells.append(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+        lines.append(f"| `{rows['artefact'].iloc[0]}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def sources(table: pd.DataFrame) -> str:
@@ -263,15 +313,18 @@ def main() -> None:
     parser.parse_args()
     params = read_params()
     settings = check(CalibrationSettings, params["calibrate"], "calibrate")
-    items = [(name, seed) for name, case in settings.cases.items() for seed in case.seeds]
+    items = [(name, seed) for name, case in settings.all_cases().items() for seed in case.seeds]
     cache = (WORK_CACHE / "calibrate").resolve()
     cache.mkdir(parents=True, exist_ok=True)
     os.environ["PYTHONPATH"] = str(ROOT)  # for the processes that a stage starts in another folder
     work = functools.partial(one_run, params=params, settings=settings, cache=cache, code=code())
-    table = pd.concat(map_items(work, items, ComputeSettings(workers=0), "calibrate"), ignore_index=True)
-    with output_file(OUT) as path:
-        table.round(6).to_csv(path, index=False, lineterminator="\n")
-    print(summary(table))
+    found = zip(*map_items(work, items, ComputeSettings(workers=0), "calibrate"), strict=True)
+    table, verdicts = (pd.concat(tables, ignore_index=True) for tables in found)
+    verdicts = verdicts[verdicts["case"].str.startswith(PLACE)]
+    for path, content in {OUT: table.round(6), VERDICTS: verdicts}.items():
+        with output_file(path) as file:
+            content.to_csv(file, index=False, lineterminator="\n")
+    print(summary(table), places(table, verdicts), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ from facestudy.media.settings import DecodingSettings
 from facestudy.models.settings import ModelSettings, TrainSettings
 from facestudy.pseudo_fakes import videos as pseudo_fakes
 from facestudy.pseudo_fakes.settings import PseudoFakeSettings
+from facestudy.robustness.settings import RobustnessSettings
 from facestudy.runtime.parallel import ComputeSettings
 from facestudy.runtime.work_cache import WorkCache, share
 from facestudy.sample.clips import SampleSettings
@@ -86,6 +87,7 @@ class Params(Section):
     seeds: list[Annotated[int, Field(lt=2**32)]]
     train: TrainSettings
     evaluate: EvaluateSettings
+    robustness: RobustnessSettings
     focus: str
     attribution: AttributionSettings
     storage: StorageSettings

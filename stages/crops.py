@@ -25,6 +25,7 @@ from facestudy.crops.cutting import (
     write_crops,
     write_png,
 )
+from facestudy.crops.jitter import copies_folder
 from facestudy.media.archive import StorageSettings
 from facestudy.runtime.disk import crop_bytes
 from facestudy.runtime.parallel import ComputeSettings
@@ -48,12 +49,16 @@ def main(variant: str) -> str:
     faces = faces_from_table(tables.read(FACES, tables.FACES))
     if not faces:
         raise StudyError(f"{FACES} lists no face, so there is nothing to crop; data/faces/dropped.csv says why.")
-    check_disk_space(len(faces) * crop_bytes(settings.size))
+    copies = plan.jitter.copies if plan.jitter else 0
+    check_disk_space((1 + copies) * len(faces) * crop_bytes(settings.size))
     archived = storage.archived(len(faces), len({face.video_id for face in faces}))
     colour = mean_colour(faces, FACES.parent, boxes["face"], compute)
     with output_folder(CROPS / variant) as target:
-        rows = write_crops(faces, FACES.parent, target, plan, colour, compute, archived)
-        tables.write(target / "index.csv", tables.to_dataframe(rows, tables.CROPS), tables.CROPS)
+        for copy in range(copies + 1):
+            folder = target if copy == 0 else copies_folder(target, copy)
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = write_crops(faces, FACES.parent, folder, plan, colour, compute, archived, copy)
+            tables.write(folder / "index.csv", tables.to_dataframe(rows, tables.CROPS), tables.CROPS)
         (target / "variant.json").write_text(describe(plan, colour, len(faces)), encoding="utf-8")
     with output_file(REPORTS / f"crops_{variant}.png") as path:
         write_png(path, crop_sheet(faces, FACES.parent, plan, colour, settings.sheet_faces))
@@ -65,9 +70,10 @@ def main(variant: str) -> str:
         if plan.placement == "random"
         else ""
     )
+    copied = f"; {copies} misplaced copies of each, for training" if copies else ""
     return (
         f"{variant}: {len(faces)} faces in, {len(rows)} crops of {width}x{height} out "
-        f"({real} real, {len(faces) - real} fake), mean colour {colour[0]} {colour[1]} {colour[2]}{placed}."
+        f"({real} real, {len(faces) - real} fake), mean colour {colour[0]} {colour[1]} {colour[2]}{placed}{copied}."
     )
 
 

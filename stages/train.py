@@ -22,7 +22,7 @@ from facestudy.runtime.disk import weights_bytes
 from facestudy.runtime.parallel import ComputeSettings, has_gpu, map_items
 from facestudy.runtime.work_cache import WorkCache, link_or_copy
 from facestudy.training.cell import plan, summary, train_one
-from facestudy.training.data import crops_of_split, read_split, store_pictures
+from facestudy.training.data import crops_and_copies, read_split, store_pictures
 from facestudy.training.gaps import gaps
 from stages.stage import (
     PARAMS,
@@ -50,7 +50,7 @@ def main(model: str, variant: str) -> str:
     cell = f"{model} on {variant}"
     splits = read_split(SPLIT)
     folder = Path("data/crops") / variant
-    crops = crops_of_split(folder / "index.csv", splits[1])
+    crops = crops_and_copies(folder, splits[1])
 
     seeds = not_empty(section(params, "seeds", list[int]), "seeds")
     trainings = plan(seeds, variant, splits, settings, [crops["sha256"].tolist(), common.model_dump()])

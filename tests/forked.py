@@ -17,6 +17,7 @@ import ctypes
 import fcntl
 import functools
 import gc
+import hashlib
 import importlib
 import io
 import json
@@ -36,10 +37,15 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 PACKAGES = (
-    "av", "cv2", "dvc.cli", "dvc.repo.index", "dvc_s3", "dvc_ssh.client", "dvc_ssh.spec", "dvc_webdav", "joblib",
-    "keras", "mtcnn", "pandas", "pydantic", "s3fs", "scipy.stats", "sklearn.metrics", "tensorflow", "webdav4.fsspec",
-    "yaml", "yt_dlp",
+    "av.subtitles.stream", "cv2", "imagehash", "joblib", "keras", "mtcnn.assets.weights", "networkx", "pandas",
+    "pydantic.fields", "pydantic.functional_validators", "pydantic.type_adapter", "pyparsing", "ruamel.yaml",
+    "scipy.stats", "sklearn.metrics", "tensorflow", "yaml", "yt_dlp",
+    "dvc.cachemgr", "dvc.cli.parser", "dvc.data_cloud", "dvc.lock", "dvc.repo.artifacts", "dvc.repo.datasets",
+    "dvc.repo.graph", "dvc.repo.index", "dvc.repo.metrics", "dvc.repo.open_repo", "dvc.repo.params", "dvc.repo.plots",
+    "dvc.repo.stage", "dvc.repo.trie", "dvc.rwlock", "dvc.scm", "dvc_data.index.checkout", "dvc_data.index.collect",
+    "dvc_data.index.fetch", "dvc_s3", "dvc_ssh.client", "dvc_ssh.spec", "dvc_webdav", "s3fs", "webdav4.fsspec",
 )  # fmt: skip
+"""Modules that commands import, also those that packages import only when they are used."""
 PREFIX = "forked-"
 FILES = 200
 """At most so many open files are passed on."""
@@ -82,9 +88,11 @@ def programs() -> Path:
     Path
         The folder with `python` and `dvc`; the real ones where the packages do not endure a fork.
     """
-    own = Path(sys.executable).parent
-    if sys.platform != "linux" or own.name.startswith(PREFIX):  # pytest in such a command
-        return own
+    first = Path(shutil.which("python") or sys.executable).parent
+    if first.name.startswith(PREFIX):  # this is pytest in such a command
+        return first
+    if sys.platform != "linux":
+        return Path(sys.executable).parent
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in ("python", "dvc"):
@@ -152,23 +160,29 @@ def become(client: socket.socket) -> list[str]:
     return list(words)
 
 
-def keep_parsed_yaml() -> None:
-    """Have DVC parse a text once in a command, and no text that it wrote itself.
+def keep_parsed_yaml(folder: Path) -> None:
+    """Have DVC parse a text once for all commands, and in a command no text that it wrote itself.
 
     It reads params.yaml again for each section of each stage, and dvc.lock before it adds a stage, by a parser that
     takes most of the time of a small `dvc repro`.
     """
     serialize, strictyaml = (importlib.import_module(f"dvc.utils.{name}") for name in ("serialize", "strictyaml"))
     parse, dump = serialize._yaml.parse_yaml, serialize._yaml._dump
-    parsed: dict[str, bytes] = {}
     written: dict[str, object] = {}
 
+    @functools.cache
+    def parsed(text: str) -> bytes:
+        kept = folder / hashlib.sha256(text.encode()).hexdigest()
+        if not kept.exists():
+            own = kept.with_suffix(f".{os.getpid()}")
+            own.write_bytes(pickle.dumps(parse(text, "text")))
+            own.replace(kept)
+        return kept.read_bytes()
+
     def parse_yaml(text: str, path: str, typ: str = "safe") -> object:
-        if typ != "safe":
-            return written.pop(text) if text in written else parse(text, path, typ)
-        if text not in parsed:
-            parsed[text] = pickle.dumps(parse(text, path))
-        return pickle.loads(parsed[text])
+        if typ == "safe":
+            return pickle.loads(parsed(text))
+        return written.pop(text) if text in written else parse(text, path, typ)
 
     def dump_yaml(data: object, stream: TextIO) -> None:
         dump(data, text := io.StringIO())
@@ -235,7 +249,7 @@ if __name__ == "__main__":
     for package in PACKAGES:
         with suppress(ImportError):  # of a remote that is not installed
             importlib.import_module(package)
-    keep_parsed_yaml()
+    keep_parsed_yaml(Path(sys.argv[1]).parent)
     gc.freeze()  # forks share what nobody counts
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(sys.argv[1])

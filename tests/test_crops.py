@@ -24,6 +24,7 @@ from facestudy.core.settings import check
 from facestudy.crops import cutting
 from facestudy.crops.contact_sheet import TILE, crop_sheet, mark_boxes
 from facestudy.crops.cutting import CropSettings, Plan, Variant
+from facestudy.crops.jitter import Jitter, copies_folder, drawn
 from facestudy.faces.face import Face
 from stages import crops as stage
 from tests.pipeline_files import ROOT
@@ -127,6 +128,37 @@ def test_the_oracle_notices_half_a_pixel() -> None:
     shifted = replace(face, cut_x=face.cut_x + 0.5)
     plan = plan_of("full")
     assert np.abs(cutting.crop(cut_out, shifted, plan, GREY) - truth(plan)).max() > 3
+
+
+MOST = {"shift": 6.0, "rotate": 12.0, "scale": 8.0}
+
+
+@given(st.integers(1, 1000), st.sampled_from([*MOST, "all"]))
+def test_a_misplaced_crop_is_that_of_misplaced_landmarks(copy: int, kind: str) -> None:
+    matrix = pose(150, 0.2, 180, 180)
+    cut_out, face = cut(render(matrix, 360, 360), matrix, detector_box(matrix))
+    jitter = Jitter(copies=1, **(MOST if kind == "all" else {kind: MOST[kind]}))
+    plan = plan_of("eyes_lower")
+    moved = drawn(jitter, cutting.canonical_to_cut(face), plan.whole, "f1", copy)
+    corner = np.array([face.cut_x, face.cut_y])
+    landmarks = regions.apply(moved, face.landmarks - corner) + corner
+    expected = cutting.crop(cut_out, replace(face, landmarks=landmarks), plan, GREY).astype(float)
+    assert np.abs(cutting.crop(cut_out, face, plan, GREY, moved) - expected).max() <= 1
+
+
+def test_misplacements_stay_within_their_limits_and_fill_them() -> None:
+    region: Box = (0.1, 0.1, 0.9, 0.9)
+    to_cut = pose(100, 0.3, 90, 70)
+    centre, width = regions.apply(to_cut, np.array([[0.5, 0.5]]))[0], 80
+    jitter = Jitter(copies=1, **MOST)
+    moved = np.stack([drawn(jitter, to_cut, region, f"face{n}", 1) for n in range(400)])
+    shifts = np.linalg.norm(moved @ [*centre, 1.0] - centre, axis=1) / width * 100
+    factors = np.hypot(moved[:, 0, 0], moved[:, 1, 0])
+    angles = np.degrees(np.arctan2(moved[:, 1, 0], moved[:, 0, 0]))
+    for found, most in ((shifts, 6.0), (np.abs(angles), 12.0), (100 * np.abs(np.log(factors)), 100 * math.log(1.08))):
+        assert 0.95 * most < found.max() <= most + 1e-9
+    assert abs(angles.mean()) < 1 and abs(np.log(factors).mean()) < 0.01
+    assert len({drawn(jitter, to_cut, region, "face1", copy).tobytes() for copy in range(1, 9)}) == 8
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.25])
@@ -430,6 +462,10 @@ def test_an_unknown_variant_and_a_bad_name_are_refused() -> None:
         ({"regions": ["eyes"], "layout": "mask", "scale": "face"}, "`scale: face` goes with"),
         ({"regions": ["eyes"], "layout": "stack", "view": "surroundings"}, "`view: surroundings` goes with"),
         ({"regions": ["eyes"], "layout": "stack", "seed": 3}, "`seed` goes with"),
+        (
+            {"face": "box", "box_size": [9, 9], "boxes": [[0, 0, 9, 9]], "layout": "stack", "jitter": {"copies": 2}},
+            "`jitter` goes with",
+        ),
         ({"face": "box", "regions": ["eyes"], "layout": "stack"}, "takes `boxes`"),
         (
             {"face": "box", "box_size": [196, 235], "boxes": [[30, 72, 197, 121]], "layout": "stack"},
@@ -529,7 +565,8 @@ def test_the_stage_writes_every_variant(project: Path, variant: str) -> None:
     folder = project / "data/crops" / variant
     index = tables.read(folder / "index.csv", tables.CROPS)
     assert list(index.face_id) == ["fake-0", "fake-1", "fake-2", "real-0", "real-1", "real-2"]
-    assert {path.name for path in folder.iterdir()} == {*index.path, "index.csv", "variant.json"}
+    copies = {"copies"} if VARIANTS[variant].jitter else set()
+    assert {path.name for path in folder.iterdir()} == {*index.path, "index.csv", "variant.json", *copies}
     facts = json.loads((folder / "variant.json").read_text(encoding="utf-8"))
     red, green, blue = facts["mean_colour"]
     assert facts["faces"] == 6 and len(facts["boxes"]) == len(plan_of(variant).boxes) and red > 2 * max(green, blue)
@@ -538,6 +575,25 @@ def test_the_stage_writes_every_variant(project: Path, variant: str) -> None:
         assert red > 2 * max(green, blue), "a red face should stay red in the file"
     sheet = np.asarray(cv2.imread(str(project / f"reports/crops_{variant}.png")))
     assert sheet.shape[0] > 4 * TILE and sheet.shape[1] > 3 * TILE
+
+
+def test_misplaced_copies_are_of_the_same_faces(project: Path) -> None:
+    summary = stage.main("eyes_lower_jitter")
+    folder = project / "data/crops/eyes_lower_jitter"
+    in_place = tables.read(folder / "index.csv", tables.CROPS)
+    jitter = VARIANTS["eyes_lower_jitter"].jitter
+    assert jitter is not None
+    copies = jitter.copies
+    assert summary.endswith(f"; {copies} misplaced copies of each, for training.")
+    seen = set(in_place["sha256"])
+    for copy in range(1, copies + 1):
+        index = tables.read(copies_folder(folder, copy) / "index.csv", tables.CROPS)
+        assert index["face_id"].tolist() == in_place["face_id"].tolist()
+        seen |= set(index["sha256"])
+    assert len(seen) == (1 + copies) * len(in_place)
+    stage.main("eyes_lower")
+    plain = tables.read(project / "data/crops/eyes_lower/index.csv", tables.CROPS)
+    assert plain["sha256"].tolist() == in_place["sha256"].tolist()
 
 
 def test_the_stage_writes_the_same_bytes_again(project: Path) -> None:

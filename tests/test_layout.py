@@ -25,6 +25,7 @@ ORDER = [
     "training",
     "evaluation",
     "controls",
+    "robustness",
     "hypotheses",
     "attribution",
     "report",

@@ -151,7 +151,7 @@ TURNS = {0: None, 90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROT
 def test_turned_real_clips_give_upright_faces(outside_data: Path, tmp_path: Path, clip: str) -> None:
     source = outside_data / "videos" / clip
     wanted = frames.choose(len(video.frame_times(source, LIMITS)), FRAMES)
-    pictures = [frames.reduce(frame.picture, 640) for frame in video.read_video(source, wanted, LIMITS)]
+    pictures = [frames.reduce(frame.picture, 320) for frame in video.read_video(source, wanted, LIMITS)]
     found = {}
     for degrees, turn in TURNS.items():
         turned = pictures if turn is None else [np.asarray(cv2.rotate(p, turn), np.uint8) for p in pictures]

@@ -295,3 +295,48 @@ def test_repeats_refuse_an_official_split() -> None:
     videos["official_subset"] = ["test" if n % 4 == 0 else "train" for n in range(len(videos))]
     with pytest.raises(StudyError, match=r"split\.repeats = 3"):
         make_split(faces, videos, with_settings(repeats=3))
+
+
+def test_a_share_of_the_training_groups_leaves_test_as_it_is() -> None:
+    faces, videos = twins(40)
+    whole, half = (make_split(faces, videos, with_settings(train_share=share)) for share in (1.0, 0.5))
+    tested = whole["subset"].isin(["validation", "test"])
+    assert (half["subset"][tested] == whole["subset"][tested]).all()
+    fitted = half.loc[~tested, ["group", "subset"]].drop_duplicates()
+    assert fitted["group"].is_unique
+    assert fitted["subset"].value_counts().to_dict() == {"train": 14, "unused": 13}
+
+
+def test_split_by_face_puts_people_on_both_sides() -> None:
+    faces, videos = twins(40)
+    split = make_split(faces, videos, with_settings(unit="face"))
+    sides = split.groupby("video_id")["subset"].nunique()
+    assert (split["group"] == split["face_id"]).all() and (sides > 1).mean() > 0.5
+
+
+@given(st.integers(0, 50))
+def test_shuffled_labels_keep_the_classes_of_each_subset(seed: int) -> None:
+    people = [(f"p{n}_{label}", label, f"p{n}", "", 2) for n in range(12) for label in ("real", "fake")]
+    alone = [(f"s{n}", label, f"s{n}", "", 2) for n, label in enumerate(["real", "fake"] * 12)]
+    faces, videos = tables([*people, *alone])
+    before, after = (make_split(faces, videos, with_settings(seed=seed, labels=of)) for of in ("given", "shuffled"))
+    assert before.drop(columns="label").equals(after.drop(columns="label"))
+    assert (after.groupby("video_id")["label"].nunique() == 1).all()
+    counts = [of.groupby(["subset", "label"]).size().to_dict() for of in (before, after)]
+    assert counts[0] == counts[1]
+    mixed = after["group"].isin(before.groupby("group")["label"].nunique().loc[lambda n: n > 1].index)
+    assert (after[mixed].groupby("group")["label"].nunique() == 2).all()
+
+
+def test_shuffled_labels_agree_half_of_the_time() -> None:
+    faces, videos = twins(20)
+    agree = [
+        (make_split(faces, videos, with_settings(seed=seed, labels="shuffled"))["label"] == faces["label"]).mean()
+        for seed in range(30)
+    ]
+    assert 0.43 < np.mean(agree) < 0.57
+
+
+def test_shuffled_labels_of_single_faces_are_refused() -> None:
+    with pytest.raises(ValueError, match="needs unit: group"):
+        SplitSettings(**SETTINGS.model_dump() | {"unit": "face", "labels": "shuffled"})

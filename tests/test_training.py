@@ -98,6 +98,21 @@ def test_flips_mirror_half_and_keep_stored_pictures() -> None:
     assert (faces.pictures == picture).all()
 
 
+def test_each_epoch_draws_one_of_a_faces_pictures() -> None:
+    copies, count = 3, 50
+    pictures = np.arange((1 + copies) * count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    split = pd.DataFrame({"subset": ["train"] * 40 + ["test"] * 10, "label": ["real", "fake"] * 25})
+    faces = subset_faces(split, "train", pictures)
+    assert faces.copies == copies
+    epochs = [batch[:, 0, 0, 0] for epoch in range(100) for batch, _ in batches(faces, 40, False, 1, epoch)]
+    copy, face = np.divmod(np.array(epochs), count)
+    assert (np.sort(face, axis=1) == np.arange(40)).all()  # each face once
+    shares = np.bincount(copy.ravel(), minlength=4) / copy.size
+    assert shares == pytest.approx(np.full(4, 0.25), abs=0.03)
+    tested = subset_faces(split, "test", pictures)
+    assert tested.rows.tolist() == list(range(40, 50))  # in place
+
+
 def write_picture(path: Path, rgb: npt.NDArray[np.uint8]) -> Path:
     assert cv2.imwrite(str(path), rgb[:, :, ::-1])
     return path

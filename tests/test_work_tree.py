@@ -28,7 +28,7 @@ FAST = [
     "tests/test_results.py",
     "tests/test_settings.py",
 ]
-SLOW = "small_run or applies_and_resolves or same_bytes_again or by_method"
+SLOW = "small_run or applies_and_resolves or same_bytes_again or by_method or is_timed"
 """Tests in these files that train, start DVC, or compute many intervals."""
 
 

@@ -34,6 +34,7 @@ from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
 from facestudy.core.settings import NAME_PATTERN, Section
+from facestudy.crops.jitter import Jitter, drawn
 from facestudy.faces.face import Face
 from facestudy.media.archive import SUFFIX, pack, read_picture
 from facestudy.runtime.parallel import ComputeSettings, map_items
@@ -69,6 +70,8 @@ class Variant(Section):
     # `mask`, `occlude`: the face region, or also what lies around it in the cut-out.
     view: Literal["face", "surroundings"] = "face"
     seed: Annotated[int, Field(ge=0)] | None = None  # of `placement: random`; null: crops.seed
+    # Further, misplaced copies of each crop, for training only.
+    jitter: Jitter | None = None
     # The study's unaligned face: the detector box, widened, resized to box_size; boxes in its pixels.
     face: Literal["aligned", "box"] = "aligned"
     boxes: list[Annotated[tuple[float, float, float, float], Field(strict=False)]] = Field(default_factory=list)
@@ -89,6 +92,8 @@ class Variant(Section):
             raise ValueError("`view: surroundings` goes with `layout: mask` or `occlude` of `regions` only")
         if self.pixels_of and self.face != "aligned":
             raise ValueError("`pixels_of` goes with `regions` only")
+        if self.jitter is not None and (self.view == "surroundings" or self.face != "aligned"):
+            raise ValueError("`jitter` goes with `regions` and `view: face` only")
         if self.seed is not None and self.placement != "random":
             raise ValueError("`seed` goes with `placement: random` only")
         width, height = self.box_size or (0, 0)
@@ -156,6 +161,8 @@ class Plan:
         Width and height to which the crop is reduced before it is enlarged to `size`, pixels.
     equalise : Equalise, optional
         What is done to every cut-out first.
+    jitter : Jitter, optional
+        How the misplaced copies are drawn.
     """
 
     name: str
@@ -172,6 +179,7 @@ class Plan:
     rects: tuple[Rect, ...]
     reduced: tuple[int, int] | None = None
     equalise: Equalise | None = None
+    jitter: Jitter | None = None
 
 
 # --- from a variant to a plan ------------------------------------------------------------------
@@ -287,6 +295,7 @@ def resolve(
         name, variant.layout, variant.placement, variant.face, plane_size, variant.box_margins,
         whole, chosen, overlap, settings.size, parts, rects,
         _reduced([boxes[region] for region in variant.pixels_of], parts, settings.size), settings.equalise,
+        variant.jitter,
     )  # fmt: skip
 
 
@@ -478,18 +487,42 @@ def plane_to_cut(face: Face, plan: Plan) -> FloatArray:
         When the landmarks or the box of the face cannot place a plane; the message names the face.
     """
     if plan.plane == "aligned":
-        to_frame = canonical_to_frame(face)
-    else:
-        x, y, w, h = face.box
-        left, top, right, bottom = plan.box_margins
-        scale = np.array([w * (1 + left + right) / plan.plane_size[0], h * (1 + top + bottom) / plan.plane_size[1]])
-        if not (np.isfinite(scale).all() and (scale > 0).all()):
-            raise StudyError(
-                f"Face {face.face_id}: its box (w = {w:g}, h = {h:g}) has no area; `dvc repro -f faces` finds "
-                "the faces again."
-            )
-        origin = np.array([x - left * w, y - top * h]) - 0.5
-        to_frame = np.hstack([np.diag(scale), origin[:, None]])
+        return canonical_to_cut(face)
+    x, y, w, h = face.box
+    left, top, right, bottom = plan.box_margins
+    scale = np.array([w * (1 + left + right) / plan.plane_size[0], h * (1 + top + bottom) / plan.plane_size[1]])
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        raise StudyError(
+            f"Face {face.face_id}: its box (w = {w:g}, h = {h:g}) has no area; `dvc repro -f faces` finds "
+            "the faces again."
+        )
+    origin = np.array([x - left * w, y - top * h]) - 0.5
+    return _frame_to_cut(face, np.hstack([np.diag(scale), origin[:, None]]))
+
+
+def canonical_to_cut(face: Face) -> FloatArray:
+    """The similarity from the canonical face to a face's cut-out.
+
+    Parameters
+    ----------
+    face
+        The face.
+
+    Returns
+    -------
+    ndarray of shape (2, 3)
+        From canonical units to pixel indices of the cut-out.
+
+    Raises
+    ------
+    StudyError
+        As `canonical_to_frame`.
+    """
+    return _frame_to_cut(face, canonical_to_frame(face))
+
+
+def _frame_to_cut(face: Face, to_frame: FloatArray) -> FloatArray:
+    """A matrix to pixel indices of the frame as one to those of the cut-out."""
     if not (np.isfinite(face.cut_scale) and face.cut_scale > 0):
         raise StudyError(
             f"Face {face.face_id}: cut_scale = {face.cut_scale:g} should be above 0; `dvc repro -f faces` "
@@ -582,7 +615,7 @@ def warp(picture: Picture, matrix: FloatArray, box: Box, size: tuple[int, int]) 
     return np.asarray(fine, np.uint8)
 
 
-def crop(cut_out: Picture, face: Face, plan: Plan, colour: Colour) -> Picture:
+def crop(cut_out: Picture, face: Face, plan: Plan, colour: Colour, displacement: FloatArray | None = None) -> Picture:
     """Cut the crop of one face.
 
     Parameters
@@ -595,6 +628,8 @@ def crop(cut_out: Picture, face: Face, plan: Plan, colour: Colour) -> Picture:
         The plan of the variant.
     colour
         What fills the parts that the variant does not show.
+    displacement : ndarray of shape (2, 3), optional
+        Moves the whole crop on the cut-out: from pixel indices of the cut-out to pixel indices of the cut-out.
 
     Returns
     -------
@@ -607,6 +642,9 @@ def crop(cut_out: Picture, face: Face, plan: Plan, colour: Colour) -> Picture:
         As `plane_to_cut`.
     """
     matrix = plane_to_cut(face, plan)
+    if displacement is not None:
+        matrix = displacement[:, :2] @ matrix
+        matrix[:, 2] += displacement[:, 2]
     if plan.equalise is not None:
         cut_out, matrix = equalised(cut_out, matrix, plan.equalise)
     shown = np.empty((plan.size[1], plan.size[0], 3), np.uint8)
@@ -773,6 +811,7 @@ def write_crops(
     colour: Colour,
     compute: ComputeSettings,
     archived: bool = False,
+    copy: int = 0,
 ) -> list[dict[str, str]]:
     """Write the crop of every face: `<face_id>.png`, or one `<video_id>.zip` with the crops of each video.
 
@@ -792,6 +831,8 @@ def write_crops(
         Section `compute` of the settings.
     archived
         Whether to write archives.
+    copy
+        0: the crops in place. From 1: this misplaced copy of them, for a plan with `jitter`.
 
     Returns
     -------
@@ -803,7 +844,7 @@ def write_crops(
     StudyError
         When a cut-out cannot be read.
     """
-    task = partial(_write_chunk, folder=folder, target=target, plan=plan, colour=colour, archived=archived)
+    task = partial(_write_chunk, folder=folder, target=target, plan=plan, colour=colour, archived=archived, copy=copy)
     chunks = _by_video(faces) if archived else _chunks(faces)
     rows: list[dict[str, str]] = []
     for part in map_items(task, chunks, compute, f"crops {plan.name}"):
@@ -812,13 +853,16 @@ def write_crops(
 
 
 def _write_chunk(
-    chunk: Sequence[Face], folder: Path, target: Path, plan: Plan, colour: Colour, archived: bool
+    chunk: Sequence[Face], folder: Path, target: Path, plan: Plan, colour: Colour, archived: bool, copy: int
 ) -> list[dict[str, str]]:
     within = f"{chunk[0].video_id}{SUFFIX}/" if archived else ""
     rows = []
     for face in chunk:
         name = f"{face.face_id}.png"
-        sha256 = write_png(target / name, crop(read_cut_out(folder, face), face, plan, colour))
+        moved = None
+        if copy and plan.jitter is not None:
+            moved = drawn(plan.jitter, canonical_to_cut(face), plan.whole, face.face_id, copy)
+        sha256 = write_png(target / name, crop(read_cut_out(folder, face), face, plan, colour, moved))
         rows.append({"face_id": face.face_id, "path": within + name, "sha256": sha256})
     if archived:
         pack([target / f"{face.face_id}.png" for face in chunk], target / within)
@@ -872,9 +916,36 @@ def describe(plan: Plan, colour: Colour, faces: int) -> str:
         facts["reduced_to"] = list(plan.reduced)
     if plan.equalise:
         facts["equalised"] = plan.equalise.model_dump()
+    if plan.jitter:
+        facts["jitter"] = plan.jitter.model_dump()
     if plan.rects:
         facts["filled_pixels" if plan.layout == "occlude" else "kept_pixels"] = [list(r) for r in plan.rects]
     return json.dumps(facts, indent=2) + "\n"
+
+
+def read_colour(path: Path) -> Colour:
+    """Read the mean colour that `describe` wrote.
+
+    Parameters
+    ----------
+    path
+        variant.json.
+
+    Returns
+    -------
+    (int, int, int)
+        Red, green, blue, 0 to 255.
+
+    Raises
+    ------
+    StudyError
+        When the file is missing or holds something else; the message names it.
+    """
+    try:
+        red, green, blue = json.loads(path.read_text(encoding="utf-8"))["mean_colour"]
+        return int(red), int(green), int(blue)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StudyError(f"{path} cannot be read ({error}); `dvc repro -f` makes it again.") from None
 
 
 def sheet_choice(faces: Sequence[Face], count: int) -> Iterator[tuple[str, list[Face]]]:

@@ -7,11 +7,11 @@ shares any of them forms one group, and a group lies on one side of the split as
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -33,6 +33,15 @@ class SplitSettings(Section):
     repeats: Annotated[int, Field(ge=1, le=100)] = 1
     test: Annotated[float, Field(gt=0, lt=1)]
     validation: Annotated[float, Field(gt=0, lt=1)]
+    train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    unit: Literal["group", "face"] = "group"
+    labels: Literal["given", "shuffled"] = "given"
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> SplitSettings:
+        if self.labels == "shuffled" and self.unit == "face":
+            raise ValueError("labels: shuffled exchanges the labels of whole groups and needs unit: group")
+        return self
 
     def folds(self) -> int:
         """In how many parts the groups are divided when there are repeats; each part is the test subset once."""
@@ -249,6 +258,8 @@ def make_split(
     else:
         gone = set()
         data["group"] = data["video_id"].map(groups(videos, pairs))
+    if settings.unit == "face":
+        data["group"] = data["face_id"]
     usable = data[~data["video_id"].isin(gone)]
     used = draw(usable, settings)
     drawn = usable[used]
@@ -260,7 +271,10 @@ def make_split(
     parts = []
     for repeat in range(1, settings.repeats + 1):
         part = data.assign(repeat=repeat, subset="unused")
-        part.loc[drawn.index, "subset"] = _subsets(drawn, settings, repeat)
+        subsets = _fewer_to_train(drawn, _subsets(drawn, settings, repeat), settings, repeat)
+        part.loc[drawn.index, "subset"] = subsets
+        if settings.labels == "shuffled":
+            part.loc[drawn.index, "label"] = shuffled_labels(part.loc[drawn.index], [settings.seed, 6, repeat])
         check_split(part)
         parts.append(part)
     split = pd.concat(parts, ignore_index=True)
@@ -301,7 +315,7 @@ def _subsets(drawn: pd.DataFrame, settings: SplitSettings, repeat: int) -> pd.Se
         return official
     free = (official == "").all()
     rows = drawn if free else drawn[official == "train"]
-    counts = pd.crosstab(rows["group"], rows["label"]).reindex(columns=list(LABELS), fill_value=0)
+    counts = _class_counts(rows)
     shares = settings.shares()
     if settings.repeats > 1:
         assigned = _repeat(counts, settings, repeat)
@@ -312,6 +326,11 @@ def _subsets(drawn: pd.DataFrame, settings: SplitSettings, repeat: int) -> pd.Se
     return rows["group"].map(assigned).reindex(drawn.index).fillna(official)
 
 
+def _class_counts(faces: pd.DataFrame) -> pd.DataFrame:
+    """The faces of each class, by group."""
+    return pd.crosstab(faces["group"], faces["label"]).reindex(columns=list(LABELS), fill_value=0)
+
+
 def _repeat(counts: pd.DataFrame, settings: SplitSettings, repeat: int) -> pd.Series:
     """The subsets of one of several splits: in as many repeats as there are folds, each group is tested once."""
     turn, fold = divmod(repeat - 1, settings.folds())
@@ -320,6 +339,45 @@ def _repeat(counts: pd.DataFrame, settings: SplitSettings, repeat: int) -> pd.Se
     shares = settings.shares()
     fitted = assign(rest, {subset: shares[subset] for subset in USED[:2]}, [settings.seed, 4, repeat])
     return fitted.reindex(counts.index).fillna("test")
+
+
+def _fewer_to_train(drawn: pd.DataFrame, subsets: pd.Series, settings: SplitSettings, repeat: int) -> pd.Series:
+    """Leave out training groups until `train_share` of their faces remain."""
+    rows = drawn[subsets == "train"]
+    if settings.train_share == 1 or rows.empty:
+        return subsets
+    shares = {"train": settings.train_share, "unused": 1 - settings.train_share}
+    assigned = assign(_class_counts(rows), shares, [settings.seed, 5, repeat])
+    return subsets.mask(subsets == "train", drawn["group"].map(assigned))
+
+
+def shuffled_labels(faces: pd.DataFrame, seed: Sequence[int]) -> pd.Series:
+    """Exchange the labels of whole groups, and of whole videos within a group that has both classes.
+
+    What is exchanged lies in one subset. So each subset keeps its groups of each class, and nothing that a detector
+    could learn about the new labels holds for another group.
+
+    Parameters
+    ----------
+    faces : DataFrame
+        Columns video_id, group, label, subset.
+    seed : sequence of int
+        Seeds the permutations.
+
+    Returns
+    -------
+    Series
+        The new label of each face, on the index of `faces`.
+    """
+    random = np.random.default_rng(seed)
+    mixed = faces.groupby("group")["label"].transform("nunique") > 1
+    unit = faces["group"].where(~mixed, faces["video_id"])
+    block = faces["subset"].where(~mixed, faces["group"])
+    new = pd.Series(index=faces.index, dtype=object)
+    for _, rows in faces.assign(unit=unit).groupby([mixed, faces["subset"], block]):
+        labels = rows.groupby("unit")["label"].first()
+        new.loc[rows.index] = rows["unit"].map(pd.Series(random.permutation(labels), labels.index))
+    return new
 
 
 def check_split(data: pd.DataFrame) -> None:

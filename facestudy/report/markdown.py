@@ -19,6 +19,7 @@ from facestudy.evaluation.intervals import FEW_GROUPS, POWER, Difference, Estima
 from facestudy.evaluation.results import Results
 from facestudy.evaluation.scores import MIN_SPREAD
 from facestudy.models.settings import ModelSettings
+from facestudy.robustness.settings import label
 
 SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "of AUC")}
 """How a metric is written: factor, decimals, title, unit of a difference."""
@@ -47,10 +48,11 @@ def results_markdown(
     gaps: Mapping[str, Mapping[str, Mapping[str, float]]],
     contrasts: pd.DataFrame,
     hypotheses: pd.DataFrame,
+    robustness: pd.DataFrame,
     attribution: pd.DataFrame,
     trial: bool = False,
 ) -> str:
-    """Write the page: metrics by model and variant, differences, verdicts, controls, what became of the clips.
+    """Write the page: metrics by model and variant, differences, verdicts, controls, robustness, clips.
 
     Parameters
     ----------
@@ -66,8 +68,8 @@ def results_markdown(
         What the shortcut audit found, as facestudy.controls.shortcuts.SHORTCUTS.
     gaps
         Losses in training and validation, by model and variant, as facestudy.training.gaps.gaps.
-    contrasts, hypotheses
-        What `facestudy.hypotheses` computes, as text cells.
+    contrasts, hypotheses, robustness
+        What `facestudy.hypotheses` and `facestudy.robustness` compute, as text cells.
     attribution
         What the models go by, as facestudy.attribution.findings.ATTRIBUTION; without rows there is no section.
     trial
@@ -131,10 +133,11 @@ def results_markdown(
         lines += _method_section(results.methods, broken)
     if results.comparisons:
         lines += _difference_section(results.comparisons, variants[0], level, test)
-    lines += _hypotheses_section(contrasts, hypotheses, level)
+    lines += hypotheses_section(contrasts, hypotheses, level)
     if len(attribution):
         lines += _attribution_section(attribution)
     lines += _score_section(results)
+    lines += _robustness_section(robustness, variants[:2], broken)
     lines += ["## What a cell is", ""]
     lines += [f"- {describe_model(name, model, seeds)}" for name, model in models.items()]
     lines += ["", "## Training and validation", "", *_gap_section(gaps)]
@@ -349,8 +352,21 @@ def _method_section(methods: ByMethod, broken: Mapping[str, Mapping[str, int]]) 
     return ["## AUC by method", "", text, "", *_markdown_table(head, body), ""]
 
 
-def _hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level: str) -> list[str]:
-    """The verdicts on the study's claim and reasons, and the contrasts that decide them."""
+def hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level: str) -> list[str]:
+    """The verdicts on the study's claim and reasons, and the contrasts that decide them.
+
+    Parameters
+    ----------
+    contrasts, hypotheses
+        metrics/contrasts.csv and metrics/hypotheses.csv as text cells.
+    level
+        The confidence of the intervals, as "95 %".
+
+    Returns
+    -------
+    list of str
+        Lines of Markdown with a heading.
+    """
     tested = hypotheses[hypotheses["verdict"] != "not_tested"]
     missing = hypotheses[hypotheses["verdict"] == "not_tested"].drop_duplicates("hypothesis")
     lines = ["## The study's claim and its reasons", ""]
@@ -427,6 +443,42 @@ def _score_section(results: Results) -> list[str]:
         "metrics/reliability.csv has the curves."
     )
     return ["## Thresholds and calibration", "", text, "", *_markdown_table(head, body), ""]
+
+
+def _robustness_section(
+    table: pd.DataFrame, variants: Sequence[str], broken: Mapping[str, Mapping[str, int]]
+) -> list[str]:
+    """Changes of AUC on altered test faces, on the first two variants."""
+    altered = table[table["kind"] != "none"]
+    rows = {(row.model, row.variant, row.kind, row.severity): row for row in altered.itertuples()}
+    if not rows:
+        return []
+    body = []
+    for model, kind, severity in dict.fromkeys((model, kind, severity) for model, _, kind, severity in rows):
+        cells = [rows[model, variant, kind, severity] for variant in variants]
+        written = [
+            BROKEN if broken[model][row.variant] else _of_row(row.change, row.change_low, row.change_high)
+            for row in cells
+        ]
+        for row in cells[1:]:
+            has_result = not (broken[model][variants[0]] or broken[model][row.variant])
+            written.append(_of_row(row.extra, row.extra_low, row.extra_high) if has_result else BROKEN)
+            written.append(_p_text(float(row.extra_p)) if has_result and row.extra_p else "–")
+        body.append([model, label(kind, severity), *written])
+    head = ["model", "altered", *(f"change, {variant}" for variant in variants)]
+    head += [column for variant in variants[1:] for column in (f"{variant} minus {variants[0]}", "p")]
+    text = (
+        "AUC on altered test faces minus AUC on the same faces unaltered, scored by the same trained models; in "
+        "brackets the 95 % interval. p is not corrected. docs/robustness.md explains the alterations, "
+        "metrics/robustness.csv has all variants and how many answers change."
+    )
+    return ["## Robustness", "", text, "", *_markdown_table(head, body), ""]
+
+
+def _of_row(*cells: str) -> str:
+    """A change of AUC and its interval, from text cells; an empty one is no number."""
+    value, low, high = (float(cell or "nan") for cell in cells)
+    return _written(value, low, high, 1, 3, "+")
 
 
 def _reading(intervals: int, test: Counts, confidence: float) -> list[str]:

@@ -17,6 +17,7 @@ import pandas as pd
 from facestudy.core import tables
 from facestudy.core.arrays import Float32Array, IntArray, Picture
 from facestudy.core.errors import StudyError
+from facestudy.crops.jitter import copies_folder
 from facestudy.media.archive import read_picture
 
 
@@ -32,11 +33,15 @@ class Faces:
         Where the faces of the subset are in `pictures`.
     labels : ndarray of float32, shape (n,)
         1 for fake, 0 for real.
+    copies : int
+        How many misplaced copies each picture has for training. `pictures` holds all faces in place, then all of them
+        in the first copy, and so on.
     """
 
     pictures: Picture
     rows: IntArray
     labels: Float32Array
+    copies: int = 0
 
 
 def read_split(path: Path) -> dict[int, pd.DataFrame]:
@@ -89,6 +94,33 @@ def crops_of_split(path: Path, split: pd.DataFrame) -> pd.DataFrame:
     if len(missing):
         raise StudyError(f"{path} has no crop of the face {missing.iloc[0]}; run `dvc repro`.")
     return index.loc[split["face_id"]]
+
+
+def crops_and_copies(folder: Path, split: pd.DataFrame) -> pd.DataFrame:
+    """Read the crops of the faces of a split, then their misplaced copies, one copy of all faces after another.
+
+    Parameters
+    ----------
+    folder : Path
+        The crops of a variant, with tables of tables.CROPS.
+    split : DataFrame
+        Rows of tables.SPLIT.
+
+    Returns
+    -------
+    DataFrame
+        Rows of tables.CROPS, indexed by face_id, as many for each copy as `split` has; paths are relative to `folder`.
+
+    Raises
+    ------
+    StudyError
+        When a face has no crop.
+    """
+    found = [crops_of_split(folder / "index.csv", split)]
+    while (copies := copies_folder(folder, len(found))).is_dir():
+        table = crops_of_split(copies / "index.csv", split)
+        found.append(table.assign(path=copies.relative_to(folder).as_posix() + "/" + table["path"]))
+    return pd.concat(found)
 
 
 def store_pictures(folder: Path, crops: pd.DataFrame, file: Path) -> None:
@@ -167,8 +199,8 @@ def subset_faces(split: pd.DataFrame, subset: str, pictures: Picture) -> Faces:
         Rows of tables.SPLIT; row i belongs to picture i.
     subset : str
         "train", "validation" or "test".
-    pictures : ndarray of uint8, shape (n, height, width, 3)
-        RGB pictures of all subsets.
+    pictures : ndarray of uint8, shape ((1 + copies) n, height, width, 3)
+        RGB pictures of all n faces of all subsets, then their misplaced copies.
 
     Returns
     -------
@@ -182,7 +214,8 @@ def subset_faces(split: pd.DataFrame, subset: str, pictures: Picture) -> Faces:
     ([0, 2], [0.0, 1.0])
     """
     rows = np.flatnonzero(split["subset"] == subset)
-    return Faces(pictures, rows, (split["label"].to_numpy()[rows] == "fake").astype(np.float32))
+    labels = (split["label"].to_numpy()[rows] == "fake").astype(np.float32)
+    return Faces(pictures, rows, labels, len(pictures) // len(split) - 1)
 
 
 def check_classes(split: pd.DataFrame, source: str) -> None:

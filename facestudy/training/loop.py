@@ -80,7 +80,8 @@ def train_seed(
     split : DataFrame
         The columns subset and label of tables.SPLIT.
     pictures : Path
-        What `facestudy.training.data.store_pictures` wrote: picture i belongs to row i of `split`.
+        What `facestudy.training.data.store_pictures` wrote: the pictures of all rows of `split`, then their misplaced
+        copies.
     settings : ModelSettings
         The network and how it is trained.
     select_on : str
@@ -220,7 +221,7 @@ def batches(faces: Faces, batch_size: int, flip: bool, seed: int, epoch: int) ->
     Parameters
     ----------
     faces : Faces
-        The faces to train on.
+        The faces to train on. Of a face with misplaced copies, one picture is drawn in each epoch, all equally likely.
     batch_size : int
         The number of faces in a batch; at most all faces.
     flip : bool
@@ -242,7 +243,11 @@ def batches(faces: Faces, batch_size: int, flip: bool, seed: int, epoch: int) ->
     steps = math.ceil(len(faces.rows) / batch_size)
     order = np.resize(generator.permutation(len(faces.rows)), steps * batch_size)
     for chosen in order.reshape(steps, batch_size):
-        pictures = faces.pictures[faces.rows[chosen]]
+        rows = faces.rows[chosen]
+        if faces.copies:
+            in_place = len(faces.pictures) // (faces.copies + 1)
+            rows = rows + in_place * generator.integers(faces.copies + 1, size=batch_size)
+        pictures = faces.pictures[rows]
         if flip:
             mirrored = generator.random(batch_size) < 0.5
             pictures[mirrored] = pictures[mirrored, :, ::-1]
