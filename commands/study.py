@@ -29,6 +29,7 @@ from commands.arguments import switched_on, words
 from commands.calibrate import CalibrationSettings
 from commands.estimate import Pictures, Timing, estimate, time_model
 from commands.private_copy import STUDIES, alone, call, check_name, earlier, make_copy, publish, run_pipeline
+from facestudy.attribution.settings import AttributionSettings, chosen_regions
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
 from facestudy.core.settings import Name, Section, check, merge, quoted, read_yaml
@@ -88,6 +89,7 @@ class Params(Section):
     evaluate: EvaluateSettings
     robustness: RobustnessSettings
     focus: str
+    attribution: AttributionSettings
     storage: StorageSettings
     compute: ComputeSettings
     calibrate: CalibrationSettings
@@ -100,6 +102,7 @@ def check_params(values: Mapping[str, Any], file: str = str(PARAMS)) -> Params:
     """
     params = check(Params, dict(values), "", file)
     check_variants(params.crop_variants, params.regions)
+    chosen_regions(params.attribution, params.regions)
     for name in params.variants:
         if name not in params.crop_variants:
             known = ", ".join(params.crop_variants)

@@ -27,6 +27,7 @@ ORDER = [
     "controls",
     "robustness",
     "hypotheses",
+    "attribution",
     "report",
 ]
 MODULES = sorted((ROOT / "facestudy").glob("*/*.py"))

@@ -123,7 +123,7 @@ def ran(said: str) -> list[str]:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The tiny study, run once and committed; no remote."""
     made = Clone(copy_project(tmp_path_factory.mktemp("study"), study_params()))
-    assert len(ran(made.dvc("repro"))) == 6 + 1 + 2 + 2 + 6
+    assert len(ran(made.dvc("repro"))) == 6 + 1 + 2 + 2 + 7
     made.git("add", "-A")
     made.git("commit", "-qm", "results")
     return made
@@ -243,6 +243,7 @@ def test_pull_fetches_only_what_one_setting_touches(team: Team) -> None:
     other.remote("pull", "train")  # robustness scores with all models
     said = other.dvc("repro", "--pull", "--allow-missing", "--no-run-cache")
     assert sorted(ran(said)) == [
+        "attribution",
         "compare",
         "evaluate@second-full",
         "focus",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from commands.study import print_results
+from facestudy.attribution.findings import ATTRIBUTION
 from facestudy.controls.shortcuts import DROP_RATE, SHORTCUTS, WITHOUT_FACE
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
@@ -128,6 +130,8 @@ class Study:
         hypotheses.main()
         if not Path("metrics/shortcuts.csv").exists():
             self.write_shortcuts(0.55, 0.45)
+        if not Path("metrics/attribution.csv").exists():
+            tables.write(Path("metrics/attribution.csv"), tables.to_dataframe([], ATTRIBUTION), ATTRIBUTION)
         self.write_robustness()
         for variant in self.params["variants"]:
             for model in self.params["models"]:
@@ -277,6 +281,28 @@ def test_results_page(study: Study) -> None:
     assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4) + 2 + 6 + (2 + 6) + (2 + 2) + (2 + 4)
     study.set(source="folder")
     assert "built-in sample" not in study.compare()[1]
+
+
+def test_attribution_has_a_section_where_faces_were_examined(study: Study) -> None:
+    assert "## Which parts the models go by" not in study.compare()[1]
+    shared = {"model": "mesonet", "variant": "full", "region": "eyes", "area": 0.18, "faces": 80, "trainings": 5}
+    figures = {"value": 2.08, "value_low": 1.9, "value_high": 2.26}
+    figures |= {"random": 1.1, "random_low": 0.9, "random_high": 1.2}
+    rows = [
+        {**shared, **figures, "method": "occlusion", "finding": "preferred"},
+        {**shared, **figures, "method": "grad_cam", "value": 0.5, "value_low": math.nan, "value_high": math.nan},
+        {**shared, **figures, "method": "occlusion", "region": "altered", "faces": 40, "finding": "none"},
+    ]
+    tables.write(Path("metrics/attribution.csv"), tables.to_dataframe(rows, ATTRIBUTION), ATTRIBUTION)
+    lines = study.compare()[1].splitlines()
+    start = lines.index("## Which parts the models go by")
+    assert "At most 80 test faces" in lines[start + 2]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start + 4 : start + 8]]
+    assert cells[0][4:] == [f"{m}: {c}" for m in ("grad_cam", "occlusion") for c in ("trained", "random", "finding")]
+    shown = {row[2]: row[4:] for row in cells[2:]}
+    random = "1.10 [0.90, 1.20]"
+    assert shown["eyes"] == ["0.50", random, "–", "2.08 [1.90, 2.26]", random, "preferred"]
+    assert shown["altered"] == ["–", "–", "–", "2.08 [1.90, 2.26]", random, "none"]
 
 
 def test_robustness_of_the_first_two_variants_is_shown(study: Study) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from facestudy.attribution.findings import FIGURES
 from facestudy.controls.shortcuts import drop_summary
 from facestudy.controls.shortcuts import summary as shortcut_summary
 from facestudy.controls.shortcuts import warning as shortcut_warning
@@ -48,6 +49,7 @@ def results_markdown(
     contrasts: pd.DataFrame,
     hypotheses: pd.DataFrame,
     robustness: pd.DataFrame,
+    attribution: pd.DataFrame,
     trial: bool = False,
 ) -> str:
     """Write the page: metrics by model and variant, differences, verdicts, controls, robustness, clips.
@@ -68,6 +70,8 @@ def results_markdown(
         Losses in training and validation, by model and variant, as facestudy.training.gaps.gaps.
     contrasts, hypotheses, robustness
         What `facestudy.hypotheses` and `facestudy.robustness` compute, as text cells.
+    attribution
+        What the models go by, as facestudy.attribution.findings.ATTRIBUTION; without rows there is no section.
     trial
         Whether the study only tries out whether everything works; the page then says so.
 
@@ -130,6 +134,8 @@ def results_markdown(
     if results.comparisons:
         lines += _difference_section(results.comparisons, variants[0], level, test)
     lines += hypotheses_section(contrasts, hypotheses, level)
+    if len(attribution):
+        lines += _attribution_section(attribution)
     lines += _score_section(results)
     lines += _robustness_section(robustness, variants[:2], broken)
     lines += ["## What a cell is", ""]
@@ -385,6 +391,32 @@ def hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level:
         body.append([row.model, row.contrast, row.second, row.first, auc, p, row.outcome])
     head = ["model", "contrast", "AUC of", "minus AUC of", f"difference, {level} interval", "p Holm", "outcome"]
     return [*lines, *_markdown_table(head, body), ""]
+
+
+def _attribution_section(attribution: pd.DataFrame) -> list[str]:
+    """For each region, the attribution of the trained models and of random weights."""
+    faces, methods = attribution["faces"].max(), list(dict.fromkeys(attribution["method"]))
+    head = ["model", "variant", "region", "area, %"]
+    head += [f"{method}: {name}" for method in methods for name in ("trained", "random", "finding")]
+    body = []
+    for (model, variant, region), rows in attribution.groupby(["model", "variant", "region"], sort=False):
+        by_method = rows.set_index("method")
+        cells = [model, variant, region, f"{100 * rows['area'].iloc[0]:.0f}"]
+        for method in methods:
+            if method not in by_method.index:
+                cells += ["–"] * 3
+                continue
+            row = by_method.loc[method]
+            cells += [_written(*(row[f"{name}{end}"] for end in ("", "_low", "_high")), 1, 2) for name in FIGURES[:2]]
+            cells.append(row["finding"] or "–")
+        body.append(cells)
+    text = (
+        "How much of what the models go by lies in a region, over the region's share of the crop; 1: no preference. "
+        f"At most {faces} test faces; in brackets the 95 % interval. Random: the same networks with random weights. "
+        "`altered` is what differs between a fake and its real twin. docs/attribution.md explains the methods, "
+        "docs/protocol.md the findings; they decide no verdict."
+    )
+    return ["## Which parts the models go by", "", text, "", *_markdown_table(head, body), ""]
 
 
 def _score_section(results: Results) -> list[str]:
