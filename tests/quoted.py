@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from commands import calibrate
+from facestudy.report.markdown import hypotheses_section
 
 Reader = Callable[[str], str]
 
@@ -49,6 +50,15 @@ def calibration(read: Reader) -> str:
     return f"```\n{calibrate.summary(_table(read, 'metrics/calibration.csv'))}\n```"
 
 
+def reasons(read: Reader) -> str:
+    """The verdicts of `make reasons` and the contrasts behind them."""
+    contrasts, hypotheses = (
+        pd.read_csv(io.StringIO(read(f"metrics/reasons/{name}.csv")), dtype=str, keep_default_na=False)
+        for name in ("contrasts", "hypotheses")
+    )
+    return "\n".join(hypotheses_section(contrasts, hypotheses, "95 %")[4:]).strip()
+
+
 def places(read: Reader) -> str:
     """What `make calibrate` finds for each place of the artefact."""
     return calibrate.places(_table(read, "metrics/calibration.csv"), _table(read, "metrics/known_verdicts.csv"))
@@ -72,6 +82,7 @@ QUOTES = (
     ("README.md", "subset", subset),
     ("README.md", "results", results),
     ("README.md", "calibration", calibration),
+    ("README.md", "reasons", reasons),
     ("README.md", "places", places),
     ("docs/statistics.md", "sources", sources),
     ("docs/sample.md", "shortcuts", shortcuts),

@@ -129,7 +129,7 @@ def results_markdown(
         lines += _method_section(results.methods, broken)
     if results.comparisons:
         lines += _difference_section(results.comparisons, variants[0], level, test)
-    lines += _hypotheses_section(contrasts, hypotheses, level)
+    lines += hypotheses_section(contrasts, hypotheses, level)
     lines += _score_section(results)
     lines += _robustness_section(robustness, variants[:2], broken)
     lines += ["## What a cell is", ""]
@@ -346,8 +346,21 @@ def _method_section(methods: ByMethod, broken: Mapping[str, Mapping[str, int]]) 
     return ["## AUC by method", "", text, "", *_markdown_table(head, body), ""]
 
 
-def _hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level: str) -> list[str]:
-    """The verdicts on the study's claim and reasons, and the contrasts that decide them."""
+def hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level: str) -> list[str]:
+    """The verdicts on the study's claim and reasons, and the contrasts that decide them.
+
+    Parameters
+    ----------
+    contrasts, hypotheses
+        metrics/contrasts.csv and metrics/hypotheses.csv as text cells.
+    level
+        The confidence of the intervals, as "95 %".
+
+    Returns
+    -------
+    list of str
+        Lines of Markdown with a heading.
+    """
     tested = hypotheses[hypotheses["verdict"] != "not_tested"]
     missing = hypotheses[hypotheses["verdict"] == "not_tested"].drop_duplicates("hypothesis")
     lines = ["## The study's claim and its reasons", ""]
