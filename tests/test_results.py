@@ -125,10 +125,10 @@ class Study:
 
     def compare(self) -> tuple[pd.DataFrame, str]:
         compare.main()
+        self.write_robustness()
         hypotheses.main()
         if not Path("metrics/shortcuts.csv").exists():
             self.write_shortcuts(0.55, 0.45)
-        self.write_robustness()
         for variant in self.params["variants"]:
             for model in self.params["models"]:
                 gaps = {"kept_epoch": 7.5, "kept_gap": 0.25, "last_epoch": 9, "last_loss": 0.125}
