@@ -296,7 +296,7 @@ def changed(
 ) -> tuple[tuple[Scores, Scores], tuple[Scores, Scores]]:
     """Before and after an alteration that disturbs the first variant by sds[0] and the second by sds[1]."""
     first, second = simulate(rng, study)
-    common = rng.normal(size=first.p_fake.shape[1])
+    common = rng.normal(size=first.p_fake[0].shape)
     return (first, disturbed(rng, first, sds[0], common)), (second, disturbed(rng, second, sds[1], common))
 
 

@@ -127,12 +127,12 @@ class Study:
 
     def compare(self) -> tuple[pd.DataFrame, str]:
         compare.main()
+        self.write_robustness()
         hypotheses.main()
         if not Path("metrics/shortcuts.csv").exists():
             self.write_shortcuts(0.55, 0.45)
         if not Path("metrics/attribution.csv").exists():
             tables.write(Path("metrics/attribution.csv"), tables.to_dataframe([], ATTRIBUTION), ATTRIBUTION)
-        self.write_robustness()
         for variant in self.params["variants"]:
             for model in self.params["models"]:
                 gaps = {"kept_epoch": 7.5, "kept_gap": 0.25, "last_epoch": 9, "last_loss": 0.125}

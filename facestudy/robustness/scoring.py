@@ -69,7 +69,19 @@ class Scoring:
     footage: Footage | None = None
 
     def weights(self, model: str, variant: str, training: str) -> Path:
-        """The file with the weights of a training."""
+        """Name the file with the weights of a training.
+
+        Parameters
+        ----------
+        model, variant
+            The cell.
+        training
+            The name of the training.
+
+        Returns
+        -------
+        Path
+        """
         return self.models / variant / model / training / WEIGHTS
 
 
