@@ -278,7 +278,8 @@ def test_results_page(study: Study) -> None:
     assert f"{100 * (1 - 0.95**12):.0f} % of the time" in page
     assert "Warning" not in page
     tables_in_page = [line for line in lines if line.startswith("|")]
-    assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4) + 2 + 6 + (2 + 6) + (2 + 2) + (2 + 4)
+    contrasts = 2 + 2 * 2  # crop and sensitivity
+    assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4) + 2 + 6 + (2 + 6) + (2 + 2) + (2 + 4) + contrasts
     study.set(source="folder")
     assert "built-in sample" not in study.compare()[1]
 
