@@ -195,8 +195,8 @@ def test_grad_cam_by_hand() -> None:
 
 @pytest.mark.parametrize(("network", "size"), [("meso4", 64), ("mesoinception4", 64), ("vgg19", 64), ("resnet50", 64)])
 def test_every_network_has_a_layer_that_tells_regions_apart(network: str, size: int) -> None:
-    width = {} if network.startswith("meso") else {"width": 1 / 16}
-    model = build(ModelSettings(network=network, input_size=size, epochs=1, learning_rate=0.01, **width))
+    width = 1.0 if network.startswith("meso") else 1 / 16
+    model = build(ModelSettings(network=network, input_size=size, epochs=1, learning_rate=0.01, width=width))
     probe = Probe(model)
     rows, columns = model.get_layer(probe.layer).output.shape[1:3]
     assert rows == columns == 8 >= MIN_CELLS

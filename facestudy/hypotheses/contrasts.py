@@ -100,7 +100,10 @@ CONTRASTS = (
         Side(("eyes_lower_mask", "complement"), combined=True), Side(("full",)),
     ),
 )  # fmt: skip
-"""Decided before any result was seen; the Holm correction is over all of them that a study can compute."""
+"""Decided before any result was seen."""
+PRIMARY = "crop"
+"""The study's question. Its family for the Holm correction is the models, as in the table of differences; all other
+contrasts of all models are a second family."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class Outcome:
     broken : bool
         Whether a training on one of the variants has a constant output.
     p_holm : float
-        The p-value corrected over the contrasts of all models; NaN where there is one training.
+        The p-value corrected over its family, see PRIMARY; NaN where there is one training.
     outcome : {"greater", "less", "equal", "unclear", "chance", "broken"}
         `greater`, `less`: by `p_holm`. `equal`: the interval lies within ±MARGIN. `chance`: no detector is better than
         chance, so the contrast says nothing. `broken`: a training has a constant output.
@@ -194,12 +197,15 @@ def outcomes(
             else:
                 difference = stored
             found.append(_outcome(model, contrast, variants, difference, settings))
-    p = [outcome.difference.p for outcome in found]
-    if any(map(math.isnan, p)):  # one training
+    if any(math.isnan(outcome.difference.p) for outcome in found):  # one training
         return found
+    corrected: dict[int, float] = {}
+    for primary in (True, False):
+        family = [number for number, one in enumerate(found) if (one.contrast.name == PRIMARY) == primary]
+        corrected |= zip(family, holm([found[number].difference.p for number in family]), strict=True)
     return [
-        replace(outcome, p_holm=corrected, outcome=_judged(outcome, corrected, 1 - settings.confidence))
-        for outcome, corrected in zip(found, holm(p), strict=True)
+        replace(outcome, p_holm=corrected[number], outcome=_judged(outcome, corrected[number], 1 - settings.confidence))
+        for number, outcome in enumerate(found)
     ]
 
 

@@ -371,7 +371,8 @@ def hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level:
     missing = hypotheses[hypotheses["verdict"] == "not_tested"].drop_duplicates("hypothesis")
     lines = ["## The study's claim and its reasons", ""]
     lines += [
-        "Verdicts by the rules of docs/protocol.md, where p is Holm-corrected over all contrasts of the study.",
+        "Verdicts by the rules of docs/protocol.md. p is Holm-corrected: that of `crop` over the models, those of the "
+        "other contrasts over all of them and all models.",
         "",
         *_markdown_table(
             ["model", "claim", "verdict", "by"], tested[["model", "claim", "verdict", "reason"]].to_numpy()
@@ -407,7 +408,7 @@ def _attribution_section(attribution: pd.DataFrame) -> list[str]:
                 cells += ["–"] * 3
                 continue
             row = by_method.loc[method]
-            cells += [_written(*(row[f"{name}{end}"] for end in ("", "_low", "_high")), 1, 2) for name in FIGURES[:2]]
+            cells += [_written(row[name], row[f"{name}_low"], row[f"{name}_high"], 1, 2) for name in FIGURES[:2]]
             cells.append(row["finding"] or "–")
         body.append(cells)
     text = (
