@@ -21,9 +21,9 @@ Reader = Callable[[str], str]
 
 
 def results(read: Reader) -> str:
-    """The tables and verdicts of the results page, one heading level lower."""
+    """The tables of accuracy, AUC and their differences, one heading level lower."""
     page = read("metrics/results.md")
-    tables = page[page.index("## Accuracy") : page.index("The same differences")].rstrip()
+    tables = page[page.index("## Accuracy") : page.index("Verdicts, by p Holm")].rstrip()
     return re.sub(r"^## ", "### ", tables, flags=re.MULTILINE)
 
 
@@ -59,12 +59,6 @@ def reasons(read: Reader) -> str:
     return "\n".join(hypotheses_section(contrasts, hypotheses, "95 %")[4:]).strip()
 
 
-def coverage(read: Reader) -> str:
-    """The lines of `make calibrate` that say how many intervals of differences are right."""
-    lines = calibrate.summary(_table(read, "metrics/calibration.csv")).splitlines()
-    return "\n".join(["```", *(line for line in lines if "interval contains the mean" in line), "```"])
-
-
 def places(read: Reader) -> str:
     """What `make calibrate` finds for each place of the artefact."""
     return calibrate.places(_table(read, "metrics/calibration.csv"), _table(read, "metrics/known_verdicts.csv"))
@@ -87,7 +81,6 @@ def _table(read: Reader, path: str) -> pd.DataFrame:
 QUOTES = (
     ("README.md", "subset", subset),
     ("README.md", "results", results),
-    ("README.md", "coverage", coverage),
     ("docs/sample.md", "calibration", calibration),
     ("README.md", "reasons", reasons),
     ("README.md", "places", places),
