@@ -108,7 +108,8 @@ class Study:
         for number, variant in enumerate(self.params["variants"]):
             for model in self.params["models"]:
                 cell = {"model": model, "variant": variant, "kind": "none", "auc": "0.9"}
-                extra = [f"-0.{number}", f"-1.{number}", f"0.{number}", "0.0004"] if number else [""] * 4
+                p = "0.0004" if len(self.params["seeds"]) > 1 else ""
+                extra = [f"-0.{number}", f"-1.{number}", f"0.{number}", p] if number else [""] * 4
                 columns = ["change", "change_low", "change_high", "extra", "extra_low", "extra_high", "extra_p"]
                 change = [f"-0.1{number}", f"-0.2{number}", f"0.0{number}"]
                 altered = dict(zip(columns, change + extra, strict=True))

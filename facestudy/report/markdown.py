@@ -383,14 +383,16 @@ def hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level:
         lines += [f"Not tested: {row.claim.rstrip('.')} ({row.reason}).", ""]
     if set(contrasts["contrast"]) <= {"crop"}:  # the table of differences has it
         return lines
+    tested_by_p = (contrasts["p_holm"] != "").any()  # not with one training
     body = []
     for row in contrasts.itertuples():
         auc = f"{float(row.difference):+.3f}"
         if row.low:
             auc += f" [{float(row.low):+.3f}, {float(row.high):+.3f}]"
-        p = _p_text(float(row.p_holm)) if row.p_holm else "–"
-        body.append([row.model, row.contrast, row.second, row.first, auc, p, row.outcome])
-    head = ["model", "contrast", "AUC of", "minus AUC of", f"difference, {level} interval", "p Holm", "outcome"]
+        p = [_p_text(float(row.p_holm))] if tested_by_p else []
+        body.append([row.model, row.contrast, row.second, row.first, auc, *p, row.outcome])
+    head = ["model", "contrast", "AUC of", "minus AUC of", f"difference, {level} interval"]
+    head += [*(["p Holm"] if tested_by_p else []), "outcome"]
     return [*lines, *_markdown_table(head, body), ""]
 
 
@@ -454,6 +456,7 @@ def _robustness_section(
     rows = {(row.model, row.variant, row.kind, row.severity): row for row in altered.itertuples()}
     if not rows:
         return []
+    tested = (altered["extra_p"] != "").any()  # not with one training
     body = []
     for model, kind, severity in dict.fromkeys((model, kind, severity) for model, _, kind, severity in rows):
         cells = [rows[model, variant, kind, severity] for variant in variants]
@@ -464,14 +467,15 @@ def _robustness_section(
         for row in cells[1:]:
             has_result = not (broken[model][variants[0]] or broken[model][row.variant])
             written.append(_of_row(row.extra, row.extra_low, row.extra_high) if has_result else BROKEN)
-            written.append(_p_text(float(row.extra_p)) if has_result and row.extra_p else "–")
+            written += [_p_text(float(row.extra_p)) if has_result else "–"] if tested else []
         body.append([model, label(kind, severity), *written])
     head = ["model", "altered", *(f"change, {variant}" for variant in variants)]
-    head += [column for variant in variants[1:] for column in (f"{variant} minus {variants[0]}", "p")]
+    for variant in variants[1:]:
+        head += [f"{variant} minus {variants[0]}", *(["p"] if tested else [])]
     text = (
         "AUC on altered test faces minus AUC on the same faces unaltered, scored by the same trained models; in "
-        "brackets the 95 % interval. p is not corrected. docs/robustness.md explains the alterations, "
-        "metrics/robustness.csv has all variants and how many answers change."
+        f"brackets the 95 % interval. {'p is not corrected. ' if tested else ''}docs/robustness.md explains the "
+        "alterations, metrics/robustness.csv has all variants and how many answers change."
     )
     return ["## Robustness", "", text, "", *_markdown_table(head, body), ""]
 
