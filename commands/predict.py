@@ -40,7 +40,7 @@ from stages.stage import read_params, section
 
 FRAMES = 10
 """Frames of a clip that are looked at, unless --frames says how many."""
-MIN_SIZE, MIN_SHARPNESS = 40.0, 10.0
+MIN_SIZE, MIN_SHARPNESS = 60.0, 10.0
 """Smaller and more blurred faces have no score where the study sets no limits; as in `faces.quality`."""
 EVERY, NONE, SOME = 0, 1, 2
 """Exit status."""
@@ -105,7 +105,7 @@ def files_of(source: str) -> Iterator[tuple[str, str]]:
         elif os.path.lexists(path):
             yield source, "" if path.suffix.lower() in MEDIA_SUFFIXES else "not a video or picture, by its suffix"
         elif glob.has_magic(source):
-            matches = sorted(glob.glob(source, recursive=True))
+            matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207  (Path.glob takes no absolute pattern)
             for match in matches:
                 yield from files_of(match)
             if not matches:
@@ -209,7 +209,7 @@ def predict(wanted: argparse.Namespace) -> int:
         wanted.out.mkdir(parents=True, exist_ok=True)
     detectors = [about(detector) for detector in work.detectors]
     say: Any = (lambda lines: None) if wanted.json else (lambda lines: print("\n".join(lines), flush=True))
-    clips = []
+    clips: list[ClipAnswer] = []
     for clip in work.clips(wanted.sources):
         if clip.status == "scored" and not any(earlier.status == "scored" for earlier in clips):
             say(text.heading(detectors))

@@ -53,8 +53,7 @@ def trained(study: Path, model: str, variant: str, training: str = "", sample: b
     if source == "sample" and not sample:
         raise StudyError(
             f"the models of {study} have seen drawn people only (source: sample), so their scores say nothing about "
-            "real footage; use the published detectors (leave out --model), or add --allow-sample to see the scores all "
-            "the same."
+            "real footage; use the published detectors (leave out --model), or add --allow-sample to see scores anyway."
         )
     stage = f"train@{model}-{variant}"
     settings = check(ModelSettings, lock.param(stage, f"models.{model}"), f"models.{model}", str(lock.path))
@@ -100,7 +99,9 @@ def _read_lock(study: Path) -> _Lock:
         params = {name: dict(stage.get("params", {}).get("params.yaml", {})) for name, stage in stages.items()}
         outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     except FileNotFoundError:
-        raise StudyError(f"{path} is missing, so {study} is no study; give --study studies/NAME or leave it out.") from None
+        raise StudyError(
+            f"{path} is missing, so {study} is no study; give --study studies/NAME or leave it out."
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         raise StudyError(f"{path} is not a lock file of DVC; `git checkout {path.name}` restores it.") from None
     return _Lock(path, params, outs)
@@ -133,7 +134,7 @@ def _weights(study: Path, where: str, md5: str, settings: ModelSettings, trainin
     if not files:
         raise StudyError(f"{folder} has no models; `make run` or `make pull WHAT=train` brings them.")
     if folder_md5(folder, files) != md5:
-        raise StudyError(f"the models in {folder} are not those of {study / 'dvc.lock'}; `dvc checkout {where}` restores them.")
+        raise StudyError(f"the models in {folder} are not those of dvc.lock; `dvc checkout {where}` restores them.")
     paths = {path.parent.name: path for path in files if path.name == WEIGHTS}
     if training and training not in paths:
         raise StudyError(f"{folder} has no training {quoted(training)}; it has {', '.join(paths)}.")

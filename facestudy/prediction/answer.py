@@ -102,7 +102,7 @@ class DetectorAnswer(Record):
 class Answer(Record):
     """Everything that the command found."""
 
-    version: Literal[1] = VERSION
+    version: int = VERSION
     threshold: float = THRESHOLD
     detectors: list[DetectorAnswer]
     clips: list[ClipAnswer]
@@ -207,7 +207,7 @@ def _rounded(value: float) -> float:
 
 
 def _spread(values: FloatArray) -> float | None:
-    return _rounded(np.std(values, ddof=1)) if len(values) > 1 else None
+    return _rounded(float(np.std(values, ddof=1))) if len(values) > 1 else None
 
 
 WORDS = {
@@ -239,7 +239,8 @@ def in_words(reason: str) -> str:
 
 
 def _nothing(look: Look) -> str:
-    reasons = [f"{in_words(reason)} ({count})" for reason, count in sorted(look.skipped.items(), key=lambda one: -one[1])]
+    often = sorted(look.skipped.items(), key=lambda one: -one[1])
+    reasons = [f"{in_words(reason)} ({count})" for reason, count in often]
     if not look.frames:
         return look.undecoded or "no frame can be decoded"
     return f"no usable face in {look.frames} frame{'s' if look.frames > 1 else ''}: {'; '.join(reasons)}"

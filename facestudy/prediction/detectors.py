@@ -81,13 +81,13 @@ class Known:
         >>> probe = Probe("vp9", 640, 360, 25.0, 4.0, 100)
         >>> face = Face(0, 0, 50, 60, 0.99, np.zeros((5, 2)), quality={"size": 50.0})
         >>> Known(frozenset({"h264"}), None, {"size": (80, 200)}).warnings(probe, "", [face])
-        ['codec vp9, known: h264', 'size of the face 50 pixels (median), known: 80 to 200 pixels']
+        ['format vp9, known: h264', 'size of the face 50 pixels (median), known: 80 to 200 pixels']
         """
         found = []
         if sha256 in self.trained_on:
             found.append("it was trained on this very clip, so the score says nothing")
         if self.codecs and probe.codec not in self.codecs:
-            found.append(f"codec {probe.codec}, known: {', '.join(sorted(self.codecs))}")
+            found.append(f"format {probe.codec}, known: {', '.join(sorted(self.codecs))}")
         sides = sorted((probe.width, probe.height), reverse=True)
         if self.smallest_frame and (sides[0] < self.smallest_frame[0] or sides[1] < self.smallest_frame[1]):
             least = "x".join(map(str, self.smallest_frame))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -17,6 +17,8 @@ from facestudy.prediction.clip import Found, Look
 from facestudy.prediction.detectors import Detector
 from facestudy.sources.folder import make_id
 
+SIDE = 160
+"""Width of a crop on the sheet, pixels."""
 PER_ROW = 10
 """Faces of a person on the sheet, evenly spaced."""
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 900, 360, 60, 50, 50
@@ -73,28 +75,27 @@ def face_sheet(clip: ClipAnswer, look: Look, detector: Detector) -> Picture:
     for person in clip.persons:
         own = [one for one in look.found if one.person == person.person]
         shown = np.linspace(0, len(own) - 1, min(len(own), PER_ROW)).round().astype(int)
-        pairs = [_pair(own[row], detector) for row in shown]
-        scores = [_caption(list(person.faces[row].p_fake.values())) for row in shown]
         rows += [
-            SheetRow(f"{person.person}\nsource", [source for source, _ in pairs]),
-            SheetRow(f"{person.person}\ncrop", [cut for _, cut in pairs]),
-            SheetRow("P(fake)", scores),
+            SheetRow(f"{person.person}\nsource", [_source(own[row], detector) for row in shown]),
+            SheetRow("crop\nP(fake)", [_crop(own[row], detector, person.faces[row].p_fake) for row in shown]),
         ]
     return sheet(rows, "P(fake) by " + ", ".join(score.detector for score in clip.persons[0].scores))
 
 
-def _pair(found: Found, detector: Detector) -> tuple[Picture, Picture]:
-    face = found.face
-    assert face.picture is not None
-    marked = mark_boxes(face.picture, face, detector.plan)
-    return marked, crop(face.picture, face, detector.plan, detector.colour)
+def _source(found: Found, detector: Detector) -> Picture:
+    assert found.face.picture is not None
+    return mark_boxes(found.face.picture, found.face, detector.plan)
 
 
-def _caption(scores: Sequence[float]) -> Picture:
-    tile = np.full((30 + 30 * len(scores), 160, 3), 245, np.uint8)
-    for row, score in enumerate(scores):
-        _write(tile, f"{score:.2f}", 60, 30 + 30 * row)
-    return tile
+def _crop(found: Found, detector: Detector, p_fake: Mapping[str, float]) -> Picture:
+    """What the detector gets, above the scores."""
+    assert found.face.picture is not None
+    cut = crop(found.face.picture, found.face, detector.plan, detector.colour)
+    high = round(SIDE * cut.shape[0] / cut.shape[1])
+    shown = np.asarray(cv2.resize(cut, (SIDE, high), interpolation=cv2.INTER_AREA), np.uint8)
+    strip = np.full((30, SIDE, 3), 245, np.uint8)
+    _write(strip, "  ".join(f"{score:.2f}" for score in p_fake.values()), 5, 22)
+    return np.vstack([shown, strip])
 
 
 def chart(person: Person) -> Picture:

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from facestudy.prediction.answer import ClipAnswer, DetectorAnswer, Person, Score, in_words
 
 NOT_KNOWN = "How often a clip with such a score is fake is not known: it depends on where the clip comes from."
-NO_PROOF = "A score is no proof. It says how a clip looks to a detector, and detectors often fail on other kinds of fakes."
+NO_PROOF = (
+    "A score is no proof. It says how a clip looks to a detector, and detectors fail on fakes unlike those they know."
+)
 
 
 def heading(detectors: Sequence[DetectorAnswer]) -> list[str]:
@@ -59,8 +61,9 @@ def _of_clip(clip: ClipAnswer, faces: bool) -> Iterator[str]:
         for score in person.scores:
             if score.meaning:
                 yield f"    {_means(score)}"
-            for warning in score.warnings:
-                yield f"    warning, {score.detector}: {warning}"
+        for warning in dict.fromkeys(warning for score in person.scores for warning in score.warnings):
+            names = [score.detector for score in person.scores if warning in score.warnings]
+            yield f"    warning, {' and '.join(names)}: {warning}"
         if len({score.label for score in person.scores}) > 1:
             yield "    the detectors disagree"
         if faces:
@@ -79,10 +82,12 @@ def _who(person: Person, people: int, moving: bool) -> str:
 
 
 def _says(score: Score) -> str:
-    spread = f"faces {score.faces_low:.2f} to {score.faces_high:.2f}"
-    if score.trainings > 1:
-        spread += f", trainings {score.trainings_low:.2f} to {score.trainings_high:.2f}"
-    return f"P(fake) {score.p_fake:.2f}  {score.label}  ({spread})"
+    spread = []
+    if score.faces_sd is not None:
+        spread.append(f"faces {score.faces_low:.2f} to {score.faces_high:.2f}")
+    if score.trainings_sd is not None:
+        spread.append(f"trainings {score.trainings_low:.2f} to {score.trainings_high:.2f}")
+    return f"P(fake) {score.p_fake:.2f}  {score.label}" + (f"  ({', '.join(spread)})" if spread else "")
 
 
 def _means(score: Score) -> str:
