@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import glob
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -226,6 +227,7 @@ def predict(wanted: argparse.Namespace) -> int:
 
 
 def main() -> None:
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # not that each network is traced once
     try:
         code = predict(arguments())
     except StudyError as error:

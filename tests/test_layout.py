@@ -27,6 +27,7 @@ ORDER = [
     "controls",
     "hypotheses",
     "report",
+    "prediction",
 ]
 MODULES = sorted((ROOT / "facestudy").glob("*/*.py"))
 

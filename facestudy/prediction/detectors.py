@@ -85,7 +85,7 @@ class Known:
         """
         found = []
         if sha256 in self.trained_on:
-            found.append("it was trained on this very clip, so the score says nothing")
+            found.append("this very clip was used in training, so the score says nothing")
         if self.codecs and probe.codec not in self.codecs:
             found.append(f"format {probe.codec}, known: {', '.join(sorted(self.codecs))}")
         sides = sorted((probe.width, probe.height), reverse=True)
