@@ -29,7 +29,7 @@ MAX_BYTES = 1_000_000
 """Five times the larger of the two files."""
 INPUT_SIZE = 256
 SQUARE: Box = (0.0, 0.0, 1.0, 1.0)
-SEEN = "face swaps and films from the web of 2018"
+SEEN = "face swaps and real videos from the web of 2018"
 KNOWN = Known(codecs=frozenset({"h264"}), smallest_frame=(854, 480))
 """Of the authors' videos (Afchar et al. 2018, section 3.1)."""
 
