@@ -17,6 +17,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -133,44 +134,45 @@ def minimum(settings: FaceSettings) -> FaceSettings:
     return settings.model_copy(update={"quality": settings.quality.model_copy(update=missing)})
 
 
+@dataclass(frozen=True)
 class Work:
-    """Looks at one source after another.
+    """What clips are looked at and scored with, and the folder for pictures, if any."""
 
-    detectors: what scores the faces. frames, faces, limits, links: the settings. out: the folder for pictures, or None.
-    """
+    detectors: Sequence[Detector]
+    frames: FrameSettings
+    faces: FaceSettings
+    limits: Limits
+    links: YoutubeSettings
+    out: Path | None
 
-    def __init__(
-        self, detectors: Sequence[Detector], frames: FrameSettings, faces: FaceSettings, limits: Limits,
-        links: YoutubeSettings, out: Path | None,
-    ) -> None:  # fmt: skip
-        self.detectors, self.frames, self.faces = detectors, frames, faces
-        self.limits, self.links, self.out = limits, links, out
 
-    def clips(self, sources: Sequence[str]) -> Iterator[ClipAnswer]:
-        """What is known of each file of each source."""
-        for source in sources:
-            if source.lower().startswith(("http://", "https://")):
-                yield self._clip(source, "", link=True)
-                continue
-            for name, reason in files_of(source):
-                yield self._clip(name, reason)
+def clips_of(sources: Sequence[str], work: Work) -> Iterator[ClipAnswer]:
+    """What is known of each file of each source."""
+    for source in sources:
+        if source.lower().startswith(("http://", "https://")):
+            yield clip_of(source, "", work, link=True)
+            continue
+        for name, reason in files_of(source):
+            yield clip_of(name, reason, work)
 
-    def _clip(self, name: str, reason: str, link: bool = False) -> ClipAnswer:
-        source = called(name)
-        with tempfile.TemporaryDirectory(prefix="facestudy-") as private:
-            try:
-                if reason:
-                    raise MediaError(reason)
-                path = fetched(name, self.links, self.limits, Path(private) / "link") if link else Path(name)
-                frames = Path(private) / "frames"
-                frames.mkdir()
-                found = look(path, self.frames, self.faces, self.limits, frames)
-            except MediaError as error:
-                return not_scored(source, str(error))
-            clip = scored(source, found, self.detectors)
-            if self.out is not None and found.found:
-                write_report(self.out, clip, found, self.detectors[0])
-        return clip
+
+def clip_of(name: str, reason: str, work: Work, link: bool = False) -> ClipAnswer:
+    """What is known of a file or link; `reason` says why it is not looked at."""
+    source = called(name)
+    with tempfile.TemporaryDirectory(prefix="facestudy-") as private:
+        try:
+            if reason:
+                raise MediaError(reason)
+            path = fetched(name, work.links, work.limits, Path(private) / "link") if link else Path(name)
+            frames = Path(private) / "frames"
+            frames.mkdir()
+            found = look(path, work.frames, work.faces, work.limits, frames)
+        except MediaError as error:
+            return not_scored(source, str(error))
+        clip = scored(source, found, work.detectors)
+        if work.out is not None and found.found:
+            write_report(work.out, clip, found, work.detectors[0])
+    return clip
 
 
 def prepared(wanted: argparse.Namespace) -> Work:
@@ -211,7 +213,7 @@ def predict(wanted: argparse.Namespace) -> int:
     detectors = [about(detector) for detector in work.detectors]
     say: Any = (lambda lines: None) if wanted.json else (lambda lines: print("\n".join(lines), flush=True))
     clips: list[ClipAnswer] = []
-    for clip in work.clips(wanted.sources):
+    for clip in clips_of(wanted.sources, work):
         if clip.status == "scored" and not any(earlier.status == "scored" for earlier in clips):
             say(text.heading(detectors))
         clips.append(clip)

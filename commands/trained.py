@@ -186,12 +186,14 @@ def _known(study: Path) -> Known:
     if not (videos.is_file() and faces.is_file() and split.is_file()):
         return Known()
     used = tables.read(split, tables.SPLIT).query("subset != 'unused'")
-    clips = tables.read(videos, tables.VIDEOS).set_index("video_id")
+    clips = tables.read(videos, tables.VIDEOS)
     own = tables.read(faces, tables.FACES)
     own = own[own["face_id"].isin(used["face_id"])]
-    fitted = used.query("subset != 'test'")["video_id"].unique()
+    if own.empty:
+        return Known()
+    fitted = used.query("subset != 'test'")["video_id"]
     return Known(
-        codecs=frozenset(clips.loc[used["video_id"].unique(), "codec"]),
+        codecs=frozenset(clips.loc[clips["video_id"].isin(used["video_id"]), "codec"]),
         faces={name: tuple(own[name].quantile([0.01, 0.99])) for name in COMPARED},
-        trained_on=frozenset(clips.loc[fitted, "sha256"]),
+        trained_on=frozenset(clips.loc[clips["video_id"].isin(fitted), "sha256"]),
     )

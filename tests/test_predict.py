@@ -20,6 +20,7 @@ import yaml
 
 from commands import predict as command
 from commands.trained import folder_md5, trained
+from facestudy.core import tables
 from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import CANONICAL_LANDMARKS, apply
@@ -396,6 +397,30 @@ def test_what_is_wrong_with_a_study_is_said(
     break_it(tmp_path / "copy")
     with pytest.raises(StudyError, match=sentence):
         trained(tmp_path / "copy", model, "full", training)
+
+
+def test_known_data_are_those_of_the_studys_tables(study: Path, tmp_path: Path) -> None:
+    """Faces of 101 to 200 pixels that are used, one of 999 that is not; the first clip is in training."""
+    shutil.copytree(study, tmp_path / "copy")
+    data = tmp_path / "copy/data"
+    clips = [{"video_id": name, "codec": codec, "sha256": name * 64} for name, codec in (("a", "h264"), ("b", "vp9"))]
+    faces = [
+        {"face_id": f"f{size}", "size": size, "sharpness": 50, "blockiness": 1} for size in (*range(101, 201), 999)
+    ]
+    subsets = {"f101": "train", "f999": "unused"}
+    split = [
+        {"repeat": 1, "face_id": row["face_id"], "video_id": "a" if row["face_id"] == "f101" else "b"}
+        | {"subset": subsets.get(str(row["face_id"]), "test")}
+        for row in faces
+    ]
+    for name, rows, table in (
+        ("videos/index.csv", clips, tables.VIDEOS), ("faces/index.csv", faces, tables.FACES), ("split.csv", split, tables.SPLIT),
+    ):  # fmt: skip
+        tables.write(data / name, tables.to_dataframe(rows, table), table)
+    known = trained(tmp_path / "copy", "tiny", "full").detector.known
+    assert known.codecs == {"h264", "vp9"} and known.trained_on == {"a" * 64}
+    assert known.faces["size"] == pytest.approx((101.99, 199.01)) and known.faces["sharpness"] == (50, 50)
+    assert trained(study, "tiny", "full").detector.known == Known()
 
 
 def test_checksums_of_folders_are_those_of_dvc(tmp_path: Path) -> None:
