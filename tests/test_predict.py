@@ -413,10 +413,13 @@ def test_known_data_are_those_of_the_studys_tables(study: Path, tmp_path: Path) 
         | {"subset": subsets.get(str(row["face_id"]), "test")}
         for row in faces
     ]
-    for name, rows, table in (
-        ("videos/index.csv", clips, tables.VIDEOS), ("faces/index.csv", faces, tables.FACES), ("split.csv", split, tables.SPLIT),
-    ):  # fmt: skip
-        tables.write(data / name, tables.to_dataframe(rows, table), table)
+    written = (
+        ("videos/index", clips, tables.VIDEOS),
+        ("faces/index", faces, tables.FACES),
+        ("split", split, tables.SPLIT),
+    )
+    for name, rows, table in written:
+        tables.write(data / f"{name}.csv", tables.to_dataframe(rows, table), table)
     known = trained(tmp_path / "copy", "tiny", "full").detector.known
     assert known.codecs == {"h264", "vp9"} and known.trained_on == {"a" * 64}
     assert known.faces["size"] == pytest.approx((101.99, 199.01)) and known.faces["sharpness"] == (50, 50)
