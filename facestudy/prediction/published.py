@@ -64,17 +64,18 @@ DETECTORS = (
         "meso4",
         "Meso4_DF.h5",
         "036ed30d04ffd9c7506f825b97c86aa64915f5818931da96817b169aad790af5",
-        "AUC 0.85 on FaceForensics++ Deepfakes, 0.75 on DFDC, 0.55 on Celeb-DF",
+        "AUC 0.85 on FaceForensics++ Deepfakes, 0.75 on DFDC, 0.55 on Celeb-DF; calls slightly blurred real faces fake",
     ),
     Published(
         "MesoInception4_DF",
         "mesoinception4",
         "MesoInception_DF.h5",
         "234586d40058e76ef8b6f27ca4b63c06e31c2a5a69c0d8ba6f30b1468ab7bafa",
-        "AUC 0.83 on FaceForensics++ Deepfakes, 0.73 on DFDC, 0.54 on Celeb-DF",
+        "AUC 0.83 on FaceForensics++ Deepfakes, 0.73 on DFDC, 0.54 on Celeb-DF; calls slightly blurred real faces fake",
     ),
 )
-"""The figures are those of Li, Yang, Sun, Qi and Lyu, Celeb-DF, CVPR 2020, table 2: per frame, with these weights."""
+"""The figures are those of Li, Yang, Sun, Qi and Lyu, Celeb-DF, CVPR 2020, table 2: per frame, with these weights.
+`python -m benchmarks.one_clip` shows what blur does."""
 
 
 def authors_crop() -> Plan:
