@@ -36,8 +36,8 @@ GIVEN := URL NAME SET PRESET QUICK WHAT FILE
 NAME :=# not that of the environment, where WSL has a NAME
 $(foreach name,$(GIVEN),$(eval remote pull study predict: override export $(name) := $$(value $(name))))
 
-.PHONY: help env python run test test-fast fuzz faults audit study predict retry remote push pull calibrate bench lint docs wheels \
-  format lock clean-cache
+.PHONY: help env python run test test-fast fuzz faults audit study predict retry remote push pull reasons calibrate \
+  bench lint docs wheels format lock clean-cache
 # A `python -m venv` that fails leaves an environment without pip, which the next run replaces.
 .DELETE_ON_ERROR:
 
@@ -83,6 +83,11 @@ push: env       ## this clone's videos, frames, faces, crops and models to the r
 
 pull: env       ## them from the remote; only the models: make pull WHAT=train
 	@python -m commands.remote pull
+
+reasons: env    ## the study's three reasons put to the test, on the sample: metrics/reasons/
+	python -m commands.study run reasons
+	mkdir -p metrics/reasons
+	cp studies/reasons/metrics/contrasts.csv studies/reasons/metrics/hypotheses.csv metrics/reasons/
 
 calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv
 	python -m commands.calibrate

@@ -110,6 +110,7 @@ def case_params(params: dict[str, Any], model: str, case: Case, seed: int) -> di
     values["variants"] = case.variants
     values["seeds"] = case.training_seeds(seed)
     values["focus"] = case.variants[0]
+    values["robustness"] = {}  # no alterations
     values["compute"] = {"backend": "loky", "workers": 1, "scheduler": None}
     values["calibrate"] = {}  # other cases do not matter
     return values

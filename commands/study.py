@@ -29,6 +29,7 @@ from commands.arguments import switched_on, words
 from commands.calibrate import CalibrationSettings
 from commands.estimate import Pictures, Timing, estimate, time_model
 from commands.private_copy import STUDIES, alone, call, check_name, earlier, make_copy, publish, run_pipeline
+from facestudy.attribution.settings import AttributionSettings, chosen_regions
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
 from facestudy.core.settings import Name, Section, check, merge, quoted, read_yaml
@@ -44,6 +45,7 @@ from facestudy.media.settings import DecodingSettings
 from facestudy.models.settings import ModelSettings, TrainSettings
 from facestudy.pseudo_fakes import videos as pseudo_fakes
 from facestudy.pseudo_fakes.settings import PseudoFakeSettings
+from facestudy.robustness.settings import RobustnessSettings
 from facestudy.runtime.parallel import ComputeSettings
 from facestudy.runtime.work_cache import WorkCache, share
 from facestudy.sample.clips import SampleSettings
@@ -85,7 +87,9 @@ class Params(Section):
     seeds: list[Annotated[int, Field(lt=2**32)]]
     train: TrainSettings
     evaluate: EvaluateSettings
+    robustness: RobustnessSettings
     focus: str
+    attribution: AttributionSettings
     storage: StorageSettings
     compute: ComputeSettings
     calibrate: CalibrationSettings
@@ -98,6 +102,7 @@ def check_params(values: Mapping[str, Any], file: str = str(PARAMS)) -> Params:
     """
     params = check(Params, dict(values), "", file)
     check_variants(params.crop_variants, params.regions)
+    chosen_regions(params.attribution, params.regions)
     for name in params.variants:
         if name not in params.crop_variants:
             known = ", ".join(params.crop_variants)

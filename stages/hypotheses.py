@@ -11,12 +11,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.scores import read_predictions, scores_of
 from facestudy.hypotheses.contrasts import CONTRASTS, contrasts_table, outcomes
 from facestudy.hypotheses.verdicts import verdicts, verdicts_table
 from stages.stage import not_empty, output_file, read_params, run, section
+
+ROBUSTNESS = Path("metrics/robustness.csv")
 
 
 def main() -> str:
@@ -35,7 +39,8 @@ def main() -> str:
         for model in models
         if split.repeats == 1
     }
-    found = outcomes(cells, section(params, "evaluate", EvaluateSettings))
+    robustness = pd.read_csv(ROBUSTNESS, dtype=str, keep_default_na=False)
+    found = outcomes(cells, robustness, section(params, "evaluate", EvaluateSettings))
     decided = verdicts(list(models), variants, found, len(seeds), split.repeats)
     for name, table in {"contrasts": contrasts_table(found), "hypotheses": verdicts_table(decided)}.items():
         with output_file(Path("metrics") / f"{name}.csv") as path:

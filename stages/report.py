@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from facestudy.attribution.findings import ATTRIBUTION
 from facestudy.controls.shortcuts import SHORTCUTS
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
@@ -28,7 +29,10 @@ GAPS = Path("metrics/training-gaps")
 
 def read_csv(path: Path) -> pd.DataFrame:
     """A table of texts that another stage wrote."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read ({error}); `dvc repro` makes it.") from None
 
 
 def main() -> str:
@@ -40,9 +44,14 @@ def main() -> str:
     clips = tables.read(Path("data/clips.csv"), tables.clips_table(models, results.variants))
     trial = section(params, "evaluate", EvaluateSettings).trial
     shortcuts = tables.read(Path("metrics/shortcuts.csv"), SHORTCUTS)
+    attribution = tables.read(Path("metrics/attribution.csv"), ATTRIBUTION)
     gaps = {model: {name: read_gaps(GAPS / name / f"{model}.json") for name in results.variants} for model in models}
-    contrasts, hypotheses = (read_csv(Path("metrics") / f"{name}.csv") for name in ("contrasts", "hypotheses"))
-    page = results_markdown(results, models, seeds, source, clips, shortcuts, gaps, contrasts, hypotheses, trial)
+    contrasts, hypotheses, robustness = (
+        read_csv(Path("metrics") / f"{name}.csv") for name in ("contrasts", "hypotheses", "robustness")
+    )
+    page = results_markdown(
+        results, models, seeds, source, clips, shortcuts, gaps, contrasts, hypotheses, robustness, attribution, trial
+    )
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(page, encoding="utf-8")
     return f"metrics/results.md, {len(page.splitlines())} lines"

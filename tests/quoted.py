@@ -15,14 +15,15 @@ from pathlib import Path
 import pandas as pd
 
 from commands import calibrate
+from facestudy.report.markdown import hypotheses_section
 
 Reader = Callable[[str], str]
 
 
 def results(read: Reader) -> str:
-    """The tables and verdicts of the results page, one heading level lower."""
+    """The tables of accuracy, AUC and their differences, one heading level lower."""
     page = read("metrics/results.md")
-    tables = page[page.index("## Accuracy") : page.index("## The study's claim")]
+    tables = page[page.index("## Accuracy") : page.index("Verdicts, by p Holm")].rstrip()
     return re.sub(r"^## ", "### ", tables, flags=re.MULTILINE)
 
 
@@ -49,6 +50,20 @@ def calibration(read: Reader) -> str:
     return f"```\n{calibrate.summary(_table(read, 'metrics/calibration.csv'))}\n```"
 
 
+def reasons(read: Reader) -> str:
+    """The verdicts of `make reasons` and the contrasts behind them."""
+    contrasts, hypotheses = (
+        pd.read_csv(io.StringIO(read(f"metrics/reasons/{name}.csv")), dtype=str, keep_default_na=False)
+        for name in ("contrasts", "hypotheses")
+    )
+    return "\n".join(hypotheses_section(contrasts, hypotheses, "95 %")[4:]).strip()
+
+
+def places(read: Reader) -> str:
+    """What `make calibrate` finds for each place of the artefact."""
+    return calibrate.places(_table(read, "metrics/calibration.csv"), _table(read, "metrics/known_verdicts.csv"))
+
+
 def sources(read: Reader) -> str:
     """How much the difference varies with what is drawn again."""
     return calibrate.sources(_table(read, "metrics/calibration.csv"))
@@ -66,7 +81,9 @@ def _table(read: Reader, path: str) -> pd.DataFrame:
 QUOTES = (
     ("README.md", "subset", subset),
     ("README.md", "results", results),
-    ("README.md", "calibration", calibration),
+    ("docs/sample.md", "calibration", calibration),
+    ("README.md", "reasons", reasons),
+    ("README.md", "places", places),
     ("docs/statistics.md", "sources", sources),
     ("docs/sample.md", "shortcuts", shortcuts),
     ("docs/reproducibility.md", "faults", faults),

@@ -86,6 +86,66 @@ def test_no_artefact_gives_few_differences(table: pd.DataFrame, metric: str) -> 
     assert (rows[f"p_{metric}"] < 0.05).mean() <= 0.1
 
 
+WRONG = {
+    ("eyes", "cropped_is_worse"): {"supported"},
+    ("eyes", "wrong_regions"): {"supported"},
+    ("lower_face", "cropped_is_worse"): {"supported"},
+    ("lower_face", "wrong_regions"): {"supported"},
+    ("eyes_lower", "cropped_is_worse"): {"supported"},
+    ("eyes_lower", "wrong_regions"): {"supported"},
+    ("outside_eyes_lower", "cropped_is_worse"): {"contradicted"},
+    ("outside_eyes_lower", "wrong_regions"): {"contradicted"},
+    ("none", "cropped_is_worse"): {"supported", "contradicted"},
+    ("none", "wrong_regions"): {"supported", "contradicted"},
+}
+"""Place of the artefact, hypothesis, verdicts that docs/protocol.md calls wrong."""
+
+
+@pytest.fixture(scope="module")
+def places(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean AUC over the samples: places in the rows, variants in the columns."""
+    rows = table[table["case"].str.startswith(calibrate.PLACE)]
+    assert (rows.groupby(["artefact", "variant"])["seed"].nunique() >= 5).all()
+    return rows.pivot_table("auc", "artefact", "variant")
+
+
+def test_the_verdicts_are_right_wherever_the_artefact_is() -> None:
+    verdicts = pd.read_csv(io.StringIO(committed("metrics/known_verdicts.csv")))
+    assert set(verdicts["artefact"]) == {"everywhere"} | {place for place, _ in WRONG}
+    for (place, hypothesis), wrong in WRONG.items():
+        rows = verdicts[(verdicts["artefact"] == place) & (verdicts["hypothesis"] == hypothesis)]
+        assert len(rows) >= 5 and not set(rows["verdict"]) & wrong, (place, hypothesis)
+    for hypothesis in ("cropped_is_worse", "wrong_regions"):
+        rows = verdicts[(verdicts["artefact"] == "outside_eyes_lower") & (verdicts["hypothesis"] == hypothesis)]
+        assert (rows["verdict"] == "supported").sum() >= 4, hypothesis
+
+
+def test_the_variants_rank_as_the_artefact_says(places: pd.DataFrame) -> None:
+    hidden = {
+        "eyes": ["complement"],
+        "lower_face": ["complement"],
+        "eyes_lower": ["complement"],
+        "outside_eyes_lower": ["eyes_lower"],
+        "none": list(places.columns),
+    }
+    shown = {
+        "everywhere": ["full", "eyes_lower", "complement"],
+        "eyes": ["full", "eyes_lower"],
+        "lower_face": ["full", "eyes_lower"],
+        "eyes_lower": ["full", "eyes_lower"],
+        "outside_eyes_lower": ["full", "complement"],
+    }
+    for place, variants in hidden.items():
+        assert (abs(places.loc[place, variants] - 0.5) < 0.08).all(), place
+        assert places.loc[place, shown.get(place, [])].gt(places.loc[place, variants].max() + 0.1).all(), place
+
+
+def test_shuffled_labels_are_not_found(table: pd.DataFrame) -> None:
+    rows = table[table["case"] == "shuffled"]
+    inside = (rows["auc_low"] <= 0.5) & (rows["auc_high"] >= 0.5)
+    assert len(rows) >= 10 and inside.mean() >= 0.9
+
+
 def small() -> dict[str, object]:
     """The project's settings with 60 clips of 30 persons; little noise and fine compression make up for the few."""
     values = {

@@ -581,7 +581,9 @@ def test_misplaced_copies_are_of_the_same_faces(project: Path) -> None:
     summary = stage.main("eyes_lower_jitter")
     folder = project / "data/crops/eyes_lower_jitter"
     in_place = tables.read(folder / "index.csv", tables.CROPS)
-    copies = VARIANTS["eyes_lower_jitter"].jitter.copies
+    jitter = VARIANTS["eyes_lower_jitter"].jitter
+    assert jitter is not None
+    copies = jitter.copies
     assert summary.endswith(f"; {copies} misplaced copies of each, for training.")
     seen = set(in_place["sha256"])
     for copy in range(1, copies + 1):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
@@ -22,6 +24,7 @@ from facestudy.hypotheses.contrasts import (
     outcomes,
 )
 from facestudy.hypotheses.verdicts import HYPOTHESES, verdicts, verdicts_table
+from tests.committed import committed
 
 SETTINGS = EvaluateSettings()
 SEEDS, GROUPS = 5, 60
@@ -50,8 +53,22 @@ def study(strengths: dict[str, float], rest: float, seed: int = 1) -> dict[str, 
     }  # fmt: skip
 
 
-def decided(cells: dict[str, Scores]) -> tuple[dict[str, Outcome], dict[str, str]]:
-    found = outcomes({"mesonet": cells}, SETTINGS)
+def altered(extra: float = 0.0, p: float = 0.9, models: tuple[str, ...] = ("mesonet",)) -> pd.DataFrame:
+    """metrics/robustness.csv: a shift costs full 0.02 of AUC, eyes_lower `extra` more."""
+    common = {"kind": "shift", "severity": "4"}
+    rows = []
+    for model in models:
+        rows.append(common | {"model": model, "variant": "full", "change": "-0.02", "extra": ""})
+        numbers = {"change": extra - 0.02, "extra": extra, "extra_low": extra - 0.01, "extra_high": extra + 0.01}
+        rows.append(common | {"model": model, "variant": "eyes_lower", "extra_p": str(p)})
+        rows[-1] |= {name: f"{number:.6f}" for name, number in numbers.items()}
+    return pd.DataFrame(rows).fillna("")
+
+
+def decided(
+    cells: dict[str, Scores], robustness: pd.DataFrame | None = None
+) -> tuple[dict[str, Outcome], dict[str, str]]:
+    found = outcomes({"mesonet": cells}, altered() if robustness is None else robustness, SETTINGS)
     verdict = verdicts(["mesonet"], list(cells), found, SEEDS)
     return {one.contrast.name: one for one in found}, {one.hypothesis.name: one.verdict for one in verdict}
 
@@ -77,7 +94,7 @@ def test_equal_detectors_are_equal() -> None:
 
 
 def test_detectors_at_chance_decide_nothing() -> None:
-    found, verdict = decided(study({}, rest=0.0))
+    found, verdict = decided(study({}, rest=0.0), altered(-0.3, 0.0001))
     assert {one.outcome for one in found.values()} == {"chance"}
     assert set(verdict.values()) == {"undecided"}
 
@@ -144,11 +161,37 @@ def test_a_constant_output_is_broken() -> None:
     assert verdict["cropped_is_worse"] == "undecided"
 
 
-def test_holm_is_over_all_contrasts_of_all_models() -> None:
+def test_a_sensitive_crop_that_jitter_makes_up_for() -> None:
+    cells = study({"eyes_lower_jitter": 3.0}, rest=1.5)
+    found, verdict = decided(cells, altered(-0.15, 0.0001))
+    assert found["sensitivity"].outcome == "less" and found["jitter"].outcome == "greater"
+    assert found["sensitivity"].difference.value == pytest.approx(-0.15)
+    assert found["sensitivity"].difference.first == pytest.approx(-0.02)
+    assert verdict["overfitting"] == "supported"
+    assert decided(cells, altered())[1]["overfitting"] == "contradicted"  # not more sensitive than the whole face
+    assert decided(study({}, rest=1.5), altered(-0.15, 0.0001))[1]["overfitting"] == "contradicted"  # costs nothing
+
+
+def test_sensitivity_needs_the_planned_shift_and_reference() -> None:
+    cells = study({}, rest=1.5)
+    other = altered().assign(severity="2")
+    reference = altered().assign(variant=["eyes_lower", "full"])  # eyes_lower is the first variant of the study
+    for robustness in (other, reference, altered().assign(kind="rotate")):
+        found = outcomes({"mesonet": cells}, robustness, SETTINGS)
+        assert "sensitivity" not in {one.contrast.name for one in found}
+        rows = {one.hypothesis.name: one for one in verdicts(["mesonet"], list(cells), found, SEEDS)}
+        assert rows["overfitting"].verdict == "not_tested"
+        assert rows["overfitting"].reason == "needs 4 in robustness.shift, and full as the first variant"
+
+
+def test_the_question_and_the_other_contrasts_are_two_families() -> None:
     cells = {"mesonet": study({}, rest=1.0), "vgg19": study({"eyes_lower": 2.0}, rest=1.0, seed=2)}
-    found = outcomes(cells, SETTINGS)
+    found = outcomes(cells, altered(models=tuple(cells)), SETTINGS)
     assert len(found) == 2 * len(CONTRASTS)
-    assert [one.p_holm for one in found] == holm([one.difference.p for one in found])
+    for question in (True, False):
+        family = [one for one in found if (one.contrast.name == "crop") == question]
+        assert len(family) == 2 * (1 if question else len(CONTRASTS) - 1)
+        assert [one.p_holm for one in family] == holm([one.difference.p for one in family])
     for one in found:
         held = max(-one.difference.low, one.difference.high) < MARGIN
         assert (one.outcome == "equal") == (held and one.p_holm >= 0.05)
@@ -157,7 +200,7 @@ def test_holm_is_over_all_contrasts_of_all_models() -> None:
 def test_what_is_missing_is_named() -> None:
     cells = study({}, rest=1.0)
     few = {name: cells[name] for name in ("full", "eyes_lower")}
-    found = outcomes({"mesonet": few}, SETTINGS)
+    found = outcomes({"mesonet": few}, altered().iloc[:0], SETTINGS)
     assert [one.contrast.name for one in found] == ["crop"]
     rows = {one.hypothesis.name: one for one in verdicts(["mesonet"], list(few), found, SEEDS)}
     assert rows["cropped_is_worse"].verdict != "not_tested"
@@ -167,7 +210,7 @@ def test_what_is_missing_is_named() -> None:
         name: replace(one, p_fake=one.p_fake[:1], validation=replace(one, p_fake=one.p_fake[:1]))
         for name, one in few.items()
     }
-    found = outcomes({"mesonet": single}, SETTINGS)
+    found = outcomes({"mesonet": single}, altered().iloc[:0], SETTINGS)
     assert found[0].outcome == "unclear" and contrasts_table(found).loc[0, "p_holm"] == ""
     assert {one.verdict for one in verdicts(["mesonet"], list(few), found, 1)} == {"not_tested"}
     assert {one.verdict for one in verdicts(["mesonet"], list(cells), [], SEEDS, splits=3)} == {"not_tested"}
@@ -179,6 +222,10 @@ def test_what_is_missing_is_named() -> None:
     [
         ("cropped_is_worse", ["unclear"], "undecided"),
         ("wrong_regions", ["chance"], "undecided"),
+        ("overfitting", ["less", "unclear"], "undecided"),
+        ("overfitting", ["less", "greater"], "supported"),
+        ("overfitting", ["unclear", "equal"], "contradicted"),
+        ("overfitting", ["broken", "greater"], "undecided"),
         ("lost_correlations", ["equal", "less", "equal"], "contradicted"),
         ("lost_correlations", ["equal", "unclear", "equal"], "undecided"),
         ("lost_correlations", ["equal", "chance", "greater"], "supported"),
@@ -186,3 +233,18 @@ def test_what_is_missing_is_named() -> None:
 )
 def test_the_rules(name: str, outcome: list[str], verdict: str) -> None:
     assert RULES[name](outcome) == verdict
+
+
+@pytest.mark.parametrize("folder", ["metrics", "metrics/reasons"])
+def test_the_committed_verdicts_follow_from_the_contrasts(folder: str) -> None:
+    contrasts, verdict = (
+        pd.read_csv(io.StringIO(committed(f"{folder}/{name}.csv"))) for name in ("contrasts", "hypotheses")
+    )
+    outcome = contrasts.set_index(["model", "contrast"])["outcome"]
+    tested = verdict[verdict["verdict"] != "not_tested"]
+    assert set(tested["model"]) == set(contrasts["model"])
+    if folder == "metrics/reasons":
+        assert len(contrasts) == len(CONTRASTS) and len(tested) == len(HYPOTHESES)
+    for row in tested.itertuples():
+        names = next(one.contrasts for one in HYPOTHESES if one.name == row.hypothesis)
+        assert row.verdict == RULES[row.hypothesis]([outcome[row.model, name] for name in names])

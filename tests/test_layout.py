@@ -25,7 +25,9 @@ ORDER = [
     "training",
     "evaluation",
     "controls",
+    "robustness",
     "hypotheses",
+    "attribution",
     "report",
     "prediction",
 ]

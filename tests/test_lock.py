@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,13 @@ def test_a_lock_with_both_sides_of_a_merge_is_left_alone(project: Path) -> None:
     with pytest.raises(StudyError, match="both sides of a merge"):
         study.restore_lock()
     assert (project / "dvc.lock").read_bytes() == both
+
+
+def test_the_lock_holds_the_stages_of_the_pipeline_only() -> None:
+    """DVC parses and writes it at every stage, which entries of stages that are gone would make slower."""
+    pipeline, values = (yaml.safe_load(committed(name)) for name in ("dvc.yaml", "params.yaml"))
+    wanted = set()
+    for name, stage in pipeline["stages"].items():
+        matrix = [list(values[source.strip("${}")]) for source in stage.get("matrix", {}).values()]
+        wanted |= {f"{name}@{'-'.join(cell)}" if cell else name for cell in itertools.product(*matrix)}
+    assert set(yaml.safe_load(committed("dvc.lock"))["stages"]) == wanted

@@ -45,7 +45,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project that has run the tiny study once and committed it."""
     folder = copy_project(tmp_path_factory.mktemp("study"), deep_update(params(), TINY))
     done = dvc(folder, "repro")
-    assert len(ran(done)) == 6 + 2 + 6 + 6 + 5
+    assert len(ran(done)) == 6 + 2 + 6 + 6 + 7
     call(folder, "git", "add", "-A")
     assert call(folder, "git", "commit", "-qm", "results").returncode == 0
     return folder
@@ -97,7 +97,7 @@ def test_a_learning_rate_reruns_only_its_models_cells(project: Path) -> None:
     trained = {name for name in stages if name.startswith("train")}
     assert trained == {"train@mesonet-full", "train@mesonet-eyes_lower"}
     rest = {re.sub("@.*", "", name) for name in stages if name not in trained}
-    assert rest <= {"evaluate", "compare", "hypotheses", "focus", "report"}
+    assert rest <= {"evaluate", "compare", "robustness", "hypotheses", "attribution", "focus", "report"}
     assert not any("vgg19" in name or "resnet50" in name for name in stages)
     call(project, "git", "checkout", "-q", ".")
     dvc(project, "checkout")

@@ -123,7 +123,7 @@ def ran(said: str) -> list[str]:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The tiny study, run once and committed; no remote."""
     made = Clone(copy_project(tmp_path_factory.mktemp("study"), study_params()))
-    assert len(ran(made.dvc("repro"))) == 6 + 1 + 2 + 2 + 5
+    assert len(ran(made.dvc("repro"))) == 6 + 1 + 2 + 2 + 7
     made.git("add", "-A")
     made.git("commit", "-qm", "results")
     return made
@@ -240,21 +240,24 @@ def test_pull_fetches_only_what_one_setting_touches(team: Team) -> None:
     other.remote("check")
     listings = set(other.outputs().values())
     assert set(other.cached()) == listings
+    other.remote("pull", "train")  # robustness scores with all models
     said = other.dvc("repro", "--pull", "--allow-missing", "--no-run-cache")
     assert sorted(ran(said)) == [
+        "attribution",
         "compare",
         "evaluate@second-full",
         "focus",
         "hypotheses",
         "report",
+        "robustness",
         "train@second-full",
     ]
     paths = team.server.wire.requests("GET")[before:]
     fetched = {"".join(path.split("/")[-2:]) for path in paths if "/files/md5/" in path}
-    crops = team.first.outputs()["data/crops/full"]
-    assert fetched == {*listings, *team.first.files(crops)}
+    outputs = team.first.outputs()
+    used = ["data/faces", "data/crops/full", *(f"models/full/{model}" for model in MODELS)]
+    assert fetched == listings.union(*(team.first.files(outputs[path]) for path in used)), "no videos, no frames"
     assert b"/runs" not in team.server.wire.sent[sent:], "no list that only the remote names is believed"
-    assert not {team.first.weights(model) for model in MODELS} & set(other.cached())
 
     # back to the team: the new weights and nothing else
     held = set(team.server.objects())
@@ -348,6 +351,7 @@ def test_pull_says_what_is_misspelt_and_what_is_nowhere(team: Team) -> None:
 @pytest.mark.parametrize("team", ["directory"], indirect=True)
 def test_an_experiment_and_its_data_go_from_one_to_another(team: Team) -> None:
     one, two, wary = (own_settings(team, name) for name in ("one", "two", "wary"))
+    one.remote("pull", "train")
     said = one.dvc("exp", "run", "--pull", "--allow-missing", "-n", "slow", "-S", "models.second.learning_rate=0.0005")
     assert "train@second-full" in ran(said)
     one.dvc("exp", "push", "origin", "slow")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from commands.study import print_results
+from facestudy.attribution.findings import ATTRIBUTION
 from facestudy.controls.shortcuts import DROP_RATE, SHORTCUTS, WITHOUT_FACE
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
@@ -100,6 +102,20 @@ class Study:
         rows = [{"control": "format", **row}, {"control": WITHOUT_FACE, **row}, {"control": DROP_RATE, **rates}]
         tables.write(Path("metrics/shortcuts.csv"), tables.to_dataframe(rows, SHORTCUTS), SHORTCUTS)
 
+    def write_robustness(self) -> None:
+        """metrics/robustness.csv with two alterations; the changes of AUC count up over the cells."""
+        rows = []
+        for number, variant in enumerate(self.params["variants"]):
+            for model in self.params["models"]:
+                cell = {"model": model, "variant": variant, "kind": "none", "auc": "0.9"}
+                extra = [f"-0.{number}", f"-1.{number}", f"0.{number}", "0.0004"] if number else [""] * 4
+                columns = ["change", "change_low", "change_high", "extra", "extra_low", "extra_high", "extra_p"]
+                change = [f"-0.1{number}", f"-0.2{number}", f"0.0{number}"]
+                altered = dict(zip(columns, change + extra, strict=True))
+                rows += [cell, *({**cell, "kind": kind, "severity": "4", **altered} for kind in ("shift", "jpeg"))]
+        Path("metrics/robustness.csv").parent.mkdir(exist_ok=True)
+        pd.DataFrame(rows).to_csv("metrics/robustness.csv", index=False)
+
     def spread(self, variant: str, model: str, seed: int, spread: float) -> None:
         """Squeeze the p_fake of one training into a range of this width."""
         path = self.predictions(variant, model, seed)
@@ -111,9 +127,12 @@ class Study:
 
     def compare(self) -> tuple[pd.DataFrame, str]:
         compare.main()
+        self.write_robustness()
         hypotheses.main()
         if not Path("metrics/shortcuts.csv").exists():
             self.write_shortcuts(0.55, 0.45)
+        if not Path("metrics/attribution.csv").exists():
+            tables.write(Path("metrics/attribution.csv"), tables.to_dataframe([], ATTRIBUTION), ATTRIBUTION)
         for variant in self.params["variants"]:
             for model in self.params["models"]:
                 gaps = {"kept_epoch": 7.5, "kept_gap": 0.25, "last_epoch": 9, "last_loss": 0.125}
@@ -259,9 +278,58 @@ def test_results_page(study: Study) -> None:
     assert f"{100 * (1 - 0.95**12):.0f} % of the time" in page
     assert "Warning" not in page
     tables_in_page = [line for line in lines if line.startswith("|")]
-    assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4) + 2 + 6 + (2 + 6) + (2 + 2)
+    contrasts = 2 + 2 * 2  # crop and sensitivity
+    assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4) + 2 + 6 + (2 + 6) + (2 + 2) + (2 + 4) + contrasts
     study.set(source="folder")
     assert "built-in sample" not in study.compare()[1]
+
+
+def test_attribution_has_a_section_where_faces_were_examined(study: Study) -> None:
+    assert "## Which parts the models go by" not in study.compare()[1]
+    shared = {"model": "mesonet", "variant": "full", "region": "eyes", "area": 0.18, "faces": 80, "trainings": 5}
+    figures = {"value": 2.08, "value_low": 1.9, "value_high": 2.26}
+    figures |= {"random": 1.1, "random_low": 0.9, "random_high": 1.2}
+    rows = [
+        {**shared, **figures, "method": "occlusion", "finding": "preferred"},
+        {**shared, **figures, "method": "grad_cam", "value": 0.5, "value_low": math.nan, "value_high": math.nan},
+        {**shared, **figures, "method": "occlusion", "region": "altered", "faces": 40, "finding": "none"},
+    ]
+    tables.write(Path("metrics/attribution.csv"), tables.to_dataframe(rows, ATTRIBUTION), ATTRIBUTION)
+    lines = study.compare()[1].splitlines()
+    start = lines.index("## Which parts the models go by")
+    assert "At most 80 test faces" in lines[start + 2]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start + 4 : start + 8]]
+    assert cells[0][4:] == [f"{m}: {c}" for m in ("grad_cam", "occlusion") for c in ("trained", "random", "finding")]
+    shown = {row[2]: row[4:] for row in cells[2:]}
+    random = "1.10 [0.90, 1.20]"
+    assert shown["eyes"] == ["0.50", random, "–", "2.08 [1.90, 2.26]", random, "preferred"]
+    assert shown["altered"] == ["–", "–", "–", "2.08 [1.90, 2.26]", random, "none"]
+
+
+def test_robustness_of_the_first_two_variants_is_shown(study: Study) -> None:
+    study.compare()
+
+    def rows() -> list[list[str]]:
+        section = Path("metrics/results.md").read_text().split("## Robustness")[1].split("##")[0]
+        return [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line[:1] == "|"]
+
+    assert rows()[0] == ["model", "altered", "change, full", "change, eyes_lower", "eyes_lower minus full", "p"]
+    changes = ["-0.100 [-0.200, +0.000]", "-0.110 [-0.210, +0.010]"]
+    assert rows()[2] == ["mesonet", "shift 4 %", *changes, "-0.100 [-1.100, +0.100]", "< .001"]
+    others = [["mesonet", "JPEG quality 4"], ["vgg", "shift 4 %"], ["vgg", "JPEG quality 4"]]
+    assert [row[:2] for row in rows()[3:]] == others
+    study.spread("eyes_lower", "vgg", 2, spread=0)
+    study.compare()
+    assert rows()[4] == ["vgg", "shift 4 %", changes[0], "broken", "broken", "–"] and rows()[2][3] == changes[1]
+    study.set(variants=["full"])
+    study.compare()
+    assert rows()[0] == ["model", "altered", "change, full"] and rows()[2] == ["mesonet", "shift 4 %", changes[0]]
+    Path("metrics/robustness.csv").write_text("model,variant,kind,severity\nmesonet,full,none,\n")
+    report.main()
+    assert "Robustness" not in Path("metrics/results.md").read_text()
+    Path("metrics/robustness.csv").unlink()
+    with pytest.raises(StudyError, match=r"metrics/robustness\.csv cannot be read"):
+        report.main()
 
 
 def clips_section(page: str) -> list[str]:

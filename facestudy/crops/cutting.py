@@ -923,6 +923,31 @@ def describe(plan: Plan, colour: Colour, faces: int) -> str:
     return json.dumps(facts, indent=2) + "\n"
 
 
+def read_colour(path: Path) -> Colour:
+    """Read the mean colour that `describe` wrote.
+
+    Parameters
+    ----------
+    path
+        variant.json.
+
+    Returns
+    -------
+    (int, int, int)
+        Red, green, blue, 0 to 255.
+
+    Raises
+    ------
+    StudyError
+        When the file is missing or holds something else; the message names it.
+    """
+    try:
+        red, green, blue = json.loads(path.read_text(encoding="utf-8"))["mean_colour"]
+        return int(red), int(green), int(blue)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StudyError(f"{path} cannot be read ({error}); `dvc repro -f` makes it again.") from None
+
+
 def sheet_choice(faces: Sequence[Face], count: int) -> Iterator[tuple[str, list[Face]]]:
     """Choose the faces of a contact sheet: of each class, the first face of some videos, evenly over the videos.
 

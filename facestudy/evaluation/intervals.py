@@ -49,6 +49,7 @@ from facestudy.core.arrays import FloatArray
 from facestudy.core.settings import Section
 from facestudy.evaluation.metrics import NAMES, RANGES
 from facestudy.evaluation.obuchowski_rockette import (
+    Design,
     Part,
     jackknife_covariance,
     parts_of_difference,
@@ -269,7 +270,7 @@ def estimates(scores: Scores, settings: EvaluateSettings, names: Sequence[str] =
 
 
 def differences(
-    first: Scores, second: Scores, settings: EvaluateSettings, names: Sequence[str]
+    first: Scores, second: Scores, settings: EvaluateSettings, names: Sequence[str], design: Design = "nested"
 ) -> dict[str, Difference]:
     """The difference of each metric between two results, second - first, with intervals and p-values.
 
@@ -281,17 +282,23 @@ def differences(
         Section `evaluate` of the settings.
     names : sequence of str
         Metrics of `facestudy.evaluation.metrics.NAMES`.
+    design : {"nested", "crossed"}
+        Whether each side has trainings of its own, or both are results of the same trained models.
 
     Returns
     -------
     dict of str to Difference
         By metric.
     """
-    return mean_differences([first], [second], settings, names)
+    return mean_differences([first], [second], settings, names, design)
 
 
 def mean_differences(
-    first: Sequence[Scores], second: Sequence[Scores], settings: EvaluateSettings, names: Sequence[str]
+    first: Sequence[Scores],
+    second: Sequence[Scores],
+    settings: EvaluateSettings,
+    names: Sequence[str],
+    design: Design = "nested",
 ) -> dict[str, Difference]:
     """The difference of each metric between the means of several results, with intervals and p-values.
 
@@ -304,6 +311,8 @@ def mean_differences(
         Section `evaluate` of the settings.
     names : sequence of str
         Metrics of `facestudy.evaluation.metrics.NAMES`.
+    design : {"nested", "crossed"}
+        As in `differences`.
 
     Returns
     -------
@@ -317,24 +326,71 @@ def mean_differences(
     for name in names:
         seeds = np.stack([side[name][:, 0] for side in values])
         without = np.stack([side[name] for side in jackknife])
-        a, b = (float(mean) for mean in seeds.mean(axis=1))
-        width = RANGES[name][1] - RANGES[name][0]
-        limits = (-width, width)
-        of_groups = _group_part(first[0], without[1].mean(axis=0) - without[0].mean(axis=0))
-        groups = _spread([of_groups], first[0], limits)
-        spreads: tuple[Spread, ...] = (groups,)
-        ends, p = (math.nan, math.nan), math.nan
-        if seeds.shape[1] > 1:
-            parts = parts_of_difference(seeds, jackknife_covariance(without), of_groups.freedom)
-            spreads = (_spread(parts, first[0], limits, of_groups), groups)
-            ends, p = _interval(spreads, b - a, settings.confidence), _p_of_zero(spreads, b - a)
-        groups_ends, groups_p = groups.interval(b - a, settings.confidence), groups.p_of_zero(b - a)
-        found[name] = Difference(a, b, b - a, *ends, p, *groups_ends, groups_p, spreads)
+        found[name] = _difference(seeds, without, first[0], _width(name), settings, design)
     return found
 
 
 def _mean_of(results: Sequence[dict[str, FloatArray]]) -> dict[str, FloatArray]:
     return {name: np.mean([of[name] for of in results], axis=0) for name in results[0]}
+
+
+def differences_of_changes(
+    first: tuple[Scores, Scores], second: tuple[Scores, Scores], settings: EvaluateSettings, names: Sequence[str]
+) -> dict[str, Difference]:
+    """How much more each metric changes in one result than in another, with intervals and p-values.
+
+    The statistic of a training is its change, after - before. Both come from the same trained models, so the spread
+    between trainings that is common to both cancels; the trainings of the two results are independent.
+
+    Parameters
+    ----------
+    first, second : tuple of Scores
+        Before and after, of one model on two variants: the same test faces and number of trainings.
+    settings : EvaluateSettings
+        Section `evaluate` of the settings.
+    names : sequence of str
+        Metrics of `facestudy.evaluation.metrics.NAMES`.
+
+    Returns
+    -------
+    dict of str to Difference
+        By metric. `first` and `second` are the changes.
+    """
+    values = [[group_metrics(scores, names) for scores in side] for side in (first, second)]
+    jackknife = [[_leave_one_out(scores, names) for scores in side] for side in (first, second)]
+    found = {}
+    for name in names:
+        seeds = np.stack([after[name][:, 0] - before[name][:, 0] for before, after in values])
+        without = np.stack([after[name] - before[name] for before, after in jackknife])
+        found[name] = _difference(seeds, without, first[0], 2 * _width(name), settings, "nested")
+    return found
+
+
+def _difference(
+    seeds: FloatArray, without: FloatArray, scores: Scores, limit: float, settings: EvaluateSettings, design: Design
+) -> Difference:
+    """The difference of a statistic between two sides, from its values.
+
+    `seeds` has the shape (2, trainings), `without`, the values without one group, (2, trainings, groups); `limit` is
+    the greatest possible difference, and `scores` has the groups.
+    """
+    a, b = (float(mean) for mean in seeds.mean(axis=1))
+    limits = (-limit, limit)
+    of_groups = _group_part(scores, without[1].mean(axis=0) - without[0].mean(axis=0))
+    groups = _spread([of_groups], scores, limits)
+    spreads: tuple[Spread, ...] = (groups,)
+    ends, p = (math.nan, math.nan), math.nan
+    if seeds.shape[1] > 1:
+        parts = parts_of_difference(seeds, jackknife_covariance(without), of_groups.freedom, design)
+        spreads = (_spread(parts, scores, limits, of_groups), groups)
+        ends, p = _interval(spreads, b - a, settings.confidence), _p_of_zero(spreads, b - a)
+    groups_ends, groups_p = groups.interval(b - a, settings.confidence), groups.p_of_zero(b - a)
+    return Difference(a, b, b - a, *ends, p, *groups_ends, groups_p, spreads)
+
+
+def _width(name: str) -> float:
+    """The range of a metric: its greatest possible difference."""
+    return RANGES[name][1] - RANGES[name][0]
 
 
 def repeated_estimates(
@@ -407,12 +463,56 @@ def repeated_differences(
     found = {}
     for name in names:
         sides = np.array([[of[name][:, 0].mean() for of in side] for side in values])
-        a, b = (float(mean) for mean in sides.mean(axis=1))
-        width = RANGES[name][1] - RANGES[name][0]
-        spread = _spread_of_splits(sides[1] - sides[0], first, (-width, width), test_share)
-        ends, p = spread.interval(b - a, settings.confidence), spread.p_of_zero(b - a)
-        found[name] = Difference(a, b, b - a, *ends, p, math.nan, math.nan, math.nan, (spread,))
+        found[name] = _difference_of_splits(sides, first, _width(name), settings, test_share)
     return found
+
+
+def repeated_differences_of_changes(
+    first: tuple[Sequence[Scores], Sequence[Scores]],
+    second: tuple[Sequence[Scores], Sequence[Scores]],
+    settings: EvaluateSettings,
+    test_share: float,
+    names: Sequence[str],
+) -> dict[str, Difference]:
+    """How much more each metric changes in one result than in another on several splits, paired by split.
+
+    Parameters
+    ----------
+    first, second : tuple of sequences of Scores
+        Before and after, of one model on two variants, one for each of at least two splits.
+    settings : EvaluateSettings
+        Section `evaluate` of the settings.
+    test_share : float
+        As in `repeated_estimates`.
+    names : sequence of str
+        Metrics of `facestudy.evaluation.metrics.NAMES`.
+
+    Returns
+    -------
+    dict of str to Difference
+        By metric. `first` and `second` are the changes; `groups_low`, `groups_high` and `groups_p` are NaN.
+
+    References
+    ----------
+    As `repeated_estimates`.
+    """
+    values = [[[group_metrics(scores, names) for scores in splits] for splits in side] for side in (first, second)]
+    found = {}
+    for name in names:
+        of_splits = np.array([[[of[name][:, 0].mean() for of in splits] for splits in side] for side in values])
+        changes = of_splits[:, 1] - of_splits[:, 0]
+        found[name] = _difference_of_splits(changes, first[0], 2 * _width(name), settings, test_share)
+    return found
+
+
+def _difference_of_splits(
+    sides: FloatArray, splits: Sequence[Scores], limit: float, settings: EvaluateSettings, test_share: float
+) -> Difference:
+    """The difference of a statistic between two sides, from its values of shape (2, splits)."""
+    a, b = (float(mean) for mean in sides.mean(axis=1))
+    spread = _spread_of_splits(sides[1] - sides[0], splits, (-limit, limit), test_share)
+    ends, p = spread.interval(b - a, settings.confidence), spread.p_of_zero(b - a)
+    return Difference(a, b, b - a, *ends, p, math.nan, math.nan, math.nan, (spread,))
 
 
 def _spread_of_splits(

@@ -6,8 +6,8 @@ both random: the question is about new trainings and new people, not about the o
 
 Trainings are nested in variants. The training with seed 1 on one variant shares nothing with the
 training with seed 1 on another: `facestudy.models.settings.training_seed` draws their weights and batches
-independently. `design="crossed"` is the usual analysis of readers who see both modalities; it is
-here for comparison with published results.
+independently. `design="crossed"` is the usual analysis of readers who see both modalities: the same
+trained models on altered faces (`facestudy.robustness`), and published results.
 
 References
 ----------

@@ -17,6 +17,8 @@ from facestudy.core.arrays import FloatArray
 from facestudy.evaluation.comparisons import ends
 from facestudy.evaluation.intervals import Difference, EvaluateSettings, estimates, holm, mean_differences
 from facestudy.evaluation.scores import Scores, constant_trainings
+from facestudy.robustness.results import stored_extra_change
+from facestudy.robustness.settings import Alteration
 
 METRIC = "auc"
 MARGIN = 0.05
@@ -58,12 +60,15 @@ class Contrast:
         What it isolates, in words.
     first, second : Side
         The difference is second - first.
+    alteration : Alteration, optional
+        Of the test faces: the difference is then between the changes of the AUC that it causes.
     """
 
     name: str
     question: str
     first: Side
     second: Side
+    alteration: Alteration | None = None
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -78,6 +83,12 @@ CONTRASTS = (
     Contrast("zoom", "the same regions, larger", Side(("eyes_lower_small",)), Side(("eyes_lower",))),
     Contrast("order", "the same regions, swapped", Side(("eyes_lower",)), Side(("lower_eyes",))),
     Contrast("area", "the whole face with fewer pixels", Side(("full",)), Side(("full_reduced",))),
+    Contrast(
+        "jitter", "the same regions, trained on misplaced crops", Side(("eyes_lower",)), Side(("eyes_lower_jitter",))
+    ),
+    Contrast(
+        "sensitivity", "what a shift costs", Side(("full",)), Side(("eyes_lower",)), alteration=Alteration("shift", 4.0)
+    ),
     Contrast("parts", "these regions, not others of the same size", Side(RANDOM_AREAS), Side(("eyes_lower",))),
     Contrast("place", "the same pixels, in place", Side(("eyes_lower_small",)), Side(("eyes_lower_mask",))),
     Contrast(
@@ -89,7 +100,10 @@ CONTRASTS = (
         Side(("eyes_lower_mask", "complement"), combined=True), Side(("full",)),
     ),
 )  # fmt: skip
-"""Decided before any result was seen; the Holm correction is over all of them that a study can compute."""
+"""Decided before any result was seen."""
+PRIMARY = "crop"
+"""The study's question. Its family for the Holm correction is the models, as in the table of differences; all other
+contrasts of all models are a second family."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,7 @@ class Outcome:
     broken : bool
         Whether a training on one of the variants has a constant output.
     p_holm : float
-        The p-value corrected over the contrasts of all models; NaN where there is one training.
+        The p-value corrected over its family, see PRIMARY; NaN where there is one training.
     outcome : {"greater", "less", "equal", "unclear", "chance", "broken"}
         `greater`, `less`: by `p_holm`. `equal`: the interval lies within ±MARGIN. `chance`: no detector is better than
         chance, so the contrast says nothing. `broken`: a training has a constant output.
@@ -152,13 +166,17 @@ def _logits(parts: Sequence[Scores], seed: int) -> FloatArray:
     return np.asarray(logit(np.clip(np.stack([part.p_fake[seed] for part in parts], axis=1), CLIP, 1 - CLIP)))
 
 
-def outcomes(cells: Mapping[str, Mapping[str, Scores]], settings: EvaluateSettings) -> list[Outcome]:
-    """Compute every contrast whose variants a study has.
+def outcomes(
+    cells: Mapping[str, Mapping[str, Scores]], robustness: pd.DataFrame, settings: EvaluateSettings
+) -> list[Outcome]:
+    """Compute every contrast whose variants and alterations a study has.
 
     Parameters
     ----------
     cells : mapping of model and variant to Scores
         Test scores with validation scores.
+    robustness : DataFrame
+        metrics/robustness.csv as text cells.
     settings : EvaluateSettings
         Section `evaluate` of the settings.
 
@@ -167,25 +185,50 @@ def outcomes(cells: Mapping[str, Mapping[str, Scores]], settings: EvaluateSettin
     list of Outcome
         In the order of models and of CONTRASTS.
     """
-    found = [
-        _computed(model, contrast, variants, settings)
-        for model, variants in cells.items()
-        for contrast in CONTRASTS
-        if set(contrast.variants) <= set(variants)
-    ]
-    p = [outcome.difference.p for outcome in found]
-    if any(map(math.isnan, p)):  # one training
+    found = []
+    for model, variants in cells.items():
+        for contrast in CONTRASTS:
+            if not set(contrast.variants) <= set(variants):
+                continue
+            if contrast.alteration is None:
+                difference = _difference(contrast, variants, settings)
+            elif (stored := _stored(robustness, model, contrast, contrast.alteration)) is None:
+                continue
+            else:
+                difference = stored
+            found.append(_outcome(model, contrast, variants, difference, settings))
+    if any(math.isnan(outcome.difference.p) for outcome in found):  # one training
         return found
+    corrected: dict[int, float] = {}
+    for primary in (True, False):
+        family = [number for number, one in enumerate(found) if (one.contrast.name == PRIMARY) == primary]
+        corrected |= zip(family, holm([found[number].difference.p for number in family]), strict=True)
     return [
-        replace(outcome, p_holm=corrected, outcome=_judged(outcome, corrected, 1 - settings.confidence))
-        for outcome, corrected in zip(found, holm(p), strict=True)
+        replace(outcome, p_holm=corrected[number], outcome=_judged(outcome, corrected[number], 1 - settings.confidence))
+        for number, outcome in enumerate(found)
     ]
 
 
-def _computed(model: str, contrast: Contrast, cells: Mapping[str, Scores], settings: EvaluateSettings) -> Outcome:
-    sides = [list(_members(side, cells)) for side in (contrast.first, contrast.second)]
-    difference = mean_differences(sides[0], sides[1], settings, [METRIC])[METRIC]
-    detectors = [estimates(scores, settings, [METRIC])[METRIC] for side in sides for scores in side]
+def _stored(robustness: pd.DataFrame, model: str, contrast: Contrast, alteration: Alteration) -> Difference | None:
+    """The difference between the changes on the first variant of the study and on another one."""
+    (first,), (second,) = contrast.first.variants, contrast.second.variants
+    reference = robustness["variant"].iloc[:1].tolist()
+    return stored_extra_change(robustness, model, second, alteration) if reference == [first] else None
+
+
+def _difference(contrast: Contrast, cells: Mapping[str, Scores], settings: EvaluateSettings) -> Difference:
+    first, second = (list(_members(side, cells)) for side in (contrast.first, contrast.second))
+    return mean_differences(first, second, settings, [METRIC])[METRIC]
+
+
+def _outcome(
+    model: str, contrast: Contrast, cells: Mapping[str, Scores], difference: Difference, settings: EvaluateSettings
+) -> Outcome:
+    detectors = [
+        estimates(scores, settings, [METRIC])[METRIC]
+        for side in (contrast.first, contrast.second)
+        for scores in _members(side, cells)
+    ]
     broken = constant_trainings([cells[variant] for variant in contrast.variants]) > 0
     return Outcome(model, contrast, difference, any(ends(detector)[0] > CHANCE for detector in detectors), broken)
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from facestudy.hypotheses.contrasts import CONTRASTS, Outcome
+from facestudy.hypotheses.contrasts import CONTRASTS, Contrast, Outcome
+
+BY_NAME = {contrast.name: contrast for contrast in CONTRASTS}
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ def _not_better(outcomes: Sequence[str]) -> str:
     return {"less": "supported", "equal": "supported", "greater": "contradicted"}.get(outcomes[0], "undecided")
 
 
+def _sensitive(outcomes: Sequence[str]) -> str:
+    sensitivity, jitter = outcomes
+    if sensitivity == "less" and jitter == "greater":
+        return "supported"
+    return "contradicted" if sensitivity in ("greater", "equal") or jitter in ("less", "equal") else "undecided"
+
+
 def _any_greater(outcomes: Sequence[str]) -> str:
     if "greater" in outcomes:
         return "supported"
@@ -48,6 +57,12 @@ def _any_greater(outcomes: Sequence[str]) -> str:
 HYPOTHESES = (
     Hypothesis(
         "cropped_is_worse", "Detectors do worse on eyes and lower face than on the whole face.", ("crop",), _worse
+    ),
+    Hypothesis(
+        "overfitting",
+        "A model of few features overfits, so a small shift of the eyes or the mouth changes its mind.",
+        ("sensitivity", "jitter"),
+        _sensitive,
     ),
     Hypothesis(
         "lost_correlations",
@@ -103,25 +118,38 @@ def verdicts(
         In the order of models and of HYPOTHESES.
     """
     by_name: Mapping[tuple[str, str], Outcome] = {(one.model, one.contrast.name): one for one in found}
-    needed = {contrast.name: contrast.variants for contrast in CONTRASTS}
     rows = []
     for model in models:
         for hypothesis in HYPOTHESES:
-            missing = [variant for name in hypothesis.contrasts for variant in needed[name] if variant not in variants]
-            if missing:
-                names = ", ".join(dict.fromkeys(missing))
-                rows.append(Verdict(model, hypothesis, "not_tested", f"needs the variants {names}"))
-            elif splits > 1:
-                rows.append(Verdict(model, hypothesis, "not_tested", "needs one split (split.repeats: 1)"))
-            elif trainings < 2:
-                rows.append(Verdict(model, hypothesis, "not_tested", "needs several seeds"))
-            else:
-                outcomes = [by_name[model, name].outcome for name in hypothesis.contrasts]
-                reason = ", ".join(
-                    f"{name}: {outcome}" for name, outcome in zip(hypothesis.contrasts, outcomes, strict=True)
-                )
-                rows.append(Verdict(model, hypothesis, hypothesis.rule(outcomes), reason))
+            lacking = _lacking([BY_NAME[name] for name in hypothesis.contrasts], variants, trainings, splits)
+            absent = [name for name in hypothesis.contrasts if (model, name) not in by_name]
+            if not lacking and absent:
+                lacking = _needed_alteration(BY_NAME[absent[0]])
+            if lacking:
+                rows.append(Verdict(model, hypothesis, "not_tested", f"needs {lacking}"))
+                continue
+            outcomes = [by_name[model, name].outcome for name in hypothesis.contrasts]
+            reason = ", ".join(
+                f"{name}: {outcome}" for name, outcome in zip(hypothesis.contrasts, outcomes, strict=True)
+            )
+            rows.append(Verdict(model, hypothesis, hypothesis.rule(outcomes), reason))
     return rows
+
+
+def _lacking(contrasts: Sequence[Contrast], variants: Sequence[str], trainings: int, splits: int) -> str:
+    """What a study lacks for these contrasts, alterations apart."""
+    missing = [variant for contrast in contrasts for variant in contrast.variants if variant not in variants]
+    if missing:
+        return "the variants " + ", ".join(dict.fromkeys(missing))
+    if splits > 1:
+        return "one split (split.repeats: 1)"
+    return "several seeds" if trainings < 2 else ""
+
+
+def _needed_alteration(contrast: Contrast) -> str:
+    assert contrast.alteration is not None, "without an alteration, the variants are all that a contrast needs"
+    kind, severity = contrast.alteration.kind, contrast.alteration.severity
+    return f"{severity:g} in robustness.{kind}, and {contrast.first} as the first variant"
 
 
 def verdicts_table(found: Sequence[Verdict]) -> pd.DataFrame:

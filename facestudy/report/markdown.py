@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from facestudy.attribution.findings import FIGURES
 from facestudy.controls.shortcuts import drop_summary
 from facestudy.controls.shortcuts import summary as shortcut_summary
 from facestudy.controls.shortcuts import warning as shortcut_warning
@@ -18,6 +19,7 @@ from facestudy.evaluation.intervals import FEW_GROUPS, POWER, Difference, Estima
 from facestudy.evaluation.results import Results
 from facestudy.evaluation.scores import MIN_SPREAD
 from facestudy.models.settings import ModelSettings
+from facestudy.robustness.settings import label
 
 SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "of AUC")}
 """How a metric is written: factor, decimals, title, unit of a difference."""
@@ -46,9 +48,11 @@ def results_markdown(
     gaps: Mapping[str, Mapping[str, Mapping[str, float]]],
     contrasts: pd.DataFrame,
     hypotheses: pd.DataFrame,
+    robustness: pd.DataFrame,
+    attribution: pd.DataFrame,
     trial: bool = False,
 ) -> str:
-    """Write the page: metrics by model and variant, differences, verdicts, controls, what became of the clips.
+    """Write the page: metrics by model and variant, differences, verdicts, controls, robustness, clips.
 
     Parameters
     ----------
@@ -64,8 +68,10 @@ def results_markdown(
         What the shortcut audit found, as facestudy.controls.shortcuts.SHORTCUTS.
     gaps
         Losses in training and validation, by model and variant, as facestudy.training.gaps.gaps.
-    contrasts, hypotheses
-        What `facestudy.hypotheses` computes, as text cells.
+    contrasts, hypotheses, robustness
+        What `facestudy.hypotheses` and `facestudy.robustness` compute, as text cells.
+    attribution
+        What the models go by, as facestudy.attribution.findings.ATTRIBUTION; without rows there is no section.
     trial
         Whether the study only tries out whether everything works; the page then says so.
 
@@ -127,8 +133,11 @@ def results_markdown(
         lines += _method_section(results.methods, broken)
     if results.comparisons:
         lines += _difference_section(results.comparisons, variants[0], level, test)
-    lines += _hypotheses_section(contrasts, hypotheses, level)
+    lines += hypotheses_section(contrasts, hypotheses, level)
+    if len(attribution):
+        lines += _attribution_section(attribution)
     lines += _score_section(results)
+    lines += _robustness_section(robustness, variants[:2], broken)
     lines += ["## What a cell is", ""]
     lines += [f"- {describe_model(name, model, seeds)}" for name, model in models.items()]
     lines += ["", "## Training and validation", "", *_gap_section(gaps)]
@@ -343,13 +352,27 @@ def _method_section(methods: ByMethod, broken: Mapping[str, Mapping[str, int]]) 
     return ["## AUC by method", "", text, "", *_markdown_table(head, body), ""]
 
 
-def _hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level: str) -> list[str]:
-    """The verdicts on the study's claim and reasons, and the contrasts that decide them."""
+def hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level: str) -> list[str]:
+    """The verdicts on the study's claim and reasons, and the contrasts that decide them.
+
+    Parameters
+    ----------
+    contrasts, hypotheses
+        metrics/contrasts.csv and metrics/hypotheses.csv as text cells.
+    level
+        The confidence of the intervals, as "95 %".
+
+    Returns
+    -------
+    list of str
+        Lines of Markdown with a heading.
+    """
     tested = hypotheses[hypotheses["verdict"] != "not_tested"]
     missing = hypotheses[hypotheses["verdict"] == "not_tested"].drop_duplicates("hypothesis")
     lines = ["## The study's claim and its reasons", ""]
     lines += [
-        "Verdicts by the rules of docs/protocol.md, where p is Holm-corrected over all contrasts of the study.",
+        "Verdicts by the rules of docs/protocol.md. p is Holm-corrected: that of `crop` over the models, those of the "
+        "other contrasts over all of them and all models.",
         "",
         *_markdown_table(
             ["model", "claim", "verdict", "by"], tested[["model", "claim", "verdict", "reason"]].to_numpy()
@@ -369,6 +392,32 @@ def _hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level
         body.append([row.model, row.contrast, row.second, row.first, auc, p, row.outcome])
     head = ["model", "contrast", "AUC of", "minus AUC of", f"difference, {level} interval", "p Holm", "outcome"]
     return [*lines, *_markdown_table(head, body), ""]
+
+
+def _attribution_section(attribution: pd.DataFrame) -> list[str]:
+    """For each region, the attribution of the trained models and of random weights."""
+    faces, methods = attribution["faces"].max(), list(dict.fromkeys(attribution["method"]))
+    head = ["model", "variant", "region", "area, %"]
+    head += [f"{method}: {name}" for method in methods for name in ("trained", "random", "finding")]
+    body = []
+    for (model, variant, region), rows in attribution.groupby(["model", "variant", "region"], sort=False):
+        by_method = rows.set_index("method")
+        cells = [model, variant, region, f"{100 * rows['area'].iloc[0]:.0f}"]
+        for method in methods:
+            if method not in by_method.index:
+                cells += ["–"] * 3
+                continue
+            row = by_method.loc[method]
+            cells += [_written(row[name], row[f"{name}_low"], row[f"{name}_high"], 1, 2) for name in FIGURES[:2]]
+            cells.append(row["finding"] or "–")
+        body.append(cells)
+    text = (
+        "How much of what the models go by lies in a region, over the region's share of the crop; 1: no preference. "
+        f"At most {faces} test faces; in brackets the 95 % interval. Random: the same networks with random weights. "
+        "`altered` is what differs between a fake and its real twin. docs/attribution.md explains the methods, "
+        "docs/protocol.md the findings; they decide no verdict."
+    )
+    return ["## Which parts the models go by", "", text, "", *_markdown_table(head, body), ""]
 
 
 def _score_section(results: Results) -> list[str]:
@@ -395,6 +444,42 @@ def _score_section(results: Results) -> list[str]:
         "metrics/reliability.csv has the curves."
     )
     return ["## Thresholds and calibration", "", text, "", *_markdown_table(head, body), ""]
+
+
+def _robustness_section(
+    table: pd.DataFrame, variants: Sequence[str], broken: Mapping[str, Mapping[str, int]]
+) -> list[str]:
+    """Changes of AUC on altered test faces, on the first two variants."""
+    altered = table[table["kind"] != "none"]
+    rows = {(row.model, row.variant, row.kind, row.severity): row for row in altered.itertuples()}
+    if not rows:
+        return []
+    body = []
+    for model, kind, severity in dict.fromkeys((model, kind, severity) for model, _, kind, severity in rows):
+        cells = [rows[model, variant, kind, severity] for variant in variants]
+        written = [
+            BROKEN if broken[model][row.variant] else _of_row(row.change, row.change_low, row.change_high)
+            for row in cells
+        ]
+        for row in cells[1:]:
+            has_result = not (broken[model][variants[0]] or broken[model][row.variant])
+            written.append(_of_row(row.extra, row.extra_low, row.extra_high) if has_result else BROKEN)
+            written.append(_p_text(float(row.extra_p)) if has_result and row.extra_p else "–")
+        body.append([model, label(kind, severity), *written])
+    head = ["model", "altered", *(f"change, {variant}" for variant in variants)]
+    head += [column for variant in variants[1:] for column in (f"{variant} minus {variants[0]}", "p")]
+    text = (
+        "AUC on altered test faces minus AUC on the same faces unaltered, scored by the same trained models; in "
+        "brackets the 95 % interval. p is not corrected. docs/robustness.md explains the alterations, "
+        "metrics/robustness.csv has all variants and how many answers change."
+    )
+    return ["## Robustness", "", text, "", *_markdown_table(head, body), ""]
+
+
+def _of_row(*cells: str) -> str:
+    """A change of AUC and its interval, from text cells; an empty one is no number."""
+    value, low, high = (float(cell or "nan") for cell in cells)
+    return _written(value, low, high, 1, 3, "+")
 
 
 def _reading(intervals: int, test: Counts, confidence: float) -> list[str]:

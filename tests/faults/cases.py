@@ -41,6 +41,7 @@ OUTPUT_OF = {
     "compare": ["metrics/results.json"],
     "shortcuts": ["metrics/shortcuts.csv"],
     "hypotheses": ["metrics/hypotheses.csv"],
+    "attribution": ["metrics/attribution.csv"],
     "report": ["metrics/results.md"],
     "focus": ["metrics/focus.json"],
 }

@@ -1,0 +1,1 @@
+"""Which parts of a crop a trained network goes by."""

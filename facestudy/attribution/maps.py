@@ -1,0 +1,303 @@
+"""Maps of what a network goes by, for the true class of a face: occlusion and Grad-CAM.
+
+A map says for each pixel of a crop how much of the evidence for the true class lies there. It is never negative.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from facestudy.attribution.settings import Fill
+from facestudy.core.arrays import BoolArray, FloatArray, Picture
+from facestudy.core.errors import StudyError
+from facestudy.runtime import backend
+from facestudy.runtime.backend import keras
+
+BATCH = 32
+"""Pictures scored at once, as in `facestudy.training.loop.predict`."""
+PATCHES = 8
+"""Occlusion hides one cell after the other of a grid with so many cells on each side of the crop."""
+MIN_CELLS = 7
+"""Grad-CAM takes the last layer with at least so many cells on each side, as the last one of ResNet-50 has at 224
+pixels: two or four cells cannot tell the eyes from the nose."""
+
+
+class Probe:
+    """A network opened for inspection. It shares its weights with the model, also when these change.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A model whose last layers are `logit` and `p_fake`.
+
+    Raises
+    ------
+    StudyError
+        When no layer has MIN_CELLS cells on each side.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        logit = model.get_layer("logit").output
+        self.layer = last_spatial_layer(model)
+        self._logits = keras.Model(model.input, logit)
+        self._features = keras.Model(model.input, [model.get_layer(self.layer).output, logit])
+
+    def logits(self, pictures: Picture) -> FloatArray:
+        """Compute the logits of fake.
+
+        Parameters
+        ----------
+        pictures : ndarray of uint8, shape (n, height, width, 3)
+            RGB.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+        """
+        found = np.empty(len(pictures))
+        batch = np.zeros((BATCH, *pictures.shape[1:]), np.uint8)
+        for start in range(0, len(pictures), BATCH):
+            part = pictures[start : start + BATCH]
+            batch[: len(part)] = part
+            found[start : start + len(part)] = np.asarray(self._logits.predict_on_batch(batch))[: len(part), 0]
+        return found
+
+    def gradients(self, pictures: Picture, sign: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Compute the features of the layer and the derivative of the logits by them; needs TensorFlow.
+
+        Parameters
+        ----------
+        pictures : ndarray of uint8, shape (n, height, width, 3)
+            RGB.
+        sign : ndarray of shape (n,)
+            A factor on the logit of each picture.
+
+        Returns
+        -------
+        features, derivatives : ndarray of float64, shape (n, rows, columns, channels)
+        """
+        import tensorflow
+
+        found = []
+        for start in range(0, len(pictures), BATCH):
+            part = slice(start, start + BATCH)
+            with tensorflow.GradientTape() as tape:
+                features, logit = self._features(pictures[part], training=False)
+                target = tensorflow.reduce_sum(logit[:, 0] * sign[part].astype(np.float32))
+            found.append((np.asarray(features, float), np.asarray(tape.gradient(target, features), float)))
+        features, derivatives = (np.concatenate(side) for side in zip(*found, strict=True))
+        return features, derivatives
+
+
+def last_spatial_layer(model: keras.Model) -> str:
+    """Find the last layer whose output still has a place for each part of the picture.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A network.
+
+    Returns
+    -------
+    str
+        The name of the last layer with at least MIN_CELLS cells on each side.
+
+    Raises
+    ------
+    StudyError
+        When there is none.
+    """
+    for layer in reversed(model.layers):
+        shape = tuple(layer.output.shape)
+        if len(shape) == 4 and all(side is not None and side >= MIN_CELLS for side in shape[1:3]):
+            return str(layer.name)
+    raise StudyError(f"{model.name} has no layer of {MIN_CELLS} x {MIN_CELLS} cells; raise input_size for Grad-CAM.")
+
+
+def attribution_maps(
+    probe: Probe, pictures: Picture, shown: BoolArray, filled: Picture, sign: FloatArray, before: FloatArray
+) -> dict[str, FloatArray]:
+    """Compute the maps of a network by every method that the backend allows.
+
+    Parameters
+    ----------
+    probe : Probe
+        The network.
+    pictures : ndarray of uint8, shape (n, height, width, 3)
+        RGB.
+    shown : ndarray of bool, shape (height, width)
+        Where they show a face; nothing else is hidden.
+    filled : ndarray of uint8, shape (n, height, width, 3)
+        What replaces hidden parts.
+    sign : ndarray of shape (n,)
+        1 for evidence of fake, -1 for evidence of real.
+    before : ndarray of shape (n,)
+        The logits of fake of the pictures.
+
+    Returns
+    -------
+    dict of str to ndarray of float64, shape (n, height, width)
+        `occlusion`, and `grad_cam` with TensorFlow: Keras has no gradients of its own.
+    """
+    maps = {"occlusion": occlusion(probe, pictures, shown, filled, sign, before)}
+    if backend.name() == "tensorflow":
+        maps["grad_cam"] = grad_cam(probe, pictures, sign)
+    return maps
+
+
+def grad_cam(probe: Probe, pictures: Picture, sign: FloatArray) -> FloatArray:
+    """Compute Grad-CAM maps: where the features lie that speak for a class.
+
+    Parameters
+    ----------
+    probe : Probe
+        The network.
+    pictures : ndarray of uint8, shape (n, height, width, 3)
+        RGB.
+    sign : ndarray of shape (n,)
+        1 for evidence of fake, -1 for evidence of real.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, height, width)
+        Enlarged to the size of the pictures.
+
+    References
+    ----------
+    Selvaraju et al. 2017, Grad-CAM: visual explanations from deep networks via gradient-based localization, ICCV,
+    equations 1 and 2.
+    """
+    features, derivatives = probe.gradients(pictures, sign)
+    weights = derivatives.mean(axis=(1, 2), keepdims=True)
+    maps = np.maximum((weights * features).sum(axis=3), 0)
+    height, width = pictures.shape[1:3]
+    return np.stack([cv2.resize(one, (width, height), interpolation=cv2.INTER_LINEAR) for one in maps])
+
+
+def replacement(pictures: Picture, shown: BoolArray, fill: Fill) -> Picture:
+    """Make what hidden parts are replaced with.
+
+    Parameters
+    ----------
+    pictures : ndarray of uint8, shape (n, height, width, 3)
+        RGB.
+    shown : ndarray of bool, shape (height, width)
+        Where they show a face.
+    fill : {"mean", "blur"}
+        The mean colour of what all of them show, or each of them blurred (Gaussian, an eighth of the crop).
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, height, width, 3)
+    """
+    if fill == "mean":
+        colour = np.rint(pictures[:, shown].mean(axis=(0, 1))).astype(np.uint8)
+        return np.broadcast_to(colour, pictures.shape)
+    sigma = max(pictures.shape[1:3]) / PATCHES
+    return np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in pictures])
+
+
+def evidence_lost(
+    probe: Probe, pictures: Picture, hidden: BoolArray, filled: Picture, sign: FloatArray, before: FloatArray
+) -> FloatArray:
+    """Compute by how much the logit of a class falls when a part of each picture is hidden.
+
+    Parameters
+    ----------
+    probe : Probe
+        The network.
+    pictures : ndarray of uint8, shape (n, height, width, 3)
+        RGB.
+    hidden : ndarray of bool, shape (n, height, width) or (height, width)
+        What is hidden.
+    filled : ndarray of uint8, shape (n, height, width, 3)
+        What replaces it.
+    sign : ndarray of shape (n,)
+        1 for the logit of fake, -1 for that of real.
+    before : ndarray of shape (n,)
+        The logits of fake of the unaltered pictures.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Negative where the class becomes more likely.
+    """
+    altered = np.where(np.broadcast_to(hidden, pictures.shape[:3])[..., None], filled, pictures)
+    return np.asarray(sign * (before - probe.logits(altered)))
+
+
+def occlusion(
+    probe: Probe, pictures: Picture, shown: BoolArray, filled: Picture, sign: FloatArray, before: FloatArray
+) -> FloatArray:
+    """Compute occlusion maps: how much evidence of a class is lost when a small patch is hidden, by pixel.
+
+    All patches have the same size, so regions of different size can be compared: when a whole region is hidden, the
+    change of the logit by area falls with the size of the region, also where a network prefers no region.
+
+    Parameters
+    ----------
+    probe : Probe
+        The network.
+    pictures : ndarray of uint8, shape (n, height, width, 3)
+        RGB.
+    shown : ndarray of bool, shape (height, width)
+        Where they show a face; nothing else is hidden.
+    filled : ndarray of uint8, shape (n, height, width, 3)
+        What replaces hidden parts.
+    sign : ndarray of shape (n,)
+        1 for evidence of fake, -1 for evidence of real.
+    before : ndarray of shape (n,)
+        The logits of fake of the unaltered pictures.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, height, width)
+        0 where hiding the patch does not lower the logit of the class.
+
+    References
+    ----------
+    Zeiler and Fergus 2014, Visualizing and understanding convolutional networks, ECCV, section 4.2.
+    """
+    maps = np.zeros(pictures.shape[:3])
+    rows, columns = (np.linspace(0, side, PATCHES + 1).round().astype(int) for side in pictures.shape[1:3])
+    for top, bottom in pairwise(rows):
+        for left, right in pairwise(columns):
+            patch = np.zeros_like(shown)
+            patch[top:bottom, left:right] = shown[top:bottom, left:right]
+            if patch.any():
+                lost = evidence_lost(probe, pictures, patch, filled, sign, before)
+                maps[:, patch] = np.maximum(lost, 0)[:, None] / patch.sum()
+    return maps
+
+
+def concentration(maps: FloatArray, areas: BoolArray, shown: BoolArray) -> FloatArray:
+    """Compute the share of each map that lies in an area, over the area's share of what the crop shows.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (n, height, width)
+        Not negative.
+    areas : ndarray of bool, shape (k, n, height, width)
+        Within `shown`.
+    shown : ndarray of bool, shape (height, width)
+        Where the crops show a face.
+
+    Returns
+    -------
+    ndarray of float64, shape (k, n)
+        1: no preference. NaN where a map or an area is empty, or the area is all that is shown.
+
+    Examples
+    --------
+    >>> shown, area = np.ones((1, 4), bool), np.array([[[[True, False, False, False]]]])
+    >>> concentration(np.array([[[1.0, 1, 0, 0]]]), area, shown).tolist()
+    [[2.0]]
+    """
+    mass = (maps * shown).sum(axis=(1, 2))
+    inside = np.einsum("nhw,knhw->kn", maps, areas.astype(float))
+    share = areas.sum(axis=(2, 3)) / shown.sum()
+    defined = (mass > 0) & (share > 0) & (share < 1)
+    return np.where(defined, inside / np.where(defined, mass * share, 1), np.nan)

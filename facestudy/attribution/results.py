@@ -1,0 +1,133 @@
+"""Attributions of many cells: means over trainings and faces, their intervals, the corrected p-values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from facestudy.attribution.cell import Cell, Measured
+from facestudy.attribution.findings import ATTRIBUTION, LEVEL, finding
+from facestudy.core.arrays import FloatArray, IntArray
+from facestudy.core.tables import to_dataframe
+from facestudy.evaluation.intervals import NO_VARIATION, Spread, holm
+from facestudy.evaluation.obuchowski_rockette import Part, jackknife_covariance, parts_of_mean
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over trainings and faces, with its interval.
+
+    Attributes
+    ----------
+    value : float
+        NaN without any number.
+    low, high : float
+        For new trainings on new groups; with one training, for this one on new groups. NaN without two groups.
+    p : float
+        Two-sided, of the hypothesis that it is 0; NaN with one training.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+
+
+def figure(values: FloatArray, group: IntArray, limits: tuple[float, float]) -> Figure:
+    """Compute the mean of values of faces with its interval, as `facestudy.evaluation.intervals` does for metrics.
+
+    Parameters
+    ----------
+    values : ndarray of shape (trainings, n)
+        NaN where a face has no value.
+    group : ndarray of int, shape (n,)
+        Number of the group of each face, from 0.
+    limits
+        The least and the greatest possible value; the p-value needs 0 in their middle.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> figure(np.array([[1.0, 2.0, 3.0], [1.5, 2.5, 3.5]]), np.arange(3), (0.0, 4.0)).value
+    2.25
+    """
+    groups = int(group.max()) + 1
+    valid = ~np.isnan(values)
+    counts = np.stack([np.bincount(group, row, groups) for row in valid.astype(float)])
+    sums = np.stack([np.bincount(group, row, groups) for row in np.where(valid, values, 0.0)])
+    count = counts.sum(axis=1, keepdims=True)
+    if (count == counts).any():  # a training has no value without one of the groups
+        return Figure(float(values[valid].mean()) if valid.any() else math.nan)
+    without = (sums.sum(axis=1, keepdims=True) - sums) / (count - counts)
+    trainings = sums.sum(axis=1) / count[:, 0]
+    covariance = jackknife_covariance(without)
+    parts = [[Part(float(covariance.mean()), groups - 1)]]
+    if len(values) > 1:
+        parts.append(parts_of_mean(trainings, covariance, groups - 1))
+    varies = parts[0][0].variance >= NO_VARIATION**2
+    spreads = [Spread(tuple(part), int(counts.any(axis=0).sum()), limits, varies) for part in parts]
+    value = float(trainings.mean())
+    lows, highs = zip(*(spread.interval(value, 1 - LEVEL) for spread in spreads), strict=True)
+    p = max(spread.p_of_zero(value) for spread in spreads) if len(values) > 1 else math.nan
+    return Figure(value, min(lows), max(highs), p)
+
+
+def attribution_table(cells: Sequence[tuple[Cell, Measured]]) -> pd.DataFrame:
+    """Compute the content of metrics/attribution.csv.
+
+    Parameters
+    ----------
+    cells
+        Each cell, with what was measured of it.
+
+    Returns
+    -------
+    DataFrame
+        Rows of ATTRIBUTION. p-values are Holm-corrected over the areas of a cell and method; a cell with a constant
+        output has none.
+    """
+    rows = []
+    for cell, measured in cells:
+        for method in measured.trained:
+            family = [_row(cell, measured, method, number) for number in range(len(cell.regions))]
+            tested = [row for row in family if not math.isnan(row.get("p", math.nan))]
+            for row, p_holm in zip(tested, holm([row["p"] for row in tested]), strict=True):
+                row["p_holm"] = p_holm
+                row["finding"] = finding(row["difference"], p_holm, row["value_low"], row["value_high"])
+            rows += [row for row in family if row]
+    return to_dataframe(rows, ATTRIBUTION)
+
+
+def _row(cell: Cell, measured: Measured, method: str, number: int) -> dict[str, Any]:
+    """The figures of one area; empty where it has no value."""
+    trained, random = (side[method][:, number] for side in (measured.trained, measured.random))
+    used = ~np.isnan(trained).all(axis=0)
+    if not used.any():
+        return {}
+    share = cell.areas[number].sum(axis=(1, 2))[used] / cell.shown.sum()
+    greatest = float((1 / share).mean())  # where all of the attribution lies in the area
+    difference = figure(trained - random, cell.group, (-greatest, greatest))
+    figures = {name: figure(side, cell.group, (0, greatest)) for name, side in (("value", trained), ("random", random))}
+    row: dict[str, Any] = {
+        "model": cell.model,
+        "variant": cell.variant,
+        "method": method,
+        "region": cell.regions[number],
+        "area": float(share.mean()),
+        "faces": int(used.sum()),
+        "trainings": len(trained),
+        "p": math.nan if cell.broken else difference.p,
+        "change": float(np.nanmean(measured.change[:, number])) if method == "occlusion" else math.nan,
+        "finding": "broken" if cell.broken else "",
+    }
+    for name, found in {**figures, "difference": difference}.items():
+        row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    return row

@@ -1,0 +1,1 @@
+"""How trained models score test faces that are altered before they are cropped."""

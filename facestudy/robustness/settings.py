@@ -1,0 +1,115 @@
+"""The alterations of the test faces: section `robustness` of params.yaml.
+
+They have a module of their own because tables and pages need them without OpenCV and TensorFlow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from facestudy.core.settings import Section
+
+_LABELS = {
+    "none": "unaltered",
+    "shift": "shift {} %",
+    "rotate": "rotate {}°",
+    "scale": "scale {} %",
+    "h264": "H.264 quantizer {}",
+    "jpeg": "JPEG quality {}",
+    "blur": "blur {} %",
+    "noise": "noise {}",
+    "downscale": "downscale to {} px",
+    "brightness": "brightness × {}",
+}
+PLACEMENTS = ("shift", "rotate", "scale")
+"""The kinds that move the crop on the face."""
+RECODED = "h264"
+"""The kind that encodes the clip again; all others but PLACEMENTS alter the picture alone."""
+
+
+def label(kind: str, severity: str) -> str:
+    """Write an alteration in words.
+
+    Parameters
+    ----------
+    kind
+        A field of `RobustnessSettings`, or "none".
+    severity
+        As in the table; empty for "none".
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> label("shift", "4"), label("none", "")
+    ('shift 4 %', 'unaltered')
+    """
+    return _LABELS[kind].format(severity)
+
+
+@dataclass(frozen=True)
+class Alteration:
+    """One way in which faces are altered.
+
+    Attributes
+    ----------
+    kind : str
+        A field of `RobustnessSettings`.
+    severity : float
+        As there.
+    """
+
+    kind: str
+    severity: float
+
+    def __str__(self) -> str:
+        return label(self.kind, f"{self.severity:g}")
+
+
+class RobustnessSettings(Section):
+    """The severities of each kind of alteration.
+
+    Attributes
+    ----------
+    shift : list of float
+        The crop is moved by this percentage of the face's width, in a random direction.
+    rotate : list of float
+        The crop is turned by this angle, degrees, to a random side.
+    scale : list of float
+        The crop shows an area that is this percentage wider and higher, or narrower and lower, at random.
+    h264 : list of int
+        The clip is encoded again as H.264 with this constant quantizer, 1 to 51.
+    jpeg : list of int
+        The picture is encoded with this JPEG quality.
+    blur : list of float
+        Gaussian blur of this standard deviation, percent of the face's width.
+    noise : list of float
+        Gaussian noise of this standard deviation, grey levels.
+    downscale : list of int
+        The picture is reduced until the face is this wide, pixels, and enlarged again.
+    brightness : list of float
+        Grey levels are multiplied by this factor.
+    """
+
+    shift: list[Annotated[float, Field(gt=0, le=50)]] = Field(default_factory=list)
+    rotate: list[Annotated[float, Field(gt=0, le=180)]] = Field(default_factory=list)
+    scale: list[Annotated[float, Field(gt=0, le=50)]] = Field(default_factory=list)
+    h264: list[Annotated[int, Field(ge=1, le=51)]] = Field(default_factory=list)
+    jpeg: list[Annotated[int, Field(ge=1, le=100)]] = Field(default_factory=list)
+    blur: list[Annotated[float, Field(gt=0, le=50)]] = Field(default_factory=list)
+    noise: list[Annotated[float, Field(gt=0, le=128)]] = Field(default_factory=list)
+    downscale: list[Annotated[int, Field(ge=4, le=4096)]] = Field(default_factory=list)
+    brightness: list[Annotated[float, Field(gt=0, le=4)]] = Field(default_factory=list)
+
+    def alterations(self) -> list[Alteration]:
+        """Every alteration, in the order of the fields.
+
+        >>> RobustnessSettings(jpeg=[30], shift=[2, 4]).alterations()[1:]
+        [Alteration(kind='shift', severity=4.0), Alteration(kind='jpeg', severity=30)]
+        """
+        return [Alteration(kind, severity) for kind in type(self).model_fields for severity in getattr(self, kind)]
