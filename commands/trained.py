@@ -17,7 +17,7 @@ from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
 from facestudy.core.settings import check, quoted
-from facestudy.crops.cutting import Colour, CropSettings, Plan, Variant, resolve
+from facestudy.crops.cutting import Colour, CropSettings, Plan, Variant, read_colour, resolve
 from facestudy.faces.detection import FaceSettings
 from facestudy.media.frames import FrameSettings
 from facestudy.models.settings import ModelSettings
@@ -116,15 +116,7 @@ def _crop(study: Path, variant: str, lock: _Lock) -> tuple[Plan, Colour]:
     shown = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (part.rect for part in plan.parts))
     if plan.layout == "stack" and shown == settings.size[0] * settings.size[1]:
         return plan, (0, 0, 0)
-    path = study / "data/crops" / variant / "variant.json"
-    try:
-        red, green, blue = json.loads(path.read_text(encoding="utf-8"))["mean_colour"]
-    except (OSError, ValueError, KeyError):
-        raise StudyError(
-            f"{path} is missing or damaged, and {variant} is filled with the colour in it; `dvc pull crops@{variant}` "
-            "or `dvc repro` brings it."
-        ) from None
-    return plan, (red, green, blue)
+    return plan, read_colour(study / "data/crops" / variant / "variant.json")
 
 
 def _weights(study: Path, where: str, md5: str, settings: ModelSettings, training: str) -> dict[str, Any]:
