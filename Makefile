@@ -27,17 +27,17 @@ else
 endif
 
 # Make ignores a misspelt variable without a message.
-KNOWN := N NAME PRESET PYTHON QUICK SEED SET URL WHAT
+KNOWN := FILE N NAME PRESET PYTHON QUICK SEED SET URL WHAT
 unknown := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$(filter-out $(KNOWN) UV -*,$v)))
 $(if $(strip $(unknown)),$(error unknown variable $(strip $(unknown)); the variables are $(KNOWN)))
 
 # Python reads these from the environment exactly as given: neither make nor the shell expands them.
-GIVEN := URL NAME SET PRESET QUICK WHAT
+GIVEN := URL NAME SET PRESET QUICK WHAT FILE
 NAME :=# not that of the environment, where WSL has a NAME
-$(foreach name,$(GIVEN),$(eval remote pull study: override export $(name) := $$(value $(name))))
+$(foreach name,$(GIVEN),$(eval remote pull study predict: override export $(name) := $$(value $(name))))
 
-.PHONY: help env python run test test-fast fuzz faults audit study retry remote push pull reasons calibrate bench lint docs wheels \
-  format lock clean-cache
+.PHONY: help env python run test test-fast fuzz faults audit study predict retry remote push pull reasons calibrate \
+  bench lint docs wheels format lock clean-cache
 # A `python -m venv` that fails leaves an environment without pip, which the next run replaces.
 .DELETE_ON_ERROR:
 
@@ -68,6 +68,9 @@ test-fast: env  ## the tests that start no process, server or TensorFlow
 
 study: env      ## a preset in studies/NAME: make study PRESET=videos SET="folder.path=/my/videos" NAME=mine QUICK=1
 	@python -m commands.study run
+
+predict: env    ## how fake a clip looks to the published detectors: make predict FILE=clip.mp4 (a folder or a link too)
+	@python -m commands.predict
 
 retry: env      ## look again for the videos that a passing fault kept away (source: youtube)
 	dvc repro --force --single-item videos

@@ -29,6 +29,7 @@ ORDER = [
     "hypotheses",
     "attribution",
     "report",
+    "prediction",
 ]
 MODULES = sorted((ROOT / "facestudy").glob("*/*.py"))
 

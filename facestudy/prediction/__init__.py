@@ -1,0 +1,1 @@
+"""A score for one clip: its faces, the detectors, what they say and what that is worth."""

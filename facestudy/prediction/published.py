@@ -1,0 +1,193 @@
+"""Detectors whose weights their authors published: Meso4 and MesoInception4, trained on deepfakes of the web of 2018.
+
+Their crop is a square around the face, turned upright, with a side of 2.86 times the distance of the eyes from the
+mouth (`pipeline.py` of the authors' code: K = 2.2 times l_factor = 1.3). On the canonical face that distance is 0.361,
+so their square is 1.03 wide: the canonical square itself. The region `face` of the study is a part of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import os
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from facestudy.core.errors import StudyError
+from facestudy.core.regions import Box
+from facestudy.crops.cutting import CropSettings, Plan, Variant, resolve
+from facestudy.prediction.detectors import Detector, Known
+
+PLACE = "https://raw.githubusercontent.com/DariusAf/MesoNet/f3aa786e8f87e0894dcf36f6dba2f77a25293566/weights"
+"""Where the files are fetched from: the authors' repository, which is under the Apache licence 2.0."""
+TIMEOUT_S = 30
+MAX_BYTES = 1_000_000
+"""Five times the larger of the two files."""
+INPUT_SIZE = 256
+SQUARE: Box = (0.0, 0.0, 1.0, 1.0)
+SEEN = "face swaps and real videos from the web of 2018"
+KNOWN = Known(codecs=frozenset({"h264"}), smallest_frame=(854, 480))
+"""Of the authors' videos (Afchar et al. 2018, section 3.1)."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A detector with published weights.
+
+    Attributes
+    ----------
+    name : str
+    network : str
+        Its network, a function of facestudy.models.mesonet.
+    file : str
+        Name of the weights file, here and at PLACE.
+    sha256 : str
+        Of the file.
+    measured : str
+        What others measured with these weights.
+    """
+
+    name: str
+    network: str
+    file: str
+    sha256: str
+    measured: str
+
+
+DETECTORS = (
+    Published(
+        "Meso4_DF",
+        "meso4",
+        "Meso4_DF.h5",
+        "036ed30d04ffd9c7506f825b97c86aa64915f5818931da96817b169aad790af5",
+        "AUC 0.85 on FaceForensics++ Deepfakes, 0.75 on DFDC, 0.55 on Celeb-DF; calls slightly blurred real faces fake",
+    ),
+    Published(
+        "MesoInception4_DF",
+        "mesoinception4",
+        "MesoInception_DF.h5",
+        "234586d40058e76ef8b6f27ca4b63c06e31c2a5a69c0d8ba6f30b1468ab7bafa",
+        "AUC 0.83 on FaceForensics++ Deepfakes, 0.73 on DFDC, 0.54 on Celeb-DF; calls slightly blurred real faces fake",
+    ),
+)
+"""The figures are those of Li, Yang, Sun, Qi and Lyu, Celeb-DF, CVPR 2020, table 2: per frame, with these weights.
+`python -m benchmarks.one_clip` shows what blur does."""
+
+
+def authors_crop() -> Plan:
+    """Work out the crop of the authors: the canonical square, at the size that the networks take."""
+    variant = Variant(regions=["square"], layout="stack")
+    settings = CropSettings(size=(INPUT_SIZE, INPUT_SIZE))
+    return resolve("square", {"square": variant}, {"face": SQUARE, "square": SQUARE}, settings)
+
+
+def load(network: str, path: Path) -> Any:
+    """Build a network with published weights.
+
+    Parameters
+    ----------
+    network : str
+        A function of facestudy.models.mesonet.
+    path : Path
+        What `weights_file` returned.
+
+    Returns
+    -------
+    keras.Model
+        uint8 RGB (batch, h, w, 3) to p_fake (batch, 1).
+
+    Raises
+    ------
+    StudyError
+        When the file does not fit the network.
+    """
+    mesonet = importlib.import_module("facestudy.models.mesonet")  # imports TensorFlow, which takes seconds
+    model = getattr(mesonet, network)(INPUT_SIZE)
+    mesonet.load_published_mesonet(model, path)
+    return model
+
+
+def detectors(folder: Path, fetch: bool = True, place: str = PLACE) -> list[Detector]:
+    """List the published detectors; their networks are built when they are used first.
+
+    Parameters
+    ----------
+    folder : Path
+        Where their weights are, or are fetched to.
+    fetch : bool
+        Whether missing files are fetched.
+    place : str
+        See `weights_file`.
+
+    Returns
+    -------
+    list of Detector
+
+    Raises
+    ------
+    StudyError
+        As `weights_file`.
+    """
+    plan = authors_crop()
+    found = []
+    for one in DETECTORS:
+        loaded = functools.cache(functools.partial(load, one.network, weights_file(one, folder, fetch, place)))
+        found.append(Detector(one.name, {"published": loaded}, plan, seen=SEEN, measured=one.measured, known=KNOWN))
+    return found
+
+
+def weights_file(detector: Published, folder: Path, fetch: bool = True, place: str = PLACE) -> Path:
+    """Find the weights of a detector in a folder, or fetch them into it.
+
+    Parameters
+    ----------
+    detector : Published
+    folder : Path
+    fetch : bool
+        Whether a missing file is fetched.
+    place : str
+        The address that the name of the file is added to.
+
+    Returns
+    -------
+    Path
+        The file, whose sha256 is right.
+
+    Raises
+    ------
+    StudyError
+        When the file is missing and cannot be fetched, or is another file; the message says which file belongs where.
+    """
+    path = folder / detector.file
+    address = f"{place}/{detector.file}"
+    remedy = f"get {address} (sha256 {detector.sha256}) and put it at {path}"
+    if path.is_file():
+        if not _is_right(path.read_bytes(), detector):
+            raise StudyError(f"{path} is not the published file (its sha256 differs); remove it and {remedy}.")
+        return path
+    if not fetch:
+        raise StudyError(f"{path} is missing; {remedy}.")
+    try:
+        with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:
+            content = answer.read(MAX_BYTES)
+    except (OSError, HTTPException) as error:
+        why = getattr(error, "reason", None) or error
+        raise StudyError(f"{detector.file} cannot be fetched here ({why}); {remedy}.") from None
+    if not _is_right(content, detector):
+        raise StudyError(f"{address} sent another file than the published one (its sha256 differs); {remedy}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    private = path.with_name(f".{detector.file}.{os.getpid()}")
+    try:
+        private.write_bytes(content)
+        private.replace(path)
+    finally:
+        private.unlink(missing_ok=True)
+    return path
+
+
+def _is_right(content: bytes, detector: Published) -> bool:
+    return hashlib.sha256(content).hexdigest() == detector.sha256
