@@ -48,6 +48,18 @@ METRICS = ("accuracy", "auc")
 PLACE = "place_"
 """Begins the name of a case of `calibrate.places`."""
 
+WRONG = {
+    "eyes": {"cropped_is_worse": {"supported"}, "wrong_regions": {"supported"}},
+    "lower_face": {"cropped_is_worse": {"supported"}, "wrong_regions": {"supported"}},
+    "eyes_lower": {"cropped_is_worse": {"supported"}, "wrong_regions": {"supported"}},
+    "outside_eyes_lower": {"cropped_is_worse": {"contradicted"}, "wrong_regions": {"contradicted"}},
+    "none": {
+        "cropped_is_worse": {"supported", "contradicted"},
+        "wrong_regions": {"supported", "contradicted"},
+    },
+}
+"""By place of the artefact and hypothesis: the verdicts that docs/protocol.md calls wrong."""
+
 
 class Case(Section):
     """One kind of run: an artefact, what is drawn again, how many trainings, and what differs from params.yaml.
@@ -274,7 +286,13 @@ def places(table: pd.DataFrame, verdicts: pd.DataFrame) -> str:
             counts = found["verdict"].value_counts()
             cells.append(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
         lines.append(f"| `{rows['artefact'].iloc[0]}` | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    judged = verdicts[verdicts["artefact"].isin(WRONG)]
+    return "\n".join([*lines, "", f"Verdicts that must not come out: {int(wrong(judged).sum())} of {len(judged)}."])
+
+
+def wrong(verdicts: pd.DataFrame) -> pd.Series:
+    """Which verdicts, rows of metrics/known_verdicts.csv, are wrong by WRONG."""
+    return verdicts.apply(lambda row: row["verdict"] in WRONG.get(row["artefact"], {})[row["hypothesis"]], axis=1)
 
 
 def sources(table: pd.DataFrame) -> str:
