@@ -125,7 +125,7 @@ def read_mask(path: Path, frame: int) -> Picture:
         When the file is missing or has no such mask.
     """
     try:
-        with np.load(path, allow_pickle=False) as truth:
+        with np.load(path) as truth:
             return np.asarray(truth["mask"][frame], np.uint8)
     except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
         raise StudyError(f"{path} has no mask of frame {frame} ({error}); `dvc repro -f videos` makes it.") from None

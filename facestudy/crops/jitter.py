@@ -66,8 +66,8 @@ def misplacement(to_cut: FloatArray, region: Box, shift: FloatArray, angle: floa
     Examples
     --------
     >>> to_cut = np.array([[100.0, 0, 0], [0, 100, 0]])
-    >>> misplacement(to_cut, (0, 0, 1, 1), np.array([0.1, 0.0]), 0.0, 1.0).tolist()
-    [[1.0, 0.0, 10.0], [0.0, 1.0, 0.0]]
+    >>> misplacement(to_cut, (0, 0, 1, 1), np.array([0.1, 0.0]), 0.0, 1.0)[:, 2].tolist()
+    [10.0, 0.0]
     """
     x0, y0, x1, y1 = region
     centre = regions.apply(to_cut, np.array([[(x0 + x1) / 2, (y0 + y1) / 2]]))[0]
