@@ -307,13 +307,6 @@ def test_a_share_of_the_training_groups_leaves_test_as_it_is() -> None:
     assert fitted["subset"].value_counts().to_dict() == {"train": 14, "unused": 13}
 
 
-def test_split_by_face_puts_people_on_both_sides() -> None:
-    faces, videos = twins(40)
-    split = make_split(faces, videos, with_settings(unit="face"))
-    sides = split.groupby("video_id")["subset"].nunique()
-    assert (split["group"] == split["face_id"]).all() and (sides > 1).mean() > 0.5
-
-
 @given(st.integers(0, 50))
 def test_shuffled_labels_keep_the_classes_of_each_subset(seed: int) -> None:
     people = [(f"p{n}_{label}", label, f"p{n}", "", 2) for n in range(12) for label in ("real", "fake")]
@@ -335,8 +328,3 @@ def test_shuffled_labels_agree_half_of_the_time() -> None:
         for seed in range(30)
     ]
     assert 0.43 < np.mean(agree) < 0.57
-
-
-def test_shuffled_labels_of_single_faces_are_refused() -> None:
-    with pytest.raises(ValueError, match="needs unit: group"):
-        SplitSettings(**SETTINGS.model_dump() | {"unit": "face", "labels": "shuffled"})

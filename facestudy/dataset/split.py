@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -34,14 +34,7 @@ class SplitSettings(Section):
     test: Annotated[float, Field(gt=0, lt=1)]
     validation: Annotated[float, Field(gt=0, lt=1)]
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    unit: Literal["group", "face"] = "group"
     labels: Literal["given", "shuffled"] = "given"
-
-    @model_validator(mode="after")
-    def _whole_groups(self) -> SplitSettings:
-        if self.labels == "shuffled" and self.unit == "face":
-            raise ValueError("labels: shuffled exchanges the labels of whole groups and needs unit: group")
-        return self
 
     def folds(self) -> int:
         """In how many parts the groups are divided when there are repeats; each part is the test subset once."""
@@ -258,8 +251,6 @@ def make_split(
     else:
         gone = set()
         data["group"] = data["video_id"].map(groups(videos, pairs))
-    if settings.unit == "face":
-        data["group"] = data["face_id"]
     usable = data[~data["video_id"].isin(gone)]
     used = draw(usable, settings)
     drawn = usable[used]
