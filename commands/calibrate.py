@@ -246,10 +246,10 @@ def summary(table: pd.DataFrame) -> str:
     for (case, variant), rows in table.groupby(["case", "variant"]):
         inside = ((rows["auc_low"] <= 0.5) & (rows["auc_high"] >= 0.5)).sum()
         trainings = rows["seeds"].iloc[0]
+        runs = f"{len(rows)} run{'s' if len(rows) > 1 else ''} of {trainings} training{'s' if trainings > 1 else ''}"
         lines.append(
-            f"{case} {variant}: {len(rows)} run{'s' if len(rows) > 1 else ''} of {trainings} training{'s' if trainings > 1 else ''}, AUC mean "
-            f"{rows['auc'].mean():.3f}, {rows['auc'].min():.3f} to {rows['auc'].max():.3f}; >= .9 in "
-            f"{(rows['auc'] >= 0.9).sum()}; interval contains .5 in {inside}"
+            f"{case} {variant}: {runs}, AUC mean {rows['auc'].mean():.3f}, {rows['auc'].min():.3f} to "
+            f"{rows['auc'].max():.3f}; >= .9 in {(rows['auc'] >= 0.9).sum()}; interval contains .5 in {inside}"
         )
     compared = table[table.groupby("case")["variant"].transform("first") != table["variant"]]
     for (case, variant), rows in compared[compared["seeds"] > 1].groupby(["case", "variant"]):
