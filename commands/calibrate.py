@@ -291,8 +291,8 @@ def places(table: pd.DataFrame, verdicts: pd.DataFrame) -> str:
 
 
 def wrong(verdicts: pd.DataFrame) -> pd.Series:
-    """Which verdicts, rows of metrics/known_verdicts.csv, are wrong by WRONG."""
-    return verdicts.apply(lambda row: row["verdict"] in WRONG.get(row["artefact"], {})[row["hypothesis"]], axis=1)
+    """Which verdicts are wrong by WRONG: rows of metrics/known_verdicts.csv whose artefact it has."""
+    return verdicts.apply(lambda row: row["verdict"] in WRONG[row["artefact"]][row["hypothesis"]], axis=1)
 
 
 def sources(table: pd.DataFrame) -> str:

@@ -101,32 +101,26 @@ def test_few_verdicts_are_wrong_wherever_the_artefact_is() -> None:
     assert set(counts.index) == wanted and (counts >= 5).all()
     judged = verdicts[verdicts["artefact"] != "everywhere"]
     assert calibrate.wrong(judged).mean() <= 0.05  # the level of the tests
-    right = {("lower_face", "wrong_regions"): "contradicted"}
-    for (place, hypothesis), verdict in right.items():
-        rows = verdicts[(verdicts["artefact"] == place) & (verdicts["hypothesis"] == hypothesis)]
-        assert (rows["verdict"] == verdict).mean() > 0.5
+    lower = verdicts[(verdicts["artefact"] == "lower_face") & (verdicts["hypothesis"] == "wrong_regions")]
+    assert (lower["verdict"] == "contradicted").mean() > 0.5
 
 
 def test_the_variants_rank_as_the_artefact_says(places: pd.DataFrame) -> None:
-    hidden = {
-        "eyes": ["complement"],
-        "lower_face": ["complement"],
-        "eyes_lower": ["complement"],
-        "outside_eyes_lower": ["eyes_lower"],
-        "none": list(places.columns),
+    show_and_hide = {
+        "everywhere": (["full", "eyes_lower", "complement"], []),
+        "eyes": (["full", "eyes_lower"], ["complement"]),
+        "lower_face": (["full", "eyes_lower"], ["complement"]),
+        "eyes_lower": (["full", "eyes_lower"], ["complement"]),
+        "outside_eyes_lower": (["full", "complement"], ["eyes_lower"]),
+        "none": ([], list(places.columns)),
     }
-    shown = {
-        "everywhere": ["full", "eyes_lower", "complement"],
-        "eyes": ["full", "eyes_lower"],
-        "lower_face": ["full", "eyes_lower"],
-        "eyes_lower": ["full", "eyes_lower"],
-        "outside_eyes_lower": ["full", "complement"],
-    }
-    for place, variants in hidden.items():
-        assert (abs(places.loc[place, variants] - 0.5) < 0.08).all(), place
+    assert set(places.index) == set(show_and_hide)
+    for place, (shown, hidden) in show_and_hide.items():
+        aucs = places.loc[place]
+        assert (abs(aucs[hidden] - 0.5) < 0.08).all(), place
         # Where the artefact lies outside of eyes and lower face, so few people hardly show it.
         margin = 0.03 if place == "outside_eyes_lower" else 0.1
-        assert places.loc[place, shown.get(place, [])].gt(places.loc[place, variants].max() + margin).all(), place
+        assert (aucs[shown] > aucs[hidden].max() + margin if hidden else aucs[shown] > 0.5 + margin).all(), place
 
 
 def test_shuffled_labels_are_not_found(table: pd.DataFrame) -> None:
