@@ -115,12 +115,14 @@ def test_the_variants_rank_as_the_artefact_says(places: pd.DataFrame) -> None:
         "none": ([], list(places.columns)),
     }
     assert set(places.index) == set(show_and_hide)
+    chance = 0.08  # about what an AUC of .5 may come to
     for place, (shown, hidden) in show_and_hide.items():
         aucs = places.loc[place]
-        assert (abs(aucs[hidden] - 0.5) < 0.08).all(), place
+        assert (abs(aucs[hidden] - 0.5) < chance).all(), place
         # Where the artefact lies outside of eyes and lower face, so few people hardly show it.
         margin = 0.03 if place == "outside_eyes_lower" else 0.1
-        assert (aucs[shown] > aucs[hidden].max() + margin if hidden else aucs[shown] > 0.5 + margin).all(), place
+        least = aucs[hidden].max() + margin if hidden else 0.5 + chance
+        assert (aucs[shown] > least).all(), place
 
 
 def test_shuffled_labels_are_not_found(table: pd.DataFrame) -> None:
