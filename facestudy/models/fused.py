@@ -3,6 +3,9 @@
 Keras composes both from elementary operations, about ten per layer and fifteen per weight array, and small
 networks spend more time on starting them than on computing. `python -m benchmarks.training` measures the
 difference. With another backend, both classes do what Keras's do.
+
+No kernel may use the CPU's instructions for approximate reciprocals and reciprocal roots, which AMD and Intel round
+differently: docs/reproducibility.md lists the operations that do.
 """
 
 from __future__ import annotations
@@ -47,11 +50,16 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         from tensorflow import raw_ops
 
-        fitting = bool(training) and self.trainable
         scale, offset, mean, variance = (
             keras.ops.convert_to_tensor(weight)
             for weight in (self.gamma, self.beta, self.moving_mean, self.moving_variance)
         )
+        if not (training and self.trainable):
+            # TensorFlow would merge FusedBatchNormV3 into a convolution, and a division by a root into a product, both
+            # with approximate reciprocal roots. These exist for float32 only.
+            root = keras.ops.sqrt(keras.ops.cast(variance, "float64") + self.epsilon)
+            scale = keras.ops.cast(keras.ops.cast(scale, "float64") / root, "float32")
+            return inputs * scale + (offset - mean * scale)
         result = raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=scale,
@@ -59,12 +67,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
             mean=mean,
             variance=variance,
             epsilon=self.epsilon,
-            exponential_avg_factor=1 - self.momentum if fitting else 1,
-            is_training=fitting,
+            exponential_avg_factor=1 - self.momentum,
+            is_training=True,
         )
-        if fitting:
-            self.moving_mean.assign(result.batch_mean)
-            self.moving_variance.assign(result.batch_variance)
+        self.moving_mean.assign(result.batch_mean)
+        self.moving_variance.assign(result.batch_variance)
         return result.y
 
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -158,7 +159,7 @@ def with_optimizer(model: keras.Model) -> keras.Model:
 
 
 def compiled(logits: keras.Model, optimizer: keras.optimizers.Optimizer | None = None) -> keras.Model:
-    """Add binary cross-entropy and an optimizer to a model that gives logits.
+    """Add `cross_entropy` and an optimizer to a model that gives logits.
 
     Parameters
     ----------
@@ -174,11 +175,37 @@ def compiled(logits: keras.Model, optimizer: keras.optimizers.Optimizer | None =
     """
     logits.compile(
         optimizer or Adam(),
-        keras.losses.BinaryCrossentropy(from_logits=True),
+        cross_entropy,
         jit_compile=False,  # TensorFlow's XLA supports neither op determinism nor the resizing
     )
     logits.optimizer.build(logits.trainable_variables)  # else the step is traced twice, slow for ResNet-50
     return logits
+
+
+def cross_entropy(labels: Any, logits: Any) -> Any:
+    """Compute the binary cross-entropy of logits, in operations that round the same on every CPU.
+
+    Keras's BinaryCrossentropy(from_logits=True) has the same value. Its gradient in TensorFlow is computed with the
+    CPU's instruction for approximate reciprocals, which AMD and Intel round differently.
+
+    Parameters
+    ----------
+    labels : tensor of shape (batch, 1), float32
+        1 for fake, 0 for real.
+    logits : tensor of shape (batch, 1), float32
+
+    Returns
+    -------
+    tensor of shape (batch,), float32
+        softplus(-logit) = -log(p_fake) of a fake face, softplus(logit) = -log(1 - p_fake) of a real one.
+
+    Examples
+    --------
+    >>> loss = cross_entropy(np.float32([[1], [0], [0]]), np.float32([[0], [0], [-200]]))
+    >>> np.asarray(loss).round(3).tolist()
+    [0.693, 0.693, 0.0]
+    """
+    return keras.ops.mean(keras.ops.softplus((1 - 2 * labels) * logits), axis=-1)
 
 
 def learning_rate_at(step: int, steps: int, warmup_steps: int, settings: ModelSettings) -> float:
