@@ -358,7 +358,9 @@ def print_results(folder: Path = Path()) -> None:
     for line in text.splitlines():  # again: the top of a long page is out of sight
         if line.startswith("**Warning: "):
             print(line.strip("*"))
-    print(f"This page: {page}. Figures: {folder / 'metrics'}/; contact sheets: {folder / 'reports'}/")
+    print(
+        f"This page: {page}; with charts: {folder / 'reports/index.html'}. Contact sheets: {folder / 'reports/crops'}/"
+    )
 
 
 def main() -> None:

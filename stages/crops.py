@@ -33,7 +33,7 @@ from stages.stage import check_disk_space, output_file, output_folder, read_para
 
 FACES = Path("data/faces/index.csv")
 CROPS = Path("data/crops")
-REPORTS = Path("reports")
+REPORTS = Path("reports/crops")
 
 
 def main(variant: str) -> str:
@@ -60,7 +60,7 @@ def main(variant: str) -> str:
             rows = write_crops(faces, FACES.parent, folder, plan, colour, compute, archived, copy)
             tables.write(folder / "index.csv", tables.to_dataframe(rows, tables.CROPS), tables.CROPS)
         (target / "variant.json").write_text(describe(plan, colour, len(faces)), encoding="utf-8")
-    with output_file(REPORTS / f"crops_{variant}.png") as path:
+    with output_file(REPORTS / f"{variant}.png") as path:
         write_png(path, crop_sheet(faces, FACES.parent, plan, colour, settings.sheet_faces))
 
     real = sum(face.label == "real" for face in faces)

@@ -7,6 +7,7 @@ prints the md5 of eight clips, before and after encoding, for each of `restricti
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -15,7 +16,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ def print_network() -> None:
     from facestudy.models import fused
     from facestudy.runtime import backend
     from facestudy.runtime.backend import keras
+    from facestudy.training.loop import compiled
 
     backend.make_deterministic(5)
     model = keras.Sequential(
@@ -137,16 +139,74 @@ def print_network() -> None:
             keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
             keras.layers.Flatten(),
             keras.layers.Dense(16, activation="relu"),
-            keras.layers.Dense(1, activation="sigmoid"),
+            keras.layers.Dense(1),
         ]
     )
-    model.compile(optimizer=fused.Adam(0.01), loss="binary_crossentropy")
+    compiled(model, fused.Adam(0.01))
     pictures = np.random.default_rng(5).random((8, 32, 32, 3), dtype=np.float32)
     labels = np.arange(8, dtype=np.float32) % 2
     before = model.predict_on_batch(pictures)
     model.train_on_batch(pictures, labels)
     after = [model.predict_on_batch(pictures), *model.get_weights()]
     print("network", hashlib.sha256(b"".join(part.tobytes() for part in (before, *after))).hexdigest())
+
+
+def print_approximate_kernels() -> None:
+    """For each network, and one made of Keras's own parts, the kernels that use approximate instructions, as JSON."""
+    from facestudy.models.networks import build
+    from facestudy.models.settings import ModelSettings
+    from facestudy.runtime.backend import keras
+    from facestudy.training.loop import with_optimizer
+
+    pictures, labels = np.zeros((4, 64, 64, 3), np.uint8), np.array([[0], [1], [0], [1]], np.float32)
+    found = {}
+    for network, width in {"meso4": 1.0, "mesoinception4": 1.0, "vgg19": 1 / 16, "resnet50": 1 / 16}.items():
+        model = build(ModelSettings(network=network, width=width, input_size=64, epochs=1, learning_rate=1e-3))
+        found[network] = _approximate_kernels(
+            functools.partial(with_optimizer(model).train_on_batch, pictures, labels),
+            functools.partial(model.predict_on_batch, pictures),
+        )
+    plain = keras.Sequential(
+        [
+            keras.Input((64, 64, 3)),
+            keras.layers.Conv2D(8, 3, use_bias=False),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(1),
+        ]
+    )
+    plain.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
+    found["keras"] = _approximate_kernels(functools.partial(plain.train_on_batch, pictures, labels))
+    print(json.dumps(found))
+
+
+def _approximate_kernels(*runs: Callable[[], object]) -> list[str]:
+    """The kernels with approximate instructions (rcpps, rsqrtps) in the graphs that these calls run.
+
+    TensorFlow's optimisation of a graph can bring them in: it is the optimised graphs that are searched.
+    """
+    from tensorflow import float32
+    from tensorflow.python.eager import context
+
+    context.enable_graph_collection()
+    for run in runs:
+        run()
+    graphs = [graph for run in context.export_run_metadata().function_graphs for graph in run.partition_graphs]
+    context.disable_graph_collection()
+    nodes = [
+        node for graph in graphs for node in (*graph.node, *(n for f in graph.library.function for n in f.node_def))
+    ]
+    assert any("Conv2D" in node.op for node in nodes)
+    approximate = {"Reciprocal", "ReciprocalGrad", "Inv", "InvGrad", "Rsqrt", "RsqrtGrad"}
+    return sorted(
+        {
+            node.op
+            for node in nodes
+            if (node.op in approximate and node.attr["T"].type == float32.as_datatype_enum)
+            or b"FusedBatchNorm" in node.attr["fused_ops"].list.s
+        }
+    )
 
 
 def print_detection() -> None:

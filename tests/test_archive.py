@@ -204,7 +204,7 @@ SAME = (
     "data/duplicates.csv",
     "data/split.csv",
     "data/crops/eyes_lower/variant.json",
-    "reports/crops_eyes_lower.png",
+    "reports/crops/eyes_lower.png",
     "models/eyes_lower/mesonet/1/model.weights.h5",
     "predictions/eyes_lower/mesonet/1.csv",
 )

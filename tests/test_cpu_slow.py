@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.cpu_features import AVX2, NOT_AVX2, clips_in_child, in_child, restric
 
 pytestmark = pytest.mark.skipif(not AVX2, reason=NOT_AVX2)
 
-GOLDEN_NETWORK = "096e48d291f83b6630cbef8069f55a7d1d166e7d0b82917a493eb86e68731694"
+GOLDEN_NETWORK = "25ab53ada4fe78c6b5ebe4bc278142511061fcbe0315c337582dde26d27bf14a"
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,13 @@ def test_training_uses_avx2_on_every_cpu() -> None:
     reported, digest = oneDNN_and_answer("print_network")
     assert reported == "Intel AVX2"
     assert digest == f"network {GOLDEN_NETWORK}"
+
+
+def test_no_network_uses_approximate_instructions() -> None:
+    found = json.loads(in_child("print_approximate_kernels").stdout.splitlines()[-1])
+    assert found.pop("keras")  # so the test would see them
+    assert set(found) == {"meso4", "mesoinception4", "vgg19", "resnet50"}
+    assert not any(found.values())
 
 
 def test_mtcnn_uses_avx2_on_every_cpu() -> None:

@@ -69,7 +69,7 @@ def test_every_contract_holds(project: Path) -> None:
     for variant in ("full", "eyes_lower"):
         crops = tables.read(project / f"data/crops/{variant}/index.csv", tables.CROPS)
         assert set(crops["face_id"]) == set(faces["face_id"])
-        assert (project / f"reports/crops_{variant}.png").is_file()
+        assert (project / f"reports/crops/{variant}.png").is_file()
         for model in ("mesonet", "vgg19", "resnet50"):
             predictions = tables.read(project / f"predictions/{variant}/{model}/1.csv", tables.PREDICTIONS)
             assert predictions.drop(columns="p_fake").equals(scored.drop(columns="repeat").reset_index(drop=True))

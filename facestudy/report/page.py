@@ -1,0 +1,409 @@
+"""The results of a study as one HTML page that needs no network: the text of `markdown`, with charts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import vl_convert
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from facestudy.core.arrays import Picture
+from facestudy.report import charts
+from facestudy.report.charts import Chart
+from facestudy.report.markdown import ABOUT, TRIAL
+
+VEGALITE = "6.4"
+"""The version of Vega-Lite whose scripts are inlined."""
+QUESTION = (
+    "Do CNN detectors of deepfakes do better when a face is cropped to the eyes and the lower face (mouth to chin) "
+    "than on the whole face?"
+)
+JPEG_QUALITY = 88
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture on the page.
+
+    Attributes
+    ----------
+    text : str
+        What it shows.
+    source : str
+        The picture as a data: address.
+    width, height : int
+        Pixels.
+    """
+
+    text: str
+    source: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page.
+
+    Attributes
+    ----------
+    title : str
+    html : Markup
+        Its text.
+    charts : sequence of Chart
+    pictures : sequence of Shown
+    """
+
+    title: str
+    html: Markup
+    charts: Sequence[Chart] = ()
+    pictures: Sequence[Shown] = ()
+
+    @property
+    def key(self) -> str:
+        """The anchor of the section."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables that the charts draw, as text cells unless noted.
+
+    Attributes
+    ----------
+    curves : mapping of str to DataFrame
+        metrics/curves/: roc, precision_recall, histogram, confusion.
+    reliability, contrasts, hypotheses, robustness : DataFrame
+        metrics/<name>.csv.
+    robustness_labels : sequence of str
+        What each row of `robustness` is, in words.
+    shortcuts, faces, clips : DataFrame
+        metrics/shortcuts.csv, metrics/faces.csv and data/clips.csv, with numbers.
+    training : mapping of str to DataFrame
+        For each model: columns variant, training, epoch, loss, validation_loss, with numbers.
+    """
+
+    curves: Mapping[str, pd.DataFrame]
+    reliability: pd.DataFrame
+    contrasts: pd.DataFrame
+    hypotheses: pd.DataFrame
+    robustness: pd.DataFrame
+    robustness_labels: Sequence[str]
+    shortcuts: pd.DataFrame
+    faces: pd.DataFrame
+    clips: pd.DataFrame
+    training: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+
+def picture_of(text: str, picture: Picture) -> Shown:
+    """Encode a picture for the page.
+
+    Parameters
+    ----------
+    text : str
+        What it shows.
+    picture : ndarray of uint8, shape (height, width, 3)
+        RGB.
+
+    Returns
+    -------
+    Shown
+        As JPEG.
+    """
+    done, content = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert done
+    source = "data:image/jpeg;base64," + base64.b64encode(content.tobytes()).decode("ascii")
+    return Shown(text, source, picture.shape[1], picture.shape[0])
+
+
+def all_charts(models: Sequence[str], variants: Sequence[str], tables: Tables) -> dict[str, list[Chart]]:
+    """Make the charts of a study.
+
+    Parameters
+    ----------
+    models, variants : sequence of str
+        Their order is that of the page and of the colours.
+    tables : Tables
+
+    Returns
+    -------
+    dict of str to list of Chart
+        By the title of the section that they belong to; the first sections are those of `page`.
+    """
+    curves = tables.curves
+    altered = (tables.robustness["kind"] != "none").any()
+    return {
+        "Differences of AUC": [charts.differences(tables.contrasts)],
+        "ROC": [charts.roc(model, curves["roc"], variants) for model in models],
+        "Precision and recall": [
+            charts.precision_recall(model, curves["precision_recall"], variants) for model in models
+        ],
+        "Scores": [charts.histogram(model, variant, curves["histogram"]) for model in models for variant in variants],
+        "Scores of each clip": [
+            charts.clips(model, variant, tables.clips) for model in models for variant in variants[:2]
+        ],
+        "Confusion": [charts.confusion(model, curves["confusion"], variants) for model in models],
+        "Thresholds and calibration": [charts.calibration(model, tables.reliability, variants) for model in models],
+        "Training and validation": [
+            charts.training(model, tables.training[model], variants) for model in models if model in tables.training
+        ],
+        "Robustness": [
+            charts.robustness(model, tables.robustness, variants, tables.robustness_labels)
+            for model in models
+            if altered
+        ],
+        "Without seeing the face": [charts.shortcuts(tables.shortcuts)],
+        "Excluded frames": [charts.exclusions(tables.faces)],
+    }
+
+
+ORDER = (
+    "Summary",
+    "Accuracy, %",
+    "AUC",
+    "Differences of AUC",
+    "What the models see",
+    "ROC",
+    "Precision and recall",
+    "Scores",
+    "Scores of each clip",
+    "Training and validation",
+    "Confusion",
+    "Thresholds and calibration",
+    "Without seeing the face",
+    "The study's claim and its reasons",
+    "Which parts the models go by",
+    "Robustness",
+    "Clips",
+    "Excluded frames",
+    "What a cell is",
+    "How to read the tables",
+)
+"""The titles of the sections in the order of the page; sections of the text that are not listed follow."""
+
+
+def answer(contrasts: pd.DataFrame, hypotheses: pd.DataFrame) -> list[str]:
+    """Answer the study's question in two sentences, from the verdicts and the contrast `crop`.
+
+    Parameters
+    ----------
+    contrasts, hypotheses : DataFrame of str
+        metrics/contrasts.csv and metrics/hypotheses.csv.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> contrasts = pd.DataFrame([["meso", "crop", "full", "eyes_lower", "0.07", "0.01", "0.13"]],
+    ...     columns=["model", "contrast", "first", "second", "difference", "low", "high"])
+    >>> hypotheses = pd.DataFrame([["meso", "cropped_is_worse", "contradicted"]],
+    ...     columns=["model", "hypothesis", "verdict"])
+    >>> answer(contrasts, hypotheses)[0]
+    'The claim that cropped is worse is contradicted for meso.'
+    >>> answer(contrasts, hypotheses)[1]
+    'AUC on eyes_lower minus AUC on full: +0.070 [+0.010, +0.130] for meso.'
+    """
+    claim = hypotheses[hypotheses["hypothesis"] == "cropped_is_worse"]
+    by_verdict = [
+        f"{verdict.replace('_', ' ')} for {', '.join(rows['model'])}"
+        for verdict, rows in claim.groupby("verdict", sort=False)
+    ]
+    sentences = [f"The claim that cropped is worse is {'; '.join(by_verdict)}."] if by_verdict else []
+    rows = contrasts[contrasts["contrast"] == "crop"]
+    if len(rows):
+        parts = []
+        for row in rows.itertuples():
+            interval = f" [{float(row.low):+.3f}, {float(row.high):+.3f}]" if row.low else ""
+            parts.append(f"{float(row.difference):+.3f}{interval} for {row.model}")
+        first = rows.iloc[0]
+        sentences.append(f"AUC on {first['second']} minus AUC on {first['first']}: {', '.join(parts)}.")
+    return sentences
+
+
+def page(
+    text: str,
+    source: str,
+    trial: bool,
+    found: Mapping[str, Sequence[Chart]],
+    sentences: Sequence[str],
+    pictures: Sequence[Shown],
+    settings: str,
+    provenance: pd.DataFrame,
+) -> str:
+    """Write the page.
+
+    Parameters
+    ----------
+    text : str
+        What `facestudy.report.markdown.results_markdown` wrote.
+    source : str
+        Where the videos come from, as `source` in params.yaml.
+    trial : bool
+        Whether the study only tries out whether everything works.
+    found : mapping of str to sequence of Chart
+        As `all_charts` returns them.
+    sentences : sequence of str
+        The answer.
+    pictures : sequence of Shown
+        Crops of each variant.
+    settings : str
+        params.yaml.
+    provenance : DataFrame of str
+        What the page was made from.
+
+    Returns
+    -------
+    str
+        HTML that loads nothing.
+    """
+    written = {title: Markup(_html(lines)) for title, lines in _sections(text).items()}
+    titles = [*ORDER, *(title for title in written if title not in ORDER)]
+    sections = [
+        Section(
+            title,
+            written.get(title, Markup()),
+            found.get(title, ()),
+            pictures if title == "What the models see" else (),
+        )
+        for title in titles
+    ]
+    origin = Markup("{}<details><summary>params.yaml</summary><pre tabindex='0'>{}</pre></details>").format(
+        Markup(_table(provenance)), settings
+    )
+    sections = [one for one in sections if one.html or one.charts or one.pictures] + [Section("Provenance", origin)]
+    note = label(source, trial)
+    specs = {chart.name: chart.spec(subtitle=note) for one in sections for chart in one.charts}
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("page.html").render(
+        title="Whole face or eyes and lower face",
+        question=QUESTION,
+        label=note,
+        answer=sentences,
+        sections=[
+            {
+                "key": one.key,
+                "title": one.title,
+                "html": one.html,
+                "pictures": one.pictures,
+                "charts": [_shown_table(chart) for chart in one.charts],
+            }
+            for one in sections
+        ],
+        scripts=Markup(vega_scripts()),
+        specs=Markup(json.dumps(specs, ensure_ascii=True).replace("<", "\\u003c")),
+        footer="Charts: click a name in a legend to see it alone; the menu at a chart saves it as SVG or PNG.",
+    )
+
+
+def label(source: str, trial: bool) -> str:
+    """What must stand on every picture of a study whose videos are no deepfakes, or which is a trial; else nothing."""
+    notes = {"sample": "Built-in sample: drawn people.", "pseudo_fakes": "Pseudo-fakes: blends of real faces."}
+    return " ".join([*([TRIAL] if trial else []), *([notes[source]] if source in ABOUT else [])])
+
+
+@cache
+def vega_scripts() -> str:
+    """The scripts of Vega, Vega-Lite and Vega-Embed, safe inside a script element; they define `vegaEmbed`."""
+    return str(vl_convert.javascript_bundle(vl_version=VEGALITE)).replace("</script", "<\\/script")
+
+
+def _sections(text: str) -> dict[str, str]:
+    """Split a Markdown page at its headings; what stands before the first one is the summary."""
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    summary = re.sub(r"^# .+\n", "", parts[0])
+    return {"Summary": summary} | dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def _html(text: str) -> str:
+    """Render Markdown, in which HTML stays text."""
+    html = str(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
+    html = re.sub(r"<pre>", '<pre tabindex="0">', html)
+    number = iter(range(1, 1000))
+    return re.sub(
+        r"<table>(.*?)</table>",
+        lambda found: (
+            f'<div class="scroll" tabindex="0" role="region" aria-label="Table {next(number)}">{found[0]}</div>'
+        ),
+        html,
+        flags=re.DOTALL,
+    )
+
+
+def _table(table: pd.DataFrame) -> str:
+    head = Markup("").join(Markup("<th scope='col'>{}</th>").format(name) for name in table.columns)
+    rows = Markup("").join(
+        Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(cell) for cell in row))
+        for row in table.to_numpy()
+    )
+    inner = Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(head, rows)
+    return str(Markup("<div class='scroll' tabindex='0' role='region' aria-label='Provenance'>{}</div>").format(inner))
+
+
+def _shown_table(chart: Chart) -> dict[str, Any]:
+    rows = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in _cells(chart.table)]
+    return {"name": chart.name, "text": chart.text, "columns": list(chart.table.columns), "rows": rows}
+
+
+def _cells(table: pd.DataFrame) -> list[list[Any]]:
+    return [
+        ["" if isinstance(cell, float) and np.isnan(cell) else cell for cell in row] for row in table.to_numpy(object)
+    ]
+
+
+def write_figures(folder: Path, found: Mapping[str, Sequence[Chart]], note: str) -> int:
+    """Write every chart as SVG and PNG, and its numbers as CSV and LaTeX.
+
+    Parameters
+    ----------
+    folder : Path
+    found : mapping of str to sequence of Chart
+        As `all_charts` returns them.
+    note : str
+        A line under the titles.
+
+    Returns
+    -------
+    int
+        The number of charts.
+    """
+    listed = [chart for part in found.values() for chart in part]
+    for chart in listed:
+        spec = chart.spec(charts.WIDTH, note)
+        svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE)
+        (folder / f"{chart.name}.svg").write_text(svg, encoding="utf-8")
+        (folder / f"{chart.name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=2))
+        chart.table.to_csv(folder / f"{chart.name}.csv", index=False, encoding="utf-8", lineterminator="\n")
+        (folder / f"{chart.name}.tex").write_text(_latex(chart), encoding="utf-8")
+    return len(listed)
+
+
+def _latex(chart: Chart) -> str:
+    """The table of a chart as a LaTeX tabular, with every special character escaped."""
+    shown = _shown_table(chart)
+    body = [" & ".join(map(_latex_text, row)) + r" \\" for row in (shown["columns"], *shown["rows"])]
+    form = "".join("r" if pd.api.types.is_numeric_dtype(chart.table[name]) else "l" for name in chart.table)
+    return "\n".join(
+        [rf"\begin{{tabular}}{{{form}}}", r"\hline", body[0], r"\hline", *body[1:], r"\hline", r"\end{tabular}", ""]
+    )
+
+
+def _latex_text(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$"}
+    special |= {character: "\\" + character for character in "&%$#_{}"}
+    return "".join(special.get(character, character) for character in text)

@@ -1,0 +1,185 @@
+"""The report as a page: every section and chart, hostile names stay text, the figures as files."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from facestudy.report import charts, page
+from facestudy.report.charts import Chart
+
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+MODELS, VARIANTS = ["meso", "vgg"], ["full", "eyes_lower"]
+
+
+def tables(clip: str = "a.mp4") -> page.Tables:
+    """Made-up tables of two models and two variants."""
+    cells = [(model, variant) for model in MODELS for variant in VARIANTS]
+    grid = [f"{x / 10:.4f}" for x in range(11)]
+
+    def curve(x: str, y: str) -> pd.DataFrame:
+        rows = [(m, v, g, "0.5", "0.4", "0.6") for m, v in cells for g in grid]
+        return pd.DataFrame(rows, columns=["model", "variant", x, y, "low", "high"])
+
+    histogram = [(m, v, label, "0.00", "0.50", "0.25") for m, v in cells for label in ("real", "fake")]
+    confusion = [(m, v, a, b, "5.0", "0.5") for m, v in cells for a in ("real", "fake") for b in ("real", "fake")]
+    contrasts = [(m, "crop", "full", "eyes_lower", "0.1", "0.02", "0.18") for m in MODELS]
+    robustness = [(m, v, kind, "4", "0.9", "0.8", "") for m, v in cells for kind in ("none", "shift")]
+    clips = {"video_id": ["a"], "path": [clip], "label": ["fake"], "subset": ["test"]}
+    return page.Tables(
+        {
+            "roc": curve("fpr", "tpr"),
+            "precision_recall": curve("recall", "precision"),
+            "histogram": pd.DataFrame(histogram, columns=["model", "variant", "label", "low", "high", "share"]),
+            "confusion": pd.DataFrame(confusion, columns=["model", "variant", "label", "predicted", "faces", "share"]),
+        },
+        pd.DataFrame(
+            [(m, v, "0.0", "0.1", "9", "0.05", "0.1") for m, v in cells],
+            columns=["model", "variant", "low", "high", "scores", "mean_p_fake", "fake_share"],
+        ),
+        pd.DataFrame(contrasts, columns=["model", "contrast", "first", "second", "difference", "low", "high"]),
+        pd.DataFrame(
+            [("meso", "cropped_is_worse", "contradicted"), ("vgg", "cropped_is_worse", "not_tested")],
+            columns=["model", "hypothesis", "verdict"],
+        ),
+        pd.DataFrame(robustness, columns=["model", "variant", "kind", "severity", "auc", "auc_low", "auc_high"]),
+        ["unaltered" if row[2] == "none" else "shift 4 %" for row in robustness],
+        pd.DataFrame({"control": ["with_face"], "measure": ["auc"], "value": [0.6], "low": [0.5], "high": [0.7]}),
+        pd.DataFrame(
+            {
+                "reason": ["no_face"],
+                "real_dropped": [1],
+                "real_examined": [9],
+                "fake_dropped": [0],
+                "fake_examined": [0],
+            }
+        ),
+        pd.DataFrame(clips | {f"{m}.{v}": [0.5] for m, v in cells}),
+        {
+            m: pd.DataFrame(
+                {"variant": ["full"], "training": ["1"], "epoch": [1], "loss": [0.5], "validation_loss": [0.6]}
+            )
+            for m in MODELS
+        },
+    )
+
+
+def found(clip: str = "a.mp4") -> dict[str, list[Chart]]:
+    return page.all_charts(MODELS, VARIANTS, tables(clip))
+
+
+def written(clip: str = "a.mp4", text: str = "# Results\n\nintro\n\n## AUC\n\n| a |\n|---|\n| 1 |\n") -> str:
+    shown = tables(clip)
+    provenance = pd.DataFrame({"what": [clip], "value": ["1"]})
+    pictures = [page.picture_of("Faces.", np.zeros((8, 6, 3), np.uint8))]
+    sentences = page.answer(shown.contrasts, shown.hypotheses)
+    return page.page(text, "sample", False, found(clip), sentences, pictures, f"a: {clip}\n", provenance)
+
+
+class Elements(HTMLParser):
+    """The start tags of a page, and the ids they have."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.sources: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        self.sources += [value for name, value in attrs if name in ("src", "href") and value]
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return written()
+
+
+def test_every_chart_has_a_place_and_a_specification(html: str) -> None:
+    parsed = Elements(html)
+    text = re.search(r'<script type="application/json" id="specs">(.*?)</script>', html, re.DOTALL)
+    assert text
+    specs = json.loads(text[1])
+    names = [chart.name for part in found().values() for chart in part]
+    assert list(specs) != []
+    assert set(specs) == set(names)
+    assert len(names) == len(set(names))
+    assert {f"chart-{name}" for name in names} <= set(parsed.ids)
+    assert len(parsed.ids) == len(set(parsed.ids))
+
+
+def test_the_page_loads_nothing(html: str) -> None:
+    assert all(source.startswith(("#", "data:image/jpeg;base64,")) for source in Elements(html).sources)
+    assert len(html) < 5_000_000
+
+
+def test_links_lead_to_sections(html: str) -> None:
+    parsed = Elements(html)
+    assert {source[1:] for source in parsed.sources if source.startswith("#")} <= set(parsed.ids)
+
+
+def test_all_text_of_the_markdown_is_there() -> None:
+    html = written(text="# Results\n\nintro words\n\n## AUC\n\nauc words\n\n## A new section\n\nnew words\n")
+    for words in ("intro words", "auc words", "A new section", "new words"):
+        assert words in html
+
+
+def test_names_from_outside_stay_text() -> None:
+    html = written(HOSTILE, text=f"# Results\n\n{HOSTILE}\n\n## Clips\n\n    {HOSTILE}\n")
+    assert HOSTILE not in html
+    assert Elements(html).tags.count("img") == 1  # the contact sheet
+    assert Elements(html).tags.count("script") == 3
+
+
+def test_the_label_is_on_every_chart_and_picture(html: str) -> None:
+    label = page.label("sample", trial=False)
+    charts_and_pictures = sum(map(len, found().values())) + 1
+    assert html.count(label) >= charts_and_pictures + 1
+
+
+@pytest.mark.parametrize(
+    ("source", "trial", "words"), [("folder", False, ""), ("folder", True, "Trial"), ("sample", True, "Trial")]
+)
+def test_labels(source: str, trial: bool, words: str) -> None:
+    assert words in page.label(source, trial)
+    assert bool(page.label(source, trial)) == bool(words)
+
+
+def test_a_study_without_seeds_or_alterations_has_a_page() -> None:
+    shown = tables()
+    contrasts = shown.contrasts.assign(low="", high="")
+    found = page.all_charts(
+        MODELS,
+        VARIANTS,
+        page.Tables(
+            **{
+                **vars(shown),
+                "contrasts": contrasts,
+                "training": {},
+                "robustness": shown.robustness.query("kind == 'none'"),
+                "robustness_labels": [],
+            }
+        ),
+    )
+    assert found["Robustness"] == found["Training and validation"] == []
+    assert page.answer(contrasts, shown.hypotheses)[1].endswith("+0.100 for meso, +0.100 for vgg.")
+
+
+def test_figures_are_files(tmp_path: Path) -> None:
+    few = {"x": [charts.differences(tables().contrasts)]}
+    assert page.write_figures(tmp_path, few, "Drawn people.") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"contrasts.{end}" for end in ("csv", "png", "svg", "tex")
+    ]
+    svg = (tmp_path / "contrasts.svg").read_text(encoding="utf-8")
+    assert "Drawn people." in svg
+    assert (tmp_path / "contrasts.png").read_bytes().startswith(b"\x89PNG")
+    assert r"eyes\_lower" in (tmp_path / "contrasts.tex").read_text(encoding="utf-8")
