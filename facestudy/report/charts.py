@@ -66,7 +66,8 @@ def _numbers(table: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
 
 def _by_variant(variants: Sequence[str]) -> alt.Color:
     colours = [COLOURS[number % len(COLOURS)] for number in range(len(variants))]
-    return alt.Color("variant:N", title="variant", sort=list(variants)).scale(domain=list(variants), range=colours)
+    colour = alt.Color("variant:N", title="variant", sort=list(variants))
+    return colour.scale(domain=list(variants), range=colours).legend(symbolOpacity=1)
 
 
 def _legend_choice() -> alt.Parameter:

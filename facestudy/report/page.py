@@ -17,7 +17,7 @@ import pandas as pd
 import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from facestudy.core.arrays import Picture
 from facestudy.report import charts
@@ -191,7 +191,9 @@ ORDER = (
     "What a cell is",
     "How to read the tables",
 )
-"""The titles of the sections in the order of the page; sections of the text that are not listed follow."""
+"""The titles of the sections in the order of the page."""
+AFTER_AUC = "Differences of AUC"
+"""Sections of the text that ORDER does not list, such as "Difference from full", stand before this one."""
 
 
 def answer(contrasts: pd.DataFrame, hypotheses: pd.DataFrame) -> list[str]:
@@ -270,8 +272,9 @@ def page(
     str
         HTML that loads nothing.
     """
-    written = {title: Markup(_html(lines)) for title, lines in _sections(text).items()}
-    titles = [*ORDER, *(title for title in written if title not in ORDER)]
+    written = {title: Markup(_html(title, lines)) for title, lines in _sections(text).items()}
+    place = ORDER.index(AFTER_AUC)
+    titles = [*ORDER[:place], *(title for title in written if title not in ORDER), *ORDER[place:]]
     sections = [
         Section(
             title,
@@ -330,15 +333,15 @@ def _sections(text: str) -> dict[str, str]:
     return {"Summary": summary} | dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def _html(text: str) -> str:
-    """Render Markdown, in which HTML stays text."""
+def _html(title: str, text: str) -> str:
+    """Render the Markdown of a section, in which HTML stays text; its tables scroll sideways."""
     html = str(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
     html = re.sub(r"<pre>", '<pre tabindex="0">', html)
     number = iter(range(1, 1000))
     return re.sub(
         r"<table>(.*?)</table>",
         lambda found: (
-            f'<div class="scroll" tabindex="0" role="region" aria-label="Table {next(number)}">{found[0]}</div>'
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(title)}: table {next(number)}">{found[0]}</div>'
         ),
         html,
         flags=re.DOTALL,
