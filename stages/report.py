@@ -19,7 +19,6 @@ from facestudy.controls.shortcuts import SHORTCUTS
 from facestudy.core import tables
 from facestudy.core.arrays import Picture
 from facestudy.core.errors import StudyError
-from facestudy.crops.contact_sheet import first_columns
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.results import read_results
 from facestudy.media.archive import read_picture
@@ -95,11 +94,11 @@ def main() -> str:
 
 
 def read_sheet(path: Path) -> Picture:
-    """The first faces of the contact sheet of a variant."""
+    """The contact sheet of a variant."""
     sheet = read_picture(path) if path.is_file() else None
     if sheet is None:
         raise StudyError(f"{path} is missing or damaged; `dvc repro -f crops` makes it again.")
-    return first_columns(sheet, 2)
+    return sheet
 
 
 def provenance() -> pd.DataFrame:

@@ -48,23 +48,6 @@ class SheetRow:
     pictures: Sequence[Picture]
 
 
-def first_columns(sheet: Picture, count: int) -> Picture:
-    """Take the first faces of a contact sheet, with the labels of its rows.
-
-    Parameters
-    ----------
-    sheet : ndarray of shape (h, w, 3), uint8
-        What `crop_sheet` made.
-    count : int
-        The number of faces of a class.
-
-    Returns
-    -------
-    ndarray of shape (h, at most w, 3), uint8
-    """
-    return sheet[:, : MARGIN + count * (TILE + GAP)]
-
-
 def crop_sheet(faces: Sequence[Face], folder: Path, plan: Plan, colour: Colour, count: int) -> Picture:
     """Make the contact sheet of a variant: cut-outs and crops of real faces above those of fake faces.
 

@@ -75,13 +75,15 @@ def _legend_choice() -> alt.Parameter:
     return alt.selection_point(fields=["variant"], bind="legend")
 
 
-def _curve(table: pd.DataFrame, variants: Sequence[str], x: alt.X, y: alt.Y) -> Any:
+def _curve(table: pd.DataFrame, variants: Sequence[str], x: alt.X, y: str, title: str) -> Any:
     """Lines with bands, one for each variant."""
     chosen = _legend_choice()
     shown = alt.condition(chosen, alt.value(1.0), alt.value(0.08))
     base = alt.Chart(table).encode(x=x, color=_by_variant(variants))
-    ends = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title=y.to_dict()["title"]), y2="high:Q")
-    line = base.mark_line(clip=True).encode(y=y, opacity=shown, tooltip=list(table.columns)).add_params(chosen)
+    share = alt.Scale(domain=[0, 1])
+    ends = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title=title, scale=share), y2="high:Q")
+    line = base.mark_line(clip=True).encode(y=alt.Y(f"{y}:Q", title=title, scale=share), opacity=shown)
+    line = line.encode(tooltip=list(table.columns)).add_params(chosen)
     return ends, line
 
 
@@ -91,8 +93,8 @@ def roc(model: str, table: pd.DataFrame, variants: Sequence[str]) -> Chart:
     Parameters
     ----------
     model : str
-    table : DataFrame of str
-        metrics/curves/roc.csv.
+    table : DataFrame
+        metrics/curves/roc.csv as text cells.
     variants : sequence of str
         In the order of their colours.
 
@@ -103,8 +105,7 @@ def roc(model: str, table: pd.DataFrame, variants: Sequence[str]) -> Chart:
     rows = _numbers(table[table["model"] == model].drop(columns="model"), ["variant"])
     share = alt.Scale(domain=[0, 1])
     x = alt.X("fpr:Q", title="real faces called fake (false positive rate)", scale=share)
-    y = alt.Y("tpr:Q", title="fakes found (true positive rate)", scale=share)
-    ends, line = _curve(rows, variants, x, y)
+    ends, line = _curve(rows, variants, x, "tpr", "fakes found (true positive rate)")
     chance = alt.Chart(pd.DataFrame({"fpr": [0, 1], "tpr": [0, 1]})).mark_line(strokeDash=[4, 4], color="#888")
     text = f"ROC curves of {model} for each variant, with 95 % bands; the dashed diagonal is guessing."
     return Chart(
@@ -117,12 +118,24 @@ def roc(model: str, table: pd.DataFrame, variants: Sequence[str]) -> Chart:
 
 
 def precision_recall(model: str, table: pd.DataFrame, variants: Sequence[str]) -> Chart:
-    """Draw the precision-recall curves of a model, from metrics/curves/precision_recall.csv; see `roc`."""
+    """Draw the precision-recall curves of a model.
+
+    Parameters
+    ----------
+    model : str
+    table : DataFrame
+        metrics/curves/precision_recall.csv as text cells.
+    variants : sequence of str
+        In the order of their colours.
+
+    Returns
+    -------
+    Chart
+    """
     rows = _numbers(table[table["model"] == model].drop(columns="model"), ["variant"])
     share = alt.Scale(domain=[0, 1])
     x = alt.X("recall:Q", title="fakes found (recall)", scale=share)
-    y = alt.Y("precision:Q", title="of the faces called fake, fakes (precision)", scale=share)
-    ends, line = _curve(rows, variants, x, y)
+    ends, line = _curve(rows, variants, x, "precision", "of the faces called fake, fakes (precision)")
     text = f"Precision-recall curves of {model} for each variant, with 95 % bands."
     return Chart(
         f"precision_recall_{model}",
@@ -139,7 +152,19 @@ def _tenths(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def histogram(model: str, variant: str, table: pd.DataFrame) -> Chart:
-    """Draw the distribution of p_fake by class, from metrics/curves/histogram.csv."""
+    """Draw the distribution of p_fake by class.
+
+    Parameters
+    ----------
+    model : str
+    variant : str
+    table : DataFrame
+        metrics/curves/histogram.csv as text cells.
+
+    Returns
+    -------
+    Chart
+    """
     chosen = (table["model"] == model) & (table["variant"] == variant)
     rows = _numbers(table[chosen].drop(columns=["model", "variant"]), ["label"])
     chart = (
@@ -162,7 +187,19 @@ def _by_class() -> alt.Color:
 
 
 def clips(model: str, variant: str, table: pd.DataFrame) -> Chart:
-    """Draw the mean p_fake of each clip, from data/clips.csv."""
+    """Draw the mean p_fake of each test clip.
+
+    Parameters
+    ----------
+    model : str
+    variant : str
+    table : DataFrame
+        data/clips.csv.
+
+    Returns
+    -------
+    Chart
+    """
     rows = table.rename(columns={f"{model}.{variant}": "p_fake"})[["video_id", "path", "label", "subset", "p_fake"]]
     rows = rows[rows["p_fake"].notna() & (rows["subset"] == "test")]
     rows = rows.assign(p_fake=pd.to_numeric(rows["p_fake"])).sort_values("p_fake").reset_index(drop=True)
@@ -183,7 +220,20 @@ def clips(model: str, variant: str, table: pd.DataFrame) -> Chart:
 
 
 def calibration(model: str, table: pd.DataFrame, variants: Sequence[str]) -> Chart:
-    """Draw the reliability curves of a model, from metrics/reliability.csv."""
+    """Draw the reliability curves of a model.
+
+    Parameters
+    ----------
+    model : str
+    table : DataFrame
+        metrics/reliability.csv as text cells.
+    variants : sequence of str
+        In the order of their colours.
+
+    Returns
+    -------
+    Chart
+    """
     rows = _numbers(table[table["model"] == model].drop(columns="model"), ["variant"])
     chosen, share = _legend_choice(), alt.Scale(domain=[0, 1])
     points = (
@@ -207,7 +257,20 @@ def calibration(model: str, table: pd.DataFrame, variants: Sequence[str]) -> Cha
 
 
 def confusion(model: str, table: pd.DataFrame, variants: Sequence[str]) -> Chart:
-    """Draw the confusion matrices of a model, from metrics/curves/confusion.csv."""
+    """Draw the confusion matrices of a model.
+
+    Parameters
+    ----------
+    model : str
+    table : DataFrame
+        metrics/curves/confusion.csv as text cells.
+    variants : sequence of str
+        In the order of their colours.
+
+    Returns
+    -------
+    Chart
+    """
     rows = _numbers(table[table["model"] == model].drop(columns="model"), ["variant", "label", "predicted"])
     rows = rows.assign(row=rows["variant"] + ", " + rows["label"])
     order = [f"{variant}, {label}" for variant in variants for label in CLASS_COLOURS]
@@ -260,7 +323,17 @@ def intervals(name: str, title: str, text: str, table: pd.DataFrame, axis: str, 
 
 
 def differences(contrasts: pd.DataFrame) -> Chart:
-    """Draw the planned contrasts, from metrics/contrasts.csv."""
+    """Draw the planned contrasts.
+
+    Parameters
+    ----------
+    contrasts : DataFrame
+        metrics/contrasts.csv as text cells.
+
+    Returns
+    -------
+    Chart
+    """
     table = pd.DataFrame(
         {
             "row": [f"{row.model}: {row.second} − {row.first} ({row.contrast})" for row in contrasts.itertuples()],
@@ -274,7 +347,17 @@ def differences(contrasts: pd.DataFrame) -> Chart:
 
 
 def shortcuts(table: pd.DataFrame) -> Chart:
-    """Draw the AUCs without the face, from metrics/shortcuts.csv."""
+    """Draw the AUCs of the shortcut audit.
+
+    Parameters
+    ----------
+    table : DataFrame
+        metrics/shortcuts.csv.
+
+    Returns
+    -------
+    Chart
+    """
     rows = table[table["measure"] == "auc"]
     found = pd.DataFrame(
         {"row": rows["control"].str.replace("_", " "), **{k: rows[k] for k in ("value", "low", "high")}}
@@ -284,7 +367,17 @@ def shortcuts(table: pd.DataFrame) -> Chart:
 
 
 def exclusions(table: pd.DataFrame) -> Chart:
-    """Draw the share of frames without a usable face by reason and class, from metrics/faces.csv."""
+    """Draw the share of frames without a usable face, by reason and class.
+
+    Parameters
+    ----------
+    table : DataFrame
+        metrics/faces.csv.
+
+    Returns
+    -------
+    Chart
+    """
     parts = [
         table[["reason"]].assign(
             label=label, share=table[f"{label}_dropped"] / table[f"{label}_examined"].clip(lower=1)
@@ -313,7 +406,22 @@ def exclusions(table: pd.DataFrame) -> Chart:
 
 
 def robustness(model: str, table: pd.DataFrame, variants: Sequence[str], labels: Sequence[str]) -> Chart:
-    """Draw the AUC of a model on altered test faces, from metrics/robustness.csv; `labels` name its rows."""
+    """Draw the AUC of a model on altered test faces.
+
+    Parameters
+    ----------
+    model : str
+    table : DataFrame
+        metrics/robustness.csv as text cells.
+    variants : sequence of str
+        In the order of their colours.
+    labels : sequence of str
+        What each row of the table is, in words.
+
+    Returns
+    -------
+    Chart
+    """
     chosen = (table["model"] == model).to_numpy()
     rows = table[chosen].assign(altered=[label for label, keep in zip(labels, chosen, strict=True) if keep])
     rows = _numbers(rows[["variant", "altered", "auc", "auc_low", "auc_high"]], ["variant", "altered"])

@@ -31,6 +31,7 @@ QUESTION = (
     "than on the whole face?"
 )
 JPEG_QUALITY = 88
+MAX_WIDTH = 800
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Tables:
 
 
 def picture_of(text: str, picture: Picture) -> Shown:
-    """Encode a picture for the page.
+    """Encode a picture for the page, at most MAX_WIDTH wide.
 
     Parameters
     ----------
@@ -122,6 +123,9 @@ def picture_of(text: str, picture: Picture) -> Shown:
     Shown
         As JPEG.
     """
+    if picture.shape[1] > MAX_WIDTH:
+        height = round(picture.shape[0] * MAX_WIDTH / picture.shape[1])
+        picture = np.asarray(cv2.resize(picture, (MAX_WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
     done, content = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert done
     source = "data:image/jpeg;base64," + base64.b64encode(content.tobytes()).decode("ascii")
@@ -315,7 +319,19 @@ def page(
 
 
 def label(source: str, trial: bool) -> str:
-    """What must stand on every picture of a study whose videos are no deepfakes, or which is a trial; else nothing."""
+    """What must stand on every picture of a study whose videos are not deepfakes, or which is a trial.
+
+    Parameters
+    ----------
+    source : str
+        Where the videos come from, as `source` in params.yaml.
+    trial : bool
+
+    Returns
+    -------
+    str
+        Nothing for other studies.
+    """
     notes = {"sample": "Built-in sample: drawn people.", "pseudo_fakes": "Pseudo-fakes: blends of real faces."}
     return " ".join([*([TRIAL] if trial else []), *([notes[source]] if source in ABOUT else [])])
 
@@ -323,7 +339,9 @@ def label(source: str, trial: bool) -> str:
 @cache
 def vega_scripts() -> str:
     """The scripts of Vega, Vega-Lite and Vega-Embed, safe inside a script element; they define `vegaEmbed`."""
-    return str(vl_convert.javascript_bundle(vl_version=VEGALITE)).replace("</script", "<\\/script")
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGALITE)).replace(
+        "</script", "<\\/script"
+    )
 
 
 def _sections(text: str) -> dict[str, str]:

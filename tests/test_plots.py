@@ -1,0 +1,71 @@
+"""`dvc plots show` and `dvc plots diff`: pages with every chart, which open without a network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from playwright.sync_api import Page, sync_playwright
+
+from commands import plots_page
+from tests.committed import git
+from tests.pipeline_files import ROOT
+from tests.project import call
+from tests.test_page_browser import CHROMIUM
+
+PLOTS = {
+    title: plot for entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"] for title, plot in entry.items()
+}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone without data, with a second commit in which one curve differs."""
+    folder = tmp_path_factory.mktemp("plots") / "clone"
+    subprocess.run(["git", "clone", "-q", "--no-local", ROOT, folder], check=True)
+    curves = folder / "metrics/curves/roc.csv"
+    curves.write_text(curves.read_text().replace(",1.0000,1.0000,", ",1.0000,0.9990,"), encoding="utf-8")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "other curve", folder=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("needs Debian's chromium; .ci/run installs it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser.new_context(offline=True).new_page()
+        browser.close()
+
+
+def test_the_page_has_the_scripts_of_the_pinned_package() -> None:
+    assert plots_page.text() == (ROOT / plots_page.PAGE).read_text(encoding="utf-8")
+
+
+def test_every_plot_has_a_template_and_titles_with_words() -> None:
+    for plot in PLOTS.values():
+        json.loads((ROOT / f".dvc/plots/{plot['template']}.json").read_text(encoding="utf-8"))
+        assert plot["x_label"] not in (None, plot["x"]) or plot["x"] == "p_fake"
+        assert plot["y_label"]
+
+
+@pytest.mark.parametrize("command", [("show",), ("diff", "HEAD~1", "HEAD")], ids=lambda words: words[0])
+def test_plots_open_without_a_network(command: tuple[str, ...], clone: Path, page: Page) -> None:
+    shutil.rmtree(clone / "dvc_plots", ignore_errors=True)
+    done = call(clone, "dvc", "plots", *command)
+    assert done.returncode == 0, done.stderr
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.goto((clone / "dvc_plots/index.html").as_uri())
+    page.wait_for_function("n => document.querySelectorAll('.vega-embed :is(svg, canvas)').length >= n", arg=len(PLOTS))
+    assert messages == []
+    text = (clone / "dvc_plots/index.html").read_text(encoding="utf-8")
+    for title in PLOTS if command == ("show",) else ["ROC"]:
+        assert f'"title": "{title}"' in text
