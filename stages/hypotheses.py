@@ -11,16 +11,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.scores import read_predictions, scores_of
-from facestudy.hypotheses.contrasts import CONTRASTS, contrasts_table, outcomes
+from facestudy.hypotheses.contrasts import ALTERATIONS, CONTRASTS, contrasts_table, outcomes
 from facestudy.hypotheses.verdicts import verdicts, verdicts_table
+from facestudy.robustness.results import altered_scores
 from stages.stage import not_empty, output_file, read_params, run, section
-
-ROBUSTNESS = Path("metrics/robustness.csv")
 
 
 def main() -> str:
@@ -30,17 +27,23 @@ def main() -> str:
     seeds = not_empty(section(params, "seeds", list[int]), "seeds")
     split = section(params, "split", SplitSettings)
     used = {variant for contrast in CONTRASTS for variant in contrast.variants} & set(variants)
-    cells = {
-        model: {
-            variant: scores_of(read_predictions(Path("predictions") / variant / model, seeds, split.repeats)[0])
-            for variant in variants
-            if variant in used
-        }
+    folders = {
+        model: {variant: Path("predictions") / variant / model for variant in variants if variant in used}
         for model in models
         if split.repeats == 1
     }
-    robustness = pd.read_csv(ROBUSTNESS, dtype=str, keep_default_na=False)
-    found = outcomes(cells, robustness, section(params, "evaluate", EvaluateSettings))
+    cells = {
+        model: {variant: scores_of(read_predictions(folder, seeds, 1)[0]) for variant, folder in of_model.items()}
+        for model, of_model in folders.items()
+    }
+    altered = {
+        model: {
+            variant: altered_scores(folder, seeds, [cells[model][variant]], ALTERATIONS)
+            for variant, folder in of_model.items()
+        }
+        for model, of_model in folders.items()
+    }
+    found = outcomes(cells, altered, section(params, "evaluate", EvaluateSettings))
     decided = verdicts(list(models), variants, found, len(seeds), split.repeats)
     for name, table in {"contrasts": contrasts_table(found), "hypotheses": verdicts_table(decided)}.items():
         with output_file(Path("metrics") / f"{name}.csv") as path:
