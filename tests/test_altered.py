@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +28,7 @@ from facestudy.media.frames import FrameSettings
 from facestudy.media.settings import DecodingSettings
 from stages import altered as stage
 from stages import crops
+from tests.pipeline_files import ROOT
 from tests.project import call, params, write_params
 from tests.project import stage as run_stage
 from tests.test_crops import BOXES, make_faces, plan_of
@@ -75,8 +77,8 @@ def write_clips(ending: str) -> None:
         ("videos", tables.VIDEOS, [{"video_id": face, "path": f"{face}.{ending}"} for face in faces]),
     ):
         tables.write(Path("data") / name / "index.csv", tables.to_dataframe(rows, table), table)
-    for face in TESTED if ending == "mp4" else ():
-        noise = np.random.default_rng(len(face)).integers(0, 256, (45, 55, 3)).astype(np.uint8)
+    for number, face in enumerate(TESTED if ending == "mp4" else ()):
+        noise = np.random.default_rng(number).integers(0, 256, (45, 55, 3)).astype(np.uint8)
         frame = np.repeat(np.repeat(noise, 4, axis=0), 4, axis=1)
         encode((np.roll(frame, n, axis=1) for n in range(5)), Fraction(10), 10, Path(f"data/videos/{face}.mp4"))
 
@@ -169,6 +171,6 @@ def test_a_test_face_or_crop_that_is_missing_is_named(tmp_path: Path, monkeypatc
     assert not Path("data/altered/full").exists()
 
 
-def test_the_stage_does_not_import_tensorflow(tmp_path: Path) -> None:
+def test_the_stage_does_not_import_tensorflow() -> None:
     code = "import sys, stages.altered; print({'keras', 'tensorflow', 'mtcnn'} & set(sys.modules))"
-    assert call(tmp_path, "python", "-c", code).stdout == "set()\n"
+    assert call(ROOT, sys.executable, "-c", code).stdout == "set()\n"

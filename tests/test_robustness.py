@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from facestudy.evaluation.scores import Change, Scores
 from facestudy.media.archive import read_picture
 from facestudy.robustness.results import COLUMNS, change, flip_rate, largest_fall, robustness_table
 from stages import robustness
+from tests.pipeline_files import ROOT
 from tests.project import call, params
 from tests.test_altered import OTHER, TESTED, prepare, run, write_clips, write_split
 
@@ -155,9 +157,9 @@ def test_scores_of_other_faces_or_alterations_are_refused(tmp_path: Path, monkey
     assert not Path("metrics/robustness.csv").exists()
 
 
-def test_the_stage_needs_no_tensorflow_and_no_opencv(tmp_path: Path) -> None:
+def test_the_stage_needs_no_tensorflow_and_no_opencv() -> None:
     code = "import sys, stages.robustness; print({'keras', 'tensorflow', 'cv2'} & set(sys.modules))"
-    assert call(tmp_path, "python", "-c", code).stdout == "set()\n"
+    assert call(ROOT, sys.executable, "-c", code).stdout == "set()\n"
 
 
 # --- the table ---------------------------------------------------------------------------------
