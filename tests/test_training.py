@@ -411,6 +411,7 @@ def test_what_decides_the_bytes_trains_every_seed(tmp_path: Path, monkeypatch: p
     assert trainer.run() == [1, 2]
     split.loc[split["face_id"] == "f00", "subset"] = "test"
     tables.write(tmp_path / "data/split.csv", split, tables.SPLIT)
+    write_altered(tmp_path, split)
     assert trainer.run() == [1, 2]
     monkeypatch.setattr(cell, "code_below", lambda *_: {"facestudy/training/loop.py": "changed"})
     assert trainer.run() == [1, 2]
