@@ -318,8 +318,9 @@ def expected(params: Params) -> str:
         video_gb, height = expected_video_gb(videos, params.youtube), params.youtube.max_height
     frames = videos * (params.frames.per_video or params.frames.max_per_video)
     reduced = round((params.frames.max_side or 1e9) * 9 / 16)
+    altered = params.split.shares()["test"] * len(params.robustness.alterations())
     pictures = Pictures(
-        video_gb, frames, min(height, reduced), params.frames.format, params.crops.size, len(params.variants)
+        video_gb, frames, min(height, reduced), params.frames.format, params.crops.size, len(params.variants), altered
     )
     faces = min(frames, 2 * (params.split.faces_per_class or frames))
     workers, timings = params.compute.count(), timed(params)

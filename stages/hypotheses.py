@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from facestudy.dataset.split import SplitSettings
+from facestudy.evaluation.comparisons import read_cells
 from facestudy.evaluation.intervals import EvaluateSettings
-from facestudy.evaluation.scores import read_predictions, scores_of
 from facestudy.hypotheses.contrasts import ALTERATIONS, CONTRASTS, contrasts_table, outcomes
 from facestudy.hypotheses.verdicts import verdicts, verdicts_table
 from facestudy.robustness.results import altered_scores
 from stages.stage import not_empty, output_file, read_params, run, section
+
+PREDICTIONS = Path("predictions")
 
 
 def main() -> str:
@@ -26,23 +28,10 @@ def main() -> str:
     variants = not_empty(section(params, "variants", list[str]), "variants")
     seeds = not_empty(section(params, "seeds", list[int]), "seeds")
     split = section(params, "split", SplitSettings)
-    used = {variant for contrast in CONTRASTS for variant in contrast.variants} & set(variants)
-    folders = {
-        model: {variant: Path("predictions") / variant / model for variant in variants if variant in used}
-        for model in models
-        if split.repeats == 1
-    }
-    cells = {
-        model: {variant: scores_of(read_predictions(folder, seeds, 1)[0]) for variant, folder in of_model.items()}
-        for model, of_model in folders.items()
-    }
-    altered = {
-        model: {
-            variant: altered_scores(folder, seeds, [cells[model][variant]], ALTERATIONS)
-            for variant, folder in of_model.items()
-        }
-        for model, of_model in folders.items()
-    }
+    planned = {variant for contrast in CONTRASTS for variant in contrast.variants}
+    used = [variant for variant in variants if variant in planned]
+    cells = read_cells(PREDICTIONS, models, used, seeds, 1) if split.repeats == 1 else {}
+    altered = altered_scores(PREDICTIONS, cells, seeds, ALTERATIONS)
     found = outcomes(cells, altered, section(params, "evaluate", EvaluateSettings))
     decided = verdicts(list(models), variants, found, len(seeds), split.repeats)
     for name, table in {"contrasts": contrasts_table(found), "hypotheses": verdicts_table(decided)}.items():

@@ -12,11 +12,12 @@ from typing import Any
 
 from facestudy.alterations.settings import RECODED, RobustnessSettings
 from facestudy.dataset.split import SplitSettings
-from facestudy.evaluation.comparisons import check_cells
+from facestudy.evaluation.comparisons import check_cells, read_cells
 from facestudy.evaluation.intervals import EvaluateSettings
-from facestudy.evaluation.scores import read_predictions, scores_of
 from facestudy.robustness.results import altered_scores, largest_fall, left_out, robustness_table
 from stages.stage import not_empty, output_file, read_params, run, section
+
+PREDICTIONS = Path("predictions")
 
 
 def main() -> str:
@@ -26,22 +27,9 @@ def main() -> str:
     seeds = not_empty(section(params, "seeds", list[int]), "seeds")
     split = section(params, "split", SplitSettings)
     alterations = section(params, "robustness", RobustnessSettings).alterations()
-    folders = {model: {variant: Path("predictions") / variant / model for variant in variants} for model in models}
-    cells = {
-        model: {
-            variant: [scores_of(one) for one in read_predictions(folder, seeds, split.repeats)]
-            for variant, folder in of_model.items()
-        }
-        for model, of_model in folders.items()
-    }
+    cells = read_cells(PREDICTIONS, models, variants, seeds, split.repeats)
     check_cells(cells)
-    altered = {
-        model: {
-            variant: altered_scores(folder, seeds, cells[model][variant], alterations)
-            for variant, folder in of_model.items()
-        }
-        for model, of_model in folders.items()
-    }
+    altered = altered_scores(PREDICTIONS, cells, seeds, alterations)
     absent = left_out(altered, alterations)
     table = robustness_table(cells, altered, section(params, "evaluate", EvaluateSettings), split.test_share())
     with output_file(Path("metrics/robustness.csv")) as path:

@@ -71,8 +71,12 @@ def altered(cells: dict[str, Scores], extra: float = 0.0, shift: Alteration = SH
     }
 
 
+def outcomes_of(cells: dict[str, Scores], changes: dict[str, Changes]) -> list[Outcome]:
+    return outcomes({"mesonet": {variant: [one] for variant, one in cells.items()}}, {"mesonet": changes}, SETTINGS)
+
+
 def decided(cells: dict[str, Scores], extra: float = 0.0) -> tuple[dict[str, Outcome], dict[str, str]]:
-    found = outcomes({"mesonet": cells}, {"mesonet": altered(cells, extra)}, SETTINGS)
+    found = outcomes_of(cells, altered(cells, extra))
     verdict = verdicts(["mesonet"], list(cells), found, SEEDS)
     return {one.contrast.name: one for one in found}, {one.hypothesis.name: one.verdict for one in verdict}
 
@@ -190,7 +194,7 @@ def test_sensitivity_needs_the_planned_shift() -> None:
         altered(cells, shift=Alteration("rotate", 4)),
         with_one,
     ):
-        found = outcomes({"mesonet": cells}, {"mesonet": changes}, SETTINGS)
+        found = outcomes_of(cells, changes)
         assert "sensitivity" not in {one.contrast.name for one in found}
         rows = {one.hypothesis.name: one for one in verdicts(["mesonet"], list(cells), found, SEEDS)}
         assert rows["overfitting"].verdict == "not_tested"
@@ -198,8 +202,9 @@ def test_sensitivity_needs_the_planned_shift() -> None:
 
 
 def test_the_question_and_the_other_contrasts_are_two_families() -> None:
-    cells = {"mesonet": study({}, rest=1.0), "vgg19": study({"eyes_lower": 2.0}, rest=1.0, seed=2)}
-    found = outcomes(cells, {model: altered(of_model) for model, of_model in cells.items()}, SETTINGS)
+    scores = {"mesonet": study({}, rest=1.0), "vgg19": study({"eyes_lower": 2.0}, rest=1.0, seed=2)}
+    cells = {model: {variant: [one] for variant, one in of_model.items()} for model, of_model in scores.items()}
+    found = outcomes(cells, {model: altered(of_model) for model, of_model in scores.items()}, SETTINGS)
     assert len(found) == 2 * len(CONTRASTS)
     for question in (True, False):
         family = [one for one in found if (one.contrast.name == "crop") == question]
@@ -213,8 +218,8 @@ def test_the_question_and_the_other_contrasts_are_two_families() -> None:
 def test_what_is_missing_is_named() -> None:
     cells = study({}, rest=1.0)
     few = {name: cells[name] for name in ("full", "eyes_lower")}
-    nothing: dict[str, dict[str, Changes]] = {"mesonet": {name: {} for name in few}}
-    found = outcomes({"mesonet": few}, nothing, SETTINGS)
+    nothing: dict[str, Changes] = {name: {} for name in few}
+    found = outcomes_of(few, nothing)
     assert [one.contrast.name for one in found] == ["crop"]
     rows = {one.hypothesis.name: one for one in verdicts(["mesonet"], list(few), found, SEEDS)}
     assert rows["cropped_is_worse"].verdict != "not_tested"
@@ -224,7 +229,7 @@ def test_what_is_missing_is_named() -> None:
         name: replace(one, p_fake=one.p_fake[:1], validation=replace(one, p_fake=one.p_fake[:1]))
         for name, one in few.items()
     }
-    found = outcomes({"mesonet": single}, nothing, SETTINGS)
+    found = outcomes_of(single, nothing)
     assert found[0].outcome == "unclear" and contrasts_table(found).loc[0, "p_holm"] == ""
     assert {one.verdict for one in verdicts(["mesonet"], list(few), found, 1)} == {"not_tested"}
     assert {one.verdict for one in verdicts(["mesonet"], list(cells), [], SEEDS, splits=3)} == {"not_tested"}

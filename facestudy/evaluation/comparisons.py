@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 
@@ -27,13 +28,56 @@ from facestudy.evaluation.intervals import (
 )
 from facestudy.evaluation.metrics import NAMES, THRESHOLD
 from facestudy.evaluation.obuchowski_rockette import Design
-from facestudy.evaluation.scores import Scores, by_video, constant_trainings, groups_in, same_faces, select_method
+from facestudy.evaluation.scores import (
+    Scores,
+    by_video,
+    constant_trainings,
+    groups_in,
+    read_predictions,
+    same_faces,
+    scores_of,
+    select_method,
+)
 
 COMPARED = ("accuracy", "auc")
 Splits = Sequence[Scores]
 """Scores on the test faces of one model on one variant, one for each split (`split.repeats`)."""
 Cells = Mapping[str, Mapping[str, Splits]]
 """Scores on faces by model and variant; the first variant is the reference, which the others are compared with."""
+
+
+def read_cells(
+    folder: Path, models: Iterable[str], variants: Iterable[str], seeds: Sequence[int], repeats: int
+) -> dict[str, dict[str, Splits]]:
+    """Read the predictions of models on variants.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of all predictions.
+    models, variants : iterable of str
+        Their names.
+    seeds : sequence of int
+        The seeds of the trainings on each split.
+    repeats : int
+        The number of splits.
+
+    Returns
+    -------
+    dict of model and variant to list of Scores
+
+    Raises
+    ------
+    StudyError
+        As `read_predictions` and `scores_of`.
+    """
+    return {
+        model: {
+            variant: [scores_of(one) for one in read_predictions(folder / variant / model, seeds, repeats)]
+            for variant in variants
+        }
+        for model in models
+    }
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from scipy.special import expit, logit
 
 from facestudy.alterations.settings import Alteration
 from facestudy.core.arrays import FloatArray
-from facestudy.evaluation.comparisons import ends
+from facestudy.evaluation.comparisons import Cells, ends
 from facestudy.evaluation.intervals import Difference, EvaluateSettings, Result, estimates, holm, mean_differences
 from facestudy.evaluation.scores import Scores, constant_trainings
 from facestudy.robustness.results import Changes
@@ -168,17 +168,13 @@ def _logits(parts: Sequence[Scores], seed: int) -> FloatArray:
     return np.asarray(logit(np.clip(np.stack([part.p_fake[seed] for part in parts], axis=1), CLIP, 1 - CLIP)))
 
 
-def outcomes(
-    cells: Mapping[str, Mapping[str, Scores]],
-    altered: Mapping[str, Mapping[str, Changes]],
-    settings: EvaluateSettings,
-) -> list[Outcome]:
+def outcomes(cells: Cells, altered: Mapping[str, Mapping[str, Changes]], settings: EvaluateSettings) -> list[Outcome]:
     """Compute every contrast whose variants and alterations a study has.
 
     Parameters
     ----------
     cells : mapping of model and variant to Scores
-        Test scores with validation scores.
+        Test scores on one split, with validation scores.
     altered : mapping of model and variant to Changes
         What alterations of the test faces do to these scores.
     settings : EvaluateSettings
@@ -191,11 +187,12 @@ def outcomes(
     """
     found = []
     for model, variants in cells.items():
+        scores = {variant: splits[0] for variant, splits in variants.items()}
         for contrast in CONTRASTS:
-            if set(contrast.variants) <= set(variants):
-                difference = _difference(contrast, variants, altered[model], settings)
+            if set(contrast.variants) <= set(scores):
+                difference = _difference(contrast, scores, altered[model], settings)
                 if difference is not None:
-                    found.append(_outcome(model, contrast, variants, difference, settings))
+                    found.append(_outcome(model, contrast, scores, difference, settings))
     if any(math.isnan(outcome.difference.p) for outcome in found):  # one training
         return found
     corrected: dict[int, float] = {}

@@ -31,31 +31,43 @@ Changes = Mapping[Alteration, Sequence[Change]]
 
 
 def altered_scores(
-    folder: Path, seeds: Sequence[int], unaltered: Splits, alterations: Sequence[Alteration]
-) -> dict[Alteration, list[Change]]:
-    """Read the scores that one model on one variant gives to altered test faces.
+    folder: Path, cells: Cells, seeds: Sequence[int], alterations: Sequence[Alteration]
+) -> dict[str, dict[str, dict[Alteration, list[Change]]]]:
+    """Read the scores of altered test faces.
 
     Parameters
     ----------
     folder : Path
-        The folder with the predictions of one model on one variant.
+        The folder of all predictions.
+    cells : mapping of model and variant to Scores
+        The scores of the same faces unaltered.
     seeds : sequence of int
         The seeds of the trainings on each split.
-    unaltered : sequence of Scores
-        The scores of the same faces unaltered, one item for each split.
     alterations : sequence of Alteration
         Those to look for.
 
     Returns
     -------
-    dict of Alteration to list of Change
-        In the order of `alterations`, without those that the files do not have; without validation scores.
+    dict of model and variant to Changes
+        Alterations are in the given order, without those that the files do not have. Scores have no validation scores.
 
     Raises
     ------
     StudyError
-        When a file is missing, is not such a table, or has other faces or alterations than the others.
+        When a file is missing, is not such a table, or has other faces or alterations than the others of its cell.
     """
+    return {
+        model: {
+            variant: _of_cell(folder / variant / model, splits, seeds, alterations)
+            for variant, splits in variants.items()
+        }
+        for model, variants in cells.items()
+    }
+
+
+def _of_cell(
+    folder: Path, unaltered: Splits, seeds: Sequence[int], alterations: Sequence[Alteration]
+) -> dict[Alteration, list[Change]]:
     splits = [replace(scores, validation=None) for scores in unaltered]
     read: list[dict[Path, dict[str, FloatArray]]] = []
     for repeat, scores in enumerate(splits, start=1):
