@@ -381,7 +381,7 @@ def predict(model: keras.Model, faces: Faces) -> FloatArray:
     Returns
     -------
     ndarray of float64, shape (n,)
-        Probabilities of fake, in [0, 1].
+        Probabilities of fake, in [0, 1]; of a model that ends in `logit`, their logits.
     """
     p_fake = np.empty(len(faces.rows))
     batch = np.zeros((PREDICTION_BATCH, *faces.pictures.shape[1:]), np.uint8)
