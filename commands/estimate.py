@@ -20,8 +20,8 @@ COPIES = 2
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a run will store: videos it fetches, GB; frames, their height in pixels and format; crops, (width, height)
-    and how many variants."""
+    """What a run will store: videos it fetches, GB; frames, their height in pixels and format; crops, (width, height),
+    how many variants, and how many altered ones for each crop."""
 
     video_gb: float
     frames: int
@@ -29,13 +29,14 @@ class Pictures:
     format: str
     crop_size: tuple[int, int]
     variants: int
+    altered: float = 0.0
 
     def gigabytes(self) -> dict[str, float]:
         """GB of each kind, one copy."""
         each = {
             "frames": frame_bytes(self.height**2 * 16 / 9, self.format),
             "faces": cut_out_bytes(self.height),
-            "crops": crop_bytes(self.crop_size) * self.variants,
+            "crops": crop_bytes(self.crop_size) * self.variants * (1 + self.altered),
         }
         return {"videos": self.video_gb} | {kind: self.frames * size / 1e9 for kind, size in each.items()}
 

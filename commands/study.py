@@ -29,6 +29,7 @@ from commands.arguments import switched_on, words
 from commands.calibrate import CalibrationSettings
 from commands.estimate import Pictures, Timing, estimate, time_model
 from commands.private_copy import STUDIES, alone, call, check_name, earlier, make_copy, publish, run_pipeline
+from facestudy.alterations.settings import RobustnessSettings
 from facestudy.attribution.settings import AttributionSettings, chosen_regions
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
@@ -45,7 +46,6 @@ from facestudy.media.settings import DecodingSettings
 from facestudy.models.settings import ModelSettings, TrainSettings
 from facestudy.pseudo_fakes import videos as pseudo_fakes
 from facestudy.pseudo_fakes.settings import PseudoFakeSettings
-from facestudy.robustness.settings import RobustnessSettings
 from facestudy.runtime.parallel import ComputeSettings
 from facestudy.runtime.work_cache import WorkCache, share
 from facestudy.sample.clips import SampleSettings
@@ -318,8 +318,9 @@ def expected(params: Params) -> str:
         video_gb, height = expected_video_gb(videos, params.youtube), params.youtube.max_height
     frames = videos * (params.frames.per_video or params.frames.max_per_video)
     reduced = round((params.frames.max_side or 1e9) * 9 / 16)
+    altered = params.split.shares()["test"] * len(params.robustness.alterations())
     pictures = Pictures(
-        video_gb, frames, min(height, reduced), params.frames.format, params.crops.size, len(params.variants)
+        video_gb, frames, min(height, reduced), params.frames.format, params.crops.size, len(params.variants), altered
     )
     faces = min(frames, 2 * (params.split.faces_per_class or frames))
     workers, timings = params.compute.count(), timed(params)

@@ -21,7 +21,7 @@ import pandas as pd
 
 from facestudy.attribution.cell import Cell, choose_faces, measure
 from facestudy.attribution.findings import ATTRIBUTION, summary
-from facestudy.attribution.inputs import crop_areas, read_crops, sights
+from facestudy.attribution.inputs import crop_areas, sights
 from facestudy.attribution.results import attribution_table
 from facestudy.attribution.settings import AttributionSettings, chosen_regions
 from facestudy.core import tables
@@ -32,7 +32,7 @@ from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.scores import constant_trainings, read_predictions, subset_scores
 from facestudy.models.settings import ModelSettings, training_seed
 from facestudy.runtime.parallel import ComputeSettings, has_gpu, map_items
-from facestudy.training.data import crops_of_split
+from facestudy.training.data import crops_of_split, read_crop
 from stages.stage import not_empty, output_file, read_params, run, section
 
 DATA = Path("data")
@@ -77,6 +77,8 @@ def read_cells(
             chosen = choose_faces(next(iter(predictions.values())), count)
             ids = chosen["face_id"].tolist()
             names, areas, shown = crop_areas(plan, regions, sights(ids, faces, frames, videos, DATA / "videos"))
+            crops = crops_of_split(folder / "index.csv", chosen)
+            pictures = [read_crop(folder / path, sha256) for path, sha256 in zip(crops.path, crops.sha256, strict=True)]
             trainings = [tables.training_name(seed, 1, repeats) for seed in seeds]
             yield Cell(
                 model=model,
@@ -85,7 +87,7 @@ def read_cells(
                 weights=tuple(Path("models") / variant / model / name / "model.weights.h5" for name in trainings),
                 seeds=tuple(training_seed(seed, variant) for seed in seeds),
                 stored=np.stack([table.set_index("face_id").loc[ids, "p_fake"] for table in predictions.values()]),
-                pictures=read_crops(folder, crops_of_split(folder / "index.csv", chosen)),
+                pictures=np.stack(pictures),
                 fake=(chosen["label"] == "fake").to_numpy(),
                 group=pd.factorize(chosen["group"], sort=True)[0],
                 shown=shown,

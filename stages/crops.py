@@ -20,6 +20,7 @@ from facestudy.crops.cutting import (
     Variant,
     describe,
     faces_from_table,
+    jittered,
     mean_colour,
     resolve,
     write_crops,
@@ -54,11 +55,10 @@ def main(variant: str) -> str:
     archived = storage.archived(len(faces), len({face.video_id for face in faces}))
     colour = mean_colour(faces, FACES.parent, boxes["face"], compute)
     with output_folder(CROPS / variant) as target:
-        for copy in range(copies + 1):
-            folder = target if copy == 0 else copies_folder(target, copy)
-            folder.mkdir(parents=True, exist_ok=True)
-            rows = write_crops(faces, FACES.parent, folder, plan, colour, compute, archived, copy)
-            tables.write(folder / "index.csv", tables.to_dataframe(rows, tables.CROPS), tables.CROPS)
+        write_crops(faces, FACES.parent, target, plan, colour, compute, archived)
+        for copy in range(1, copies + 1):
+            folder = copies_folder(target, copy)
+            write_crops(faces, FACES.parent, folder, plan, colour, compute, archived, jittered(plan, copy))
         (target / "variant.json").write_text(describe(plan, colour, len(faces)), encoding="utf-8")
     with output_file(REPORTS / f"{variant}.png") as path:
         write_png(path, crop_sheet(faces, FACES.parent, plan, colour, settings.sheet_faces))
@@ -72,7 +72,7 @@ def main(variant: str) -> str:
     )
     copied = f"; {copies} misplaced copies of each, for training" if copies else ""
     return (
-        f"{variant}: {len(faces)} faces in, {len(rows)} crops of {width}x{height} out "
+        f"{variant}: {len(faces)} faces in, {len(faces)} crops of {width}x{height} out "
         f"({real} real, {len(faces) - real} fake), mean colour {colour[0]} {colour[1]} {colour[2]}{placed}{copied}."
     )
 

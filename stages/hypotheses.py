@@ -11,16 +11,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from facestudy.dataset.split import SplitSettings
+from facestudy.evaluation.comparisons import read_cells
 from facestudy.evaluation.intervals import EvaluateSettings
-from facestudy.evaluation.scores import read_predictions, scores_of
-from facestudy.hypotheses.contrasts import CONTRASTS, contrasts_table, outcomes
+from facestudy.hypotheses.contrasts import ALTERATIONS, CONTRASTS, contrasts_table, outcomes
 from facestudy.hypotheses.verdicts import verdicts, verdicts_table
+from facestudy.robustness.results import altered_scores
 from stages.stage import not_empty, output_file, read_params, run, section
 
-ROBUSTNESS = Path("metrics/robustness.csv")
+PREDICTIONS = Path("predictions")
 
 
 def main() -> str:
@@ -29,18 +28,11 @@ def main() -> str:
     variants = not_empty(section(params, "variants", list[str]), "variants")
     seeds = not_empty(section(params, "seeds", list[int]), "seeds")
     split = section(params, "split", SplitSettings)
-    used = {variant for contrast in CONTRASTS for variant in contrast.variants} & set(variants)
-    cells = {
-        model: {
-            variant: scores_of(read_predictions(Path("predictions") / variant / model, seeds, split.repeats)[0])
-            for variant in variants
-            if variant in used
-        }
-        for model in models
-        if split.repeats == 1
-    }
-    robustness = pd.read_csv(ROBUSTNESS, dtype=str, keep_default_na=False)
-    found = outcomes(cells, robustness, section(params, "evaluate", EvaluateSettings))
+    planned = {variant for contrast in CONTRASTS for variant in contrast.variants}
+    used = [variant for variant in variants if variant in planned]
+    cells = read_cells(PREDICTIONS, models, used, seeds, 1) if split.repeats == 1 else {}
+    altered = altered_scores(PREDICTIONS, cells, seeds, ALTERATIONS)
+    found = outcomes(cells, altered, section(params, "evaluate", EvaluateSettings))
     decided = verdicts(list(models), variants, found, len(seeds), split.repeats)
     for name, table in {"contrasts": contrasts_table(found), "hypotheses": verdicts_table(decided)}.items():
         with output_file(Path("metrics") / f"{name}.csv") as path:

@@ -13,6 +13,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facestudy.alterations.altering import altered, altered_picture, displacement, face_width
+from facestudy.alterations.settings import PLACEMENTS, RECODED, Alteration, RobustnessSettings, label
 from facestudy.core import regions
 from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.errors import StudyError
@@ -20,10 +22,9 @@ from facestudy.core.regions import Box
 from facestudy.core.settings import check
 from facestudy.crops import cutting
 from facestudy.crops.cutting import Colour, CropSettings, Plan
+from facestudy.crops.jitter import generator
 from facestudy.faces.face import Face
 from facestudy.media.archive import read_picture
-from facestudy.robustness.alterations import altered, altered_picture, displacement, face_width, generator
-from facestudy.robustness.settings import PLACEMENTS, RECODED, Alteration, RobustnessSettings, label
 from stages import crops as crops_stage
 from tests.pipeline_files import ROOT
 from tests.project import params, write_params
@@ -39,7 +40,7 @@ def altered_crop(
     cut_out: Picture, face: Face, plan: Plan, colour: Colour, region: Box, alteration: Alteration | None
 ) -> Picture:
     """The crop of an altered face; None: as it is."""
-    picture, moved = altered(cut_out, face, region, alteration) if alteration else (cut_out, None)
+    picture, moved = altered(cut_out, face, alteration, region) if alteration else (cut_out, None)
     return cutting.crop(picture, face, plan, colour, moved)
 
 
@@ -223,7 +224,10 @@ def test_the_width_of_a_face_is_that_of_its_region() -> None:
 def test_alterations_of_the_settings() -> None:
     found = RobustnessSettings(brightness=[0.5], shift=[1, 2]).alterations()
     assert [(one.kind, one.severity) for one in found] == [("shift", 1), ("shift", 2), ("brightness", 0.5)]
+    assert [one.name for one in found] == ["shift_1", "shift_2", "brightness_0_5"]
     assert RobustnessSettings().alterations() == []
+    with pytest.raises(StudyError, match="robustness = .*: shift lists 2 twice"):
+        check(RobustnessSettings, {"shift": [2, 4, 2.0000001]}, "robustness")
     for kind in RobustnessSettings.model_fields:
         assert "4" in label(kind, "4")
         with pytest.raises(StudyError, match=f"robustness.{kind}"):

@@ -207,6 +207,7 @@ SAME = (
     "reports/crops/eyes_lower.png",
     "models/eyes_lower/mesonet/1/model.weights.h5",
     "predictions/eyes_lower/mesonet/1.csv",
+    "predictions/eyes_lower/mesonet/1.altered.csv",
 )
 
 
@@ -232,6 +233,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for name in ("frames", "faces", "duplicates", "split"):
             run_here(folder, name)
         run_here(folder, "crops", variant="eyes_lower")
+        run_here(folder, "altered", variant="eyes_lower")
         # a process of its own, as its threads and determinism hold for all of it
         done = stage(folder, "train", "--model", "mesonet", "--variant", "eyes_lower")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -266,10 +268,12 @@ def test_the_same_pictures_lie_in_archives(ways: dict[str, Path], name: str, tab
 
 def test_two_workers_write_the_same_archives(ways: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "study"
-    shutil.copytree(ways["archives"], folder, ignore=shutil.ignore_patterns(".cache", "frames", "faces", "crops"))
+    made = (".cache", "frames", "faces", "crops", "altered")
+    shutil.copytree(ways["archives"], folder, ignore=shutil.ignore_patterns(*made))
     values = yaml.safe_load((folder / "params.yaml").read_text())
     write_params(folder, deep_update(values, {"compute": {"workers": 2}}))
-    for name, *options in (["frames"], ["faces"], ["crops", "--variant", "eyes_lower"]):
+    variant = ["--variant", "eyes_lower"]
+    for name, *options in (["frames"], ["faces"], ["crops", *variant], ["altered", *variant]):
         done = stage(folder, name, *options)  # workers keep the folder they were started in
         assert done.returncode == 0, done.stdout + done.stderr
     assert contents(folder / "data") == contents(ways["archives"] / "data")

@@ -18,7 +18,15 @@ from facestudy.attribution.areas import altered_area, region_area, shown_places
 from facestudy.attribution.cell import Cell, Measured, choose_faces, measure, shuffled
 from facestudy.attribution.findings import ATTRIBUTION
 from facestudy.attribution.inputs import Sight, crop_areas
-from facestudy.attribution.maps import MIN_CELLS, Probe, attribution_maps, concentration, grad_cam, replacement
+from facestudy.attribution.maps import (
+    MIN_CELLS,
+    Evidence,
+    Probe,
+    attribution_maps,
+    concentration,
+    grad_cam,
+    replacement,
+)
 from facestudy.attribution.results import attribution_table, figure
 from facestudy.attribution.settings import ALTERED, AttributionSettings, chosen_regions
 from facestudy.core import regions, tables
@@ -156,9 +164,9 @@ SIGN = np.where(FAKE, 1.0, -1.0)
 def test_both_methods_point_to_the_region_that_decides(fill: Any) -> None:
     probe, pictures = Probe(colour_network()), coloured(AREA, FAKE)
     assert probe.layer == "colours"
-    before = probe.logits(pictures)
-    assert ((before > 0) == FAKE).all()
-    maps = attribution_maps(probe, pictures, SHOWN, replacement(pictures, SHOWN, fill), SIGN, before)
+    evidence = Evidence(probe, pictures, SHOWN, replacement(pictures, SHOWN, fill), SIGN, probe.logits(pictures))
+    assert ((evidence.before > 0) == FAKE).all()
+    maps = attribution_maps(evidence)
     assert set(maps) == {"occlusion", "grad_cam"}
     areas = np.repeat(np.stack([AREA, REST])[:, None], len(FAKE), axis=1)
     for method, one in maps.items():
@@ -169,7 +177,8 @@ def test_both_methods_point_to_the_region_that_decides(fill: Any) -> None:
 
 def test_evidence_for_the_other_class_does_not_count() -> None:
     probe, pictures = Probe(colour_network()), coloured(AREA, FAKE)
-    maps = attribution_maps(probe, pictures, SHOWN, replacement(pictures, SHOWN, "mean"), -SIGN, probe.logits(pictures))
+    filled = replacement(pictures, SHOWN, "mean")
+    maps = attribution_maps(Evidence(probe, pictures, SHOWN, filled, -SIGN, probe.logits(pictures)))
     assert all(not one.any() for one in maps.values())
     areas = np.repeat(AREA[None, None], len(FAKE), axis=1)
     assert np.isnan(concentration(maps["grad_cam"], areas, SHOWN)).all()
@@ -178,7 +187,8 @@ def test_evidence_for_the_other_class_does_not_count() -> None:
 def test_what_a_crop_does_not_show_is_never_hidden() -> None:
     probe, pictures = Probe(colour_network()), coloured(AREA, FAKE)
     shown = ~AREA
-    maps = attribution_maps(probe, pictures, shown, replacement(pictures, shown, "mean"), SIGN, probe.logits(pictures))
+    filled = replacement(pictures, shown, "mean")
+    maps = attribution_maps(Evidence(probe, pictures, shown, filled, SIGN, probe.logits(pictures)))
     assert not maps["occlusion"].any()
 
 

@@ -181,4 +181,4 @@ def test_the_commands_are_those_of_the_pipeline() -> None:
     assert found[:5] == [["videos"], ["frames"], ["faces"], ["duplicates"], ["split"]]
     assert ["train", "--model", "a", "--variant", "nose"] in found
     assert found[-1] == ["hypotheses"]
-    assert len(found) == 5 + 3 * 2 + 4
+    assert len(found) == 5 + 4 * 2 + 4

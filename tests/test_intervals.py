@@ -26,14 +26,13 @@ from facestudy.evaluation.intervals import (
     EvaluateSettings,
     Spread,
     differences,
-    differences_of_changes,
     estimates,
     holm,
-    repeated_differences_of_changes,
+    repeated_differences,
 )
 from facestudy.evaluation.metrics import NAMES, RANGES
 from facestudy.evaluation.obuchowski_rockette import Part
-from facestudy.evaluation.scores import Scores
+from facestudy.evaluation.scores import Change, Scores
 
 SETTINGS = EvaluateSettings(confidence=0.95)
 METRICS = ("accuracy", "balanced_accuracy", "auc", "average_precision")
@@ -291,27 +290,25 @@ def disturbed(rng: np.random.Generator, scores: Scores, sd: float, common: np.nd
     return replace(scores, p_fake=scipy.special.expit(scipy.special.logit(scores.p_fake) + sd * noise))
 
 
-def changed(
-    rng: np.random.Generator, study: Study, sds: tuple[float, float]
-) -> tuple[tuple[Scores, Scores], tuple[Scores, Scores]]:
+def changed(rng: np.random.Generator, study: Study, sds: tuple[float, float]) -> tuple[Change, Change]:
     """Before and after an alteration that disturbs the first variant by sds[0] and the second by sds[1]."""
     first, second = simulate(rng, study)
     common = rng.normal(size=first.p_fake[0].shape)
-    return (first, disturbed(rng, first, sds[0], common)), (second, disturbed(rng, second, sds[1], common))
+    return Change(first, disturbed(rng, first, sds[0], common)), Change(second, disturbed(rng, second, sds[1], common))
 
 
-def difference_of_changes(first: tuple[Scores, Scores], second: tuple[Scores, Scores]) -> Difference:
-    return differences_of_changes(first, second, SETTINGS, ["auc"])["auc"]
+def difference_of_changes(first: Change, second: Change) -> Difference:
+    return differences(first, second, SETTINGS, ["auc"])["auc"]
 
 
 def test_against_no_change_it_is_the_plain_change() -> None:
     """The reference adds nothing to its variance, and the trainings of the change are those of the crossed design."""
-    (before, _), (other, after) = changed(np.random.default_rng(3), Study("twins", 24, 0.9, 5, 0.5), (0.5, 1.0))
-    found = difference_of_changes((before, before), (other, after))
-    plain = differences(other, after, SETTINGS, ["auc"], design="crossed")["auc"]
+    still, moving = changed(np.random.default_rng(3), Study("twins", 24, 0.9, 5, 0.5), (0.5, 1.0))
+    found = difference_of_changes(Change(still.before, still.before), moving)
+    plain = differences(moving.before, moving.after, SETTINGS, ["auc"], design="crossed")["auc"]
     assert (found.first, found.second, found.value) == (0, *[pytest.approx(plain.value)] * 2)
-    still, moved, groups = found.spreads[0].parts
-    assert still.variance == 0
+    none, moved, groups = found.spreads[0].parts
+    assert none.variance == 0
     for part, expected in zip((moved, groups), plain.spreads[0].parts, strict=True):
         assert (part.variance, part.freedom) == pytest.approx((expected.variance, expected.freedom))
     assert found.spreads[1].parts[0].variance == pytest.approx(plain.spreads[1].parts[0].variance)
@@ -335,16 +332,15 @@ def test_splits_are_paired_in_a_difference_of_changes() -> None:
     rng, study = np.random.default_rng(5), Study("twins", 20, 0.85, 2, 0.5)
     names = tuple(f"g{number}" for number in range(20))
     splits = [
-        [[replace(scores, group_names=names) for scores in side] for side in changed(rng, study, (0.5, 1.0))]
+        [
+            Change(replace(side.before, group_names=names), replace(side.after, group_names=names))
+            for side in changed(rng, study, (0.5, 1.0))
+        ]
         for _ in range(4)
     ]
-    before, after, other_before, other_after = (
-        [split[side][when] for split in splits] for side in (0, 1) for when in (0, 1)
-    )
-    sides = (before, after), (other_before, other_after)
-    found = repeated_differences_of_changes(*sides, SETTINGS, 0.25, ["auc"])["auc"]
-    pairs = zip(before, after, other_before, other_after, strict=True)
-    each = np.array([difference_of_changes((a, b), (c, d)).value for a, b, c, d in pairs])
+    first, second = ([split[side] for split in splits] for side in (0, 1))
+    found = repeated_differences(first, second, SETTINGS, 0.25, ["auc"])["auc"]
+    each = np.array([difference_of_changes(*split).value for split in splits])
     assert found.value == pytest.approx(each.mean())
     (part,) = found.spreads[0].parts
     assert part.variance == pytest.approx((1 / 4 + 0.25 / 0.75) * each.var(ddof=1)) and part.freedom == 3

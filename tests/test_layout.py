@@ -21,6 +21,7 @@ ORDER = [
     "pseudo_fakes",
     "dataset",
     "crops",
+    "alterations",
     "models",
     "training",
     "evaluation",

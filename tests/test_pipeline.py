@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from facestudy.alterations.settings import ALTERED_SCORES
 from facestudy.core import tables
 from tests.project import SMALL, call, copy_project, deep_update, environment_for, params, write_params
 
@@ -45,7 +46,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project that has run the tiny study once and committed it."""
     folder = copy_project(tmp_path_factory.mktemp("study"), deep_update(params(), TINY))
     done = dvc(folder, "repro")
-    assert len(ran(done)) == 6 + 2 + 6 + 6 + 7
+    assert len(ran(done)) == 6 + 2 + 2 + 6 + 6 + 7
     call(folder, "git", "add", "-A")
     assert call(folder, "git", "commit", "-qm", "results").returncode == 0
     return folder
@@ -66,14 +67,19 @@ def test_every_contract_holds(project: Path) -> None:
         assert all((project / root / path).is_file() for path in table["path"])
     assert split.groupby("group")["video_id"].nunique().max() == 2  # a person's two clips
     scored = split[split["subset"].isin(["validation", "test"])]
+    tested = split.loc[split["subset"] == "test", "face_id"].tolist()
+    alterations = ["shift_4", "rotate_5", "scale_5"]
     for variant in ("full", "eyes_lower"):
         crops = tables.read(project / f"data/crops/{variant}/index.csv", tables.CROPS)
         assert set(crops["face_id"]) == set(faces["face_id"])
         assert (project / f"reports/crops/{variant}.png").is_file()
+        assert json.loads((project / f"data/altered/{variant}/alterations.json").read_text()) == alterations
         for model in ("mesonet", "vgg19", "resnet50"):
             predictions = tables.read(project / f"predictions/{variant}/{model}/1.csv", tables.PREDICTIONS)
             assert predictions.drop(columns="p_fake").equals(scored.drop(columns="repeat").reset_index(drop=True))
-            assert predictions["p_fake"].between(0, 1).all()
+            altered = tables.read(project / f"predictions/{variant}/{model}/1.altered.csv", ALTERED_SCORES)
+            assert altered.groupby("alteration")["face_id"].agg(list).to_dict() == dict.fromkeys(alterations, tested)
+            assert predictions["p_fake"].between(0, 1).all() and altered["p_fake"].between(0, 1).all()
             metrics = json.loads((project / f"metrics/{variant}/{model}.json").read_text())
             assert all(isinstance(value, int | float) for value in metrics.values())
             assert metrics["test_faces"] == (split["subset"] == "test").sum()
@@ -97,7 +103,7 @@ def test_a_learning_rate_reruns_only_its_models_cells(project: Path) -> None:
     trained = {name for name in stages if name.startswith("train")}
     assert trained == {"train@mesonet-full", "train@mesonet-eyes_lower"}
     rest = {re.sub("@.*", "", name) for name in stages if name not in trained}
-    assert rest <= {"evaluate", "compare", "robustness", "hypotheses", "attribution", "focus", "report"}
+    assert rest <= {"evaluate", "compare", "curves", "robustness", "hypotheses", "attribution", "focus", "report"}
     assert not any("vgg19" in name or "resnet50" in name for name in stages)
     call(project, "git", "checkout", "-q", ".")
     dvc(project, "checkout")

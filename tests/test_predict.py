@@ -30,6 +30,7 @@ from facestudy.faces.detection import FaceSettings, cut_out
 from facestudy.faces.face import Face
 from facestudy.media.frames import FrameSettings
 from facestudy.media.video import MediaError, Probe
+from facestudy.models import pinned
 from facestudy.models.networks import build
 from facestudy.models.settings import ModelSettings
 from facestudy.prediction import published, text
@@ -77,7 +78,7 @@ def test_weights_are_fetched_once_and_whole(server: MediaServer, tmp_path: Path)
 def test_a_server_that_misbehaves_leaves_nothing_behind(
     server: MediaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str
 ) -> None:
-    monkeypatch.setattr(published, "TIMEOUT_S", 1)
+    monkeypatch.setattr(pinned, "TIMEOUT_S", 1)
     place = f"{server.address}/{behaviour}"
     with pytest.raises(StudyError) as caught:
         weights_file(MINE, tmp_path / "cache", place=place)

@@ -11,33 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facestudy.alterations import recoding
+from facestudy.alterations.recoding import Footage, Place, places, recoded, recoded_frame
 from facestudy.core import tables
 from facestudy.core.arrays import Picture
 from facestudy.core.errors import StudyError
-from facestudy.core.regions import Box
 from facestudy.core.settings import check
-from facestudy.crops.cutting import CropSettings, Variant, resolve, write_png
 from facestudy.faces.detection import cut_out
 from facestudy.faces.face import Face
 from facestudy.media.encoding import GROUP_OF_PICTURES, encode
 from facestudy.media.frames import FrameSettings
 from facestudy.media.video import OWN_FILES, read_video
-from facestudy.robustness import recoding
-from facestudy.robustness.recoding import Footage, Place, places, recoded_cut_outs, recoded_frames
-from facestudy.robustness.scoring import Scoring, altered_crops
-from facestudy.robustness.settings import Alteration
 from tests.media import LIMITS, number_of, write_clip
 from tests.project import params
-from tests.test_crops import GREY, plan_of
 
 FRAMES = check(FrameSettings, params()["frames"], "frames")
-
-
-def scoring_of(side: int, alterations: int, folder: Path) -> Scoring:
-    boxes = check(dict[str, Box], params()["regions"], "regions")
-    plan = resolve("full", {"full": Variant(regions=["face"], layout="stack")}, boxes, CropSettings(size=(side, side)))
-    altered = [Alteration("shift", 4)] * alterations
-    return Scoring(folder, boxes["face"], altered, {"full": (plan, (0, 0, 0))}, {}, folder)
 
 
 def moving(number: int, width: int = 96, height: int = 64) -> Picture:
@@ -62,14 +50,15 @@ def test_the_frame_is_the_one_asked_for(tmp_path: Path, number: int) -> None:
     """Each frame of the clip shows its number; the frame rate varies."""
     times = [10 * n + 3 * (n % 3) for n in range(25)]
     clip = write_clip(tmp_path / "clip.mp4", 25, times=times, gop=7)
-    for frame in recoded_frames(clip, number, [10, 30, 45], LIMITS):
-        assert number_of(frame) == number
+    for quantizer in (10, 30, 45):
+        assert number_of(recoded_frame(clip, number, quantizer, LIMITS)) == number
 
 
 def test_a_stronger_quantizer_leaves_less_of_the_frame(tmp_path: Path) -> None:
     clip = moving_clip(tmp_path / "clip.mp4")
     (before,) = (one.picture for one in read_video(clip, [14], OWN_FILES))
-    found = [psnr(before, frame) for frame in recoded_frames(clip, 14, [0, 10, 23, 28, 34, 40, 51], LIMITS)]
+    frames = [recoded_frame(clip, 14, quantizer, LIMITS) for quantizer in (0, 10, 23, 28, 34, 40, 51)]
+    found = [psnr(before, frame) for frame in frames]
     assert all(first > second + 0.5 for first, second in pairwise(found)), found
     assert found[0] > 35 and found[-1] < 25  # colours are halved even where nothing else is lost
 
@@ -80,14 +69,12 @@ def test_it_is_as_if_the_whole_clip_was_encoded(tmp_path: Path) -> None:
     whole = tmp_path / "whole.mp4"
     encode((one.picture for one in read_video(clip, range(25), OWN_FILES)), Fraction(10), 34, whole)
     for expected in read_video(whole, [0, 3, 14, 19, 24], OWN_FILES):
-        (found,) = recoded_frames(clip, expected.number, [34], LIMITS)
-        assert np.array_equal(found, expected.picture)
+        assert np.array_equal(recoded_frame(clip, expected.number, 34, LIMITS), expected.picture)
     alone = tmp_path / "alone.mp4"
     (source,) = (one.picture for one in read_video(clip, [14], OWN_FILES))
     encode(iter([source]), Fraction(10), 34, alone)
     (still,) = (one.picture for one in read_video(alone, [0], OWN_FILES))
-    (found,) = recoded_frames(clip, 14, [34], LIMITS)
-    assert not np.array_equal(found, still), "the frames before it do not matter"
+    assert not np.array_equal(recoded_frame(clip, 14, 34, LIMITS), still), "the frames before it do not matter"
 
 
 def test_odd_sides_and_changes_of_size_are_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +87,7 @@ def test_odd_sides_and_changes_of_size_are_no_obstacle(tmp_path: Path, monkeypat
         return iter(odd) if path.name == "odd.mp4" else original(path, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(recoding, "read_video", read)
-    (found,) = recoded_frames(Path("odd.mp4"), 2, [5], LIMITS)
+    found = recoded_frame(Path("odd.mp4"), 2, 5, LIMITS)
     assert found.shape == (63, 95, 3) and psnr(found, odd[2].picture) > 30
 
 
@@ -121,7 +108,7 @@ def test_the_cut_out_lies_where_it_was(tmp_path: Path, rotation: int, box: tuple
         face = cut_out(np.ascontiguousarray(shown), face_at(*box))
         assert face.picture is not None
         footage = Footage({"f1": Place(clip, 14, rotation)}, settings, LIMITS)
-        fine, coarse = recoded_cut_outs(face.picture, face, footage, [1, 40])
+        fine, coarse = (recoded(face.picture, face, footage, quantizer) for quantizer in (1, 40))
         assert fine.shape == face.picture.shape
         assert psnr(fine, face.picture) > 33 > psnr(coarse, face.picture)
 
@@ -143,22 +130,6 @@ def test_places_come_from_the_tables() -> None:
 
 def test_a_clip_that_is_gone_or_shorter_is_named(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"gone\.mp4 cannot be read"):
-        recoded_frames(tmp_path / "gone.mp4", 3, [30], LIMITS)
+        recoded_frame(tmp_path / "gone.mp4", 3, 30, LIMITS)
     with pytest.raises(StudyError, match=r"clip\.mp4 has no frame 30 any more"):
-        recoded_frames(moving_clip(tmp_path / "clip.mp4"), 30, [30], LIMITS)
-
-
-def test_recoded_crops_stand_in_their_rows(tmp_path: Path) -> None:
-    clip = moving_clip(tmp_path / "clip.mp4")
-    (source,) = (one.picture for one in read_video(clip, [14], OWN_FILES))
-    face = cut_out(source, face_at(30, 20, 20, 24))
-    assert face.picture is not None
-    face = replace(face, sha256=write_png(tmp_path / "f1.png", face.picture))
-    kinds = [("shift", 4), ("h264", 23), ("h264", 45), ("brightness", 0.5)]
-    alterations = [Alteration(kind, severity) for kind, severity in kinds]
-    footage = Footage({"f1": Place(clip, 14, 0)}, FRAMES, LIMITS)
-    settings = replace(
-        scoring_of(64, 0, tmp_path), alterations=alterations, views={"full": (plan_of("full"), GREY)}, footage=footage
-    )
-    plain, _, fine, coarse, dark = (row[0] for row in altered_crops([face], "full", settings))
-    assert psnr(plain, fine) > psnr(plain, coarse) > psnr(plain, dark) and psnr(plain, fine) > 30
+        recoded_frame(moving_clip(tmp_path / "clip.mp4"), 30, 30, LIMITS)

@@ -123,7 +123,7 @@ def ran(said: str) -> list[str]:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The tiny study, run once and committed; no remote."""
     made = Clone(copy_project(tmp_path_factory.mktemp("study"), study_params()))
-    assert len(ran(made.dvc("repro"))) == 6 + 1 + 2 + 2 + 7
+    assert len(ran(made.dvc("repro"))) == 6 + 2 + 2 + 2 + 7
     made.git("add", "-A")
     made.git("commit", "-qm", "results")
     return made
@@ -221,7 +221,7 @@ def test_interrupted_sharing_still_completes(team: Team) -> None:
 
     other.remote("pull")
     assert other.cached() == team.first.objects()
-    for output in ("data/videos", "data/frames", "data/faces", "data/crops", "models"):
+    for output in ("data/videos", "data/frames", "data/faces", "data/crops", "data/altered", "models"):
         for path in (other.folder / output).rglob("*"):
             assert path.is_dir() or hashlib.md5(path.read_bytes()).hexdigest() in other.cached()
     assert ran(other.dvc("repro")) == []
@@ -240,7 +240,6 @@ def test_pull_fetches_only_what_one_setting_touches(team: Team) -> None:
     other.remote("check")
     listings = set(other.outputs().values())
     assert set(other.cached()) == listings
-    other.remote("pull", "train")  # robustness scores with all models
     said = other.dvc("repro", "--pull", "--allow-missing", "--no-run-cache")
     assert sorted(ran(said)) == [
         "attribution",
@@ -254,10 +253,10 @@ def test_pull_fetches_only_what_one_setting_touches(team: Team) -> None:
     ]
     paths = team.server.wire.requests("GET")[before:]
     fetched = {"".join(path.split("/")[-2:]) for path in paths if "/files/md5/" in path}
-    outputs = team.first.outputs()
-    used = ["data/faces", "data/crops/full", *(f"models/full/{model}" for model in MODELS)]
-    assert fetched == listings.union(*(team.first.files(outputs[path]) for path in used)), "no videos, no frames"
+    crops = [team.first.outputs()[f"data/{name}/full"] for name in ("crops", "altered")]
+    assert fetched == {*listings, *team.first.files(crops[0]), *team.first.files(crops[1])}
     assert b"/runs" not in team.server.wire.sent[sent:], "no list that only the remote names is believed"
+    assert not {team.first.weights(model) for model in MODELS} & set(other.cached())
 
     # back to the team: the new weights and nothing else
     held = set(team.server.objects())
@@ -334,7 +333,10 @@ def test_damaged_local_object_is_not_pushed(team: Team) -> None:
 def test_pull_says_what_is_misspelt_and_what_is_nowhere(team: Team) -> None:
     other = own_settings(team, "nowhere")
     said = other.remote("pull", "modls", fails=True)
-    assert "WHAT: 'modls' is not a stage" in said and "give one of videos, frames, faces, crops, train, or" in said
+    assert (
+        "WHAT: 'modls' is not a stage" in said
+        and "give one of videos, frames, faces, crops, altered, train, or" in said
+    )
     assert "Traceback" not in said and "Traceback" not in other.remote("check", "../x", fails=True)
     weights, listing = team.first.weights("second"), team.first.outputs()["models/full/second"]
     for checksum, name in ((weights, "models/full/second/1/model.weights.h5"), (listing, "models/full/second")):
@@ -351,7 +353,6 @@ def test_pull_says_what_is_misspelt_and_what_is_nowhere(team: Team) -> None:
 @pytest.mark.parametrize("team", ["directory"], indirect=True)
 def test_an_experiment_and_its_data_go_from_one_to_another(team: Team) -> None:
     one, two, wary = (own_settings(team, name) for name in ("one", "two", "wary"))
-    one.remote("pull", "train")
     said = one.dvc("exp", "run", "--pull", "--allow-missing", "-n", "slow", "-S", "models.second.learning_rate=0.0005")
     assert "train@second-full" in ran(said)
     one.dvc("exp", "push", "origin", "slow")
@@ -389,7 +390,7 @@ def test_results_are_made_and_compared_in_a_clone_without_data(study: Clone, tmp
     empty, other = (clone(study.folder, tmp_path / name, {}) for name in ("empty", "other"))
     said = empty.dvc("exp", "run", "--allow-missing", "-n", "wider", "-S", "evaluate.confidence=0.99")
     assert sorted(ran(said)) == [
-        "compare", "evaluate@mesonet-full", "evaluate@second-full", "focus", "hypotheses", "report",
+        "compare", "evaluate@mesonet-full", "evaluate@second-full", "focus", "hypotheses", "report", "robustness",
     ]  # fmt: skip
     assert not (empty.folder / "data/videos").exists() and not list((empty.folder / "models").rglob("*.h5"))
     empty.dvc("exp", "push", "--no-cache", "origin", "wider")

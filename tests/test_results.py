@@ -17,6 +17,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from commands.study import print_results
+from facestudy.alterations.settings import ALTERED_SCORES
 from facestudy.attribution.findings import ATTRIBUTION
 from facestudy.controls.shortcuts import DROP_RATE, SHORTCUTS, WITHOUT_FACE
 from facestudy.core import tables
@@ -54,6 +55,13 @@ def made_up_predictions(seed: int, strength: float, groups: int = 24) -> pd.Data
     return tables.to_dataframe(rows, tables.PREDICTIONS)
 
 
+def made_up_altered(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Scores of the test faces after the shift that the contrast `sensitivity` is about."""
+    tested = predictions[predictions["subset"] == "test"]
+    p_fake = 0.9 * tested["p_fake"] + 0.1 * np.random.default_rng(1).random(len(tested))
+    return pd.DataFrame({"alteration": "shift_4", "face_id": tested["face_id"], "p_fake": p_fake})
+
+
 class Study:
     """A project folder with settings and predictions in which stages can be run."""
 
@@ -74,7 +82,9 @@ class Study:
             for m, model in enumerate(self.params["models"]):
                 for seed in self.params["seeds"]:
                     data = made_up_predictions(100 * v + 10 * m + seed, strength, groups)
-                    tables.write(self.predictions(variant, model, seed), data, tables.PREDICTIONS)
+                    path = self.predictions(variant, model, seed)
+                    tables.write(path, data, tables.PREDICTIONS)
+                    tables.write(path.with_suffix(".altered.csv"), made_up_altered(data), ALTERED_SCORES)
 
     @staticmethod
     def predictions(variant: str, model: str, seed: int) -> Path:

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from facestudy.alterations.settings import ALTERED_SCORES
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.models.networks import build
@@ -205,8 +206,28 @@ def change(folder: Path, changes: dict[str, Any]) -> None:
     write_params(folder, deep_update(values, changes))
 
 
+FACTORS = {"brightness_1": 1.0, "brightness_0_5": 0.5}
+"""The alterations of the test faces: one that changes nothing, and one that halves the grey levels."""
+
+
+def write_altered(folder: Path, split: pd.DataFrame, factors: Mapping[str, float] = FACTORS) -> None:
+    """data/altered/full/: the test faces with these factors."""
+    altered, pictures = folder / "data/altered/full", some_faces(18, 40).pictures
+    for name, factor in factors.items():
+        (altered / name).mkdir(parents=True, exist_ok=True)
+        tested = split[split["subset"] == "test"].drop_duplicates("face_id")
+        paths = [
+            write_picture(altered / name / f"{face}.png", (factor * pictures[row]).astype(np.uint8))
+            for row, face in tested["face_id"].items()
+        ]
+        rows = listed(*paths).assign(face_id=tested["face_id"].tolist())
+        tables.write(altered / name / "index.csv", rows[tables.CROPS.names()], tables.CROPS)
+    altered.mkdir(parents=True, exist_ok=True)
+    (altered / "alterations.json").write_text(json.dumps(list(factors)))
+
+
 def study(folder: Path, seeds: Sequence[int] = (1,), workers: int = 1, **model: Any) -> pd.DataFrame:
-    """A folder with params.yaml, a split of 16 faces and their crops; returns the split."""
+    """A folder with params.yaml, a split of 16 faces, their crops and altered crops; returns the split."""
     values = params() | {"seeds": list(seeds), "models": {"tiny": settings(**model).model_dump()}}
     values["compute"]["workers"] = workers
     folder.mkdir(exist_ok=True)
@@ -238,10 +259,13 @@ def study(folder: Path, seeds: Sequence[int] = (1,), workers: int = 1, **model: 
     rows = listed(*paths).assign(path=[f"pictures/{path.name}" for path in paths], face_id=used["face_id"].tolist())
     tables.write(crops / "index.csv", rows[tables.CROPS.names()], tables.CROPS)
     tables.write(folder / "data" / "split.csv", split, tables.SPLIT)
+    write_altered(folder, split)
     return split
 
 
 CELL = ("--model", "tiny", "--variant", "full")
+ENDS = (".csv", ".altered.csv")
+"""Of the predictions of a training."""
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
@@ -259,11 +283,12 @@ runpy.run_module("stages.train", run_name="__main__", alter_sys=True)
 
 @pytest.mark.timeout(600)
 def test_bytes_depend_on_no_worker_core_or_other_seed(tmp_path: Path) -> None:
-    """Seeds 1 to 3 in one process, in two workers, and seed 3 alone in a process of one core."""
+    """Seeds 1 to 3 in one process, in two workers, and seed 3 alone in a process of one core, without alterations."""
     folders = {"one": ([1, 2, 3], 1), "two": ([1, 2, 3], 2), "alone": ([3], 1)}
     split = pd.DataFrame()
     for name, (seeds, workers) in folders.items():
         split = study(tmp_path / name, seeds, workers)
+    write_altered(tmp_path / "alone", split, {})
     done = {name: stage(tmp_path / name, "train", *CELL) for name in ("one", "two")}
     done["alone"] = call(tmp_path / "alone", "python", "-c", ON_ONE_CORE, *CELL)
     for name, result in done.items():
@@ -271,11 +296,16 @@ def test_bytes_depend_on_no_worker_core_or_other_seed(tmp_path: Path) -> None:
         assert f"({len(folders[name][0])} run now)" in result.stdout
         assert result.stdout.endswith("8 faces scored.\n")
     written = files_below(tmp_path / "one")
-    names = ("models/full/tiny/{}/model.weights.h5", "models/full/tiny/{}/history.csv", "predictions/full/tiny/{}.csv")
+    models, predicted = "models/full/tiny/{}/", "predictions/full/tiny/{}"
+    names = (models + "model.weights.h5", models + "history.csv", predicted + ".csv", predicted + ".altered.csv")
     assert set(written) == {name.format(seed) for name in names for seed in (1, 2, 3)}
     assert len({written[names[0].format(seed)] for seed in (1, 2, 3)}) == 3
     assert files_below(tmp_path / "two") == written
-    assert files_below(tmp_path / "alone") == {name.format(3): written[name.format(3)] for name in names}
+    third = {name.format(3): written[name.format(3)] for name in names}
+    assert files_below(tmp_path / "alone") == third | {names[3].format(3): b"alteration,face_id,p_fake\n"}
+    write_altered(tmp_path / "alone", split)
+    later = stage(tmp_path / "alone", "train", *CELL)
+    assert "(0 run now)" in later.stdout and files_below(tmp_path / "alone") == third
 
     losses = json.loads((tmp_path / "one/metrics/training-gaps/full/tiny.json").read_text())
     kept_losses = [
@@ -296,15 +326,25 @@ def test_bytes_depend_on_no_worker_core_or_other_seed(tmp_path: Path) -> None:
     test_rows = predictions["subset"] == "test"
     assert predict(kept, faces) == pytest.approx(predictions.loc[test_rows, "p_fake"].to_numpy(), abs=2e-6)
 
+    altered = tables.read(tmp_path / "one" / names[3].format(3), ALTERED_SCORES)
+    tested = predictions.loc[test_rows, ["face_id", "p_fake"]].reset_index(drop=True)
+    same, dark = (altered[altered["alteration"] == name].reset_index(drop=True) for name in FACTORS)
+    assert same[["face_id", "p_fake"]].equals(tested), "the same pictures have the same scores"
+    halved = Faces((0.5 * faces.pictures).astype(np.uint8), faces.rows, faces.labels)
+    assert predict(kept, halved) == pytest.approx(dark["p_fake"].to_numpy(), abs=2e-6)
+    assert (dark["p_fake"] != same["p_fake"]).any() and len(altered) == 2 * len(tested)
+
 
 class Trainer:
-    """Stands in for `train_seed`: notes the seeds that are trained and writes small files."""
+    """Stands in for `train_seed` and `score_altered`: notes the seeds and writes small files."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.trained: list[int] = []
+        self.scored: list[int] = []
         self.diverges: set[int] = set()
         monkeypatch.chdir(folder)
         monkeypatch.setattr(loop, "train_seed", self)
+        monkeypatch.setattr(loop, "score_altered", self.score)
 
     def __call__(self, folder: Path, split: pd.DataFrame, seed: int, settings: ModelSettings, **_: Any) -> None:
         seed = next(number for number in range(1, 10) if seed in {training_seed(number, "full", r) for r in (1, 2)})
@@ -315,9 +355,15 @@ class Trainer:
         write_history(folder / "history.csv", [Epoch(1, 0.1, 0.5, 0.5, 0.9, 1)])
         np.save(folder / "p_fake.npy", np.full((split["subset"] != "train").sum(), seed / 10))
 
+    def score(self, folder: Path, weights: Path, rows: npt.NDArray[np.integer], pictures: Path, **_: Any) -> None:
+        """p_fake is the mean brightness."""
+        self.scored.append(int(weights.read_text().split()[0]))
+        np.save(folder / "p_fake.npy", open_pictures(pictures)[rows].mean(axis=(2, 3, 4)) / 255)
+
     def run(self) -> list[int]:
         """The seeds that a run of the stage trains."""
         self.trained.clear()
+        self.scored.clear()
         train.main("tiny", "full")
         return sorted(self.trained)
 
@@ -336,7 +382,8 @@ def test_only_a_new_or_damaged_seed_is_trained(tmp_path: Path, monkeypatch: pyte
     change(tmp_path, {"seeds": [2, 3]})
     assert trainer.run() == []
     assert {path.name for path in (tmp_path / "models/full/tiny").iterdir()} == {"2", "3"}
-    assert {path.name for path in (tmp_path / "predictions/full/tiny").iterdir()} == {"2.csv", "3.csv"}
+    names = {"2.csv", "2.altered.csv", "3.csv", "3.altered.csv"}
+    assert {path.name for path in (tmp_path / "predictions/full/tiny").iterdir()} == names
 
     written = files_below(tmp_path)
     damaged = next(path for path in Path(".cache/train").rglob("*.h5") if path.read_text().startswith("2 "))
@@ -364,6 +411,7 @@ def test_what_decides_the_bytes_trains_every_seed(tmp_path: Path, monkeypatch: p
     assert trainer.run() == [1, 2]
     split.loc[split["face_id"] == "f00", "subset"] = "test"
     tables.write(tmp_path / "data/split.csv", split, tables.SPLIT)
+    write_altered(tmp_path, split)
     assert trainer.run() == [1, 2]
     monkeypatch.setattr(cell, "code_below", lambda *_: {"facestudy/training/loop.py": "changed"})
     assert trainer.run() == [1, 2]
@@ -376,14 +424,63 @@ def test_each_seed_is_trained_on_each_split(tmp_path: Path, monkeypatch: pytest.
     other.loc[[0, 1, 6, 7], "subset"] = "test"
     both = pd.concat([split, other]).astype(split.dtypes)
     tables.write(tmp_path / "data/split.csv", both, tables.SPLIT)
+    write_altered(tmp_path, both)
     assert Trainer(tmp_path, monkeypatch).run() == [1, 1, 2, 2]
     folder = tmp_path / "predictions/full/tiny"
-    assert {path.name for path in folder.iterdir()} == {"1-1.csv", "1-2.csv", "2-1.csv", "2-2.csv"}
+    trainings = ["1-1", "1-2", "2-1", "2-2"]
+    assert {path.name for path in folder.iterdir()} == {f"{name}{end}" for name in trainings for end in ENDS}
     assert {path.name for path in (tmp_path / "models/full/tiny").iterdir()} == {"1-1", "1-2", "2-1", "2-2"}
     for repeat, rows in both.groupby("repeat"):
         found = tables.read(folder / f"2-{repeat}.csv", tables.PREDICTIONS)
         expected = rows[rows["subset"].isin(["validation", "test"])]
         assert found[["face_id", "subset"]].to_numpy().tolist() == expected[["face_id", "subset"]].to_numpy().tolist()
+        altered = tables.read(folder / f"2-{repeat}.altered.csv", ALTERED_SCORES)
+        tested = rows.loc[rows["subset"] == "test", "face_id"].tolist()
+        assert altered.groupby("alteration")["face_id"].agg(list).to_dict() == dict.fromkeys(FACTORS, tested)
+
+
+def test_other_alterations_train_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = study(tmp_path, [1, 2])
+    trainer = Trainer(tmp_path, monkeypatch)
+    assert trainer.run() == [1, 2] and sorted(trainer.scored) == [1, 2]
+    first = files_below(tmp_path)
+    assert trainer.run() == trainer.scored == []
+    assert files_below(tmp_path) == first
+
+    write_altered(tmp_path, split, {"brightness_0_2": 0.2})
+    assert trainer.run() == [] and sorted(trainer.scored) == [1, 2]
+    written = files_below(tmp_path)
+    path = "predictions/full/tiny/1.altered.csv"
+    table = tables.read(tmp_path / path, ALTERED_SCORES)
+    dark = (0.2 * some_faces(18, 40).pictures[12:16]).astype(np.uint8).mean(axis=(1, 2, 3)) / 255
+    assert table["p_fake"].tolist() == pytest.approx(dark, abs=1e-6)
+    assert {name for name in first if first[name] != written[name]} == {path, path.replace("1.", "2.")}
+    write_altered(tmp_path, split)
+    assert trainer.run() == trainer.scored == []
+    assert files_below(tmp_path) == first
+
+    # A training that the work cache lost is run again; its scores of altered faces are there.
+    lost = next(path for path in Path(".cache/train").rglob("*.h5") if path.read_text().startswith("2 "))
+    lost.unlink()
+    assert trainer.run() == [2] and trainer.scored == []
+    assert files_below(tmp_path) == first
+
+
+def test_altered_crops_that_cannot_be_used_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = study(tmp_path)
+    Trainer(tmp_path, monkeypatch)
+    altered = tmp_path / "data/altered/full"
+    index = altered / "brightness_0_5/index.csv"
+    table = tables.read(index, tables.CROPS)
+    tables.write(index, table.query("face_id != 'f13'"), tables.CROPS)
+    assert "data/altered/full/brightness_0_5 has no crop of the face f13" in refusal_of(monkeypatch, tmp_path)
+    tables.write(index, table.assign(sha256=table["sha256"].iloc[0]), tables.CROPS)
+    assert "brightness_0_5/f13.png is not the picture that was stored" in refusal_of(monkeypatch, tmp_path)
+    for content in ("", '"shift_4"'):
+        (altered / "alterations.json").write_text(content)
+        assert "data/altered/full/alterations.json" in refusal_of(monkeypatch, tmp_path)
+    write_altered(tmp_path, split)
+    assert Trainer(tmp_path, monkeypatch).run() == [1]
 
 
 def test_trainings_share_no_seed() -> None:
@@ -433,7 +530,7 @@ def test_a_seed_that_fails_in_a_worker_is_one_sentence(tmp_path: Path) -> None:
 def test_a_gpu_trains_one_seed_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study(tmp_path, [1, 2, 3], 3)
     trainer = Trainer(tmp_path, monkeypatch)  # in this process: other processes know nothing of it
-    monkeypatch.setattr(train, "has_gpu", lambda: True)
+    monkeypatch.setattr(cell, "has_gpu", lambda: True)
     assert trainer.run() == [1, 2, 3]
 
 

@@ -138,7 +138,7 @@ def measure(cell: Cell, fill: Fill) -> Measured:
     StudyError
         When weights are missing or do not fit, or when they give the crops other scores than the predictions.
     """
-    from facestudy.attribution.maps import Probe, attribution_maps, concentration, evidence_lost, replacement
+    from facestudy.attribution.maps import Evidence, Probe, attribution_maps, concentration, replacement
     from facestudy.models.layers import load_by_name
     from facestudy.models.networks import load
     from facestudy.runtime.backend import make_deterministic
@@ -150,9 +150,12 @@ def measure(cell: Cell, fill: Fill) -> Measured:
     filled = replacement(cell.pictures, cell.shown, fill)
     shares = cell.areas.sum(axis=(2, 3)) / cell.shown.sum()
 
-    def concentrations(before: FloatArray) -> dict[str, FloatArray]:
-        maps = attribution_maps(probe, cell.pictures, cell.shown, filled, sign, before)
-        return {method: concentration(one, cell.areas, cell.shown) for method, one in maps.items()}
+    def evidence() -> Evidence:
+        """With the present weights."""
+        return Evidence(probe, cell.pictures, cell.shown, filled, sign, probe.logits(cell.pictures))
+
+    def concentrations(found: Evidence) -> dict[str, FloatArray]:
+        return {method: concentration(one, cell.areas, cell.shown) for method, one in attribution_maps(found).items()}
 
     trained, random, changes = [], [], []
     with _ONE_AT_A_TIME:
@@ -161,13 +164,13 @@ def measure(cell: Cell, fill: Fill) -> Measured:
         probe = Probe(model)
         for number, (seed, path) in enumerate(zip(cell.seeds, cell.weights, strict=True)):
             load_by_name(model, path)
-            before = probe.logits(cell.pictures)
-            _check_same(cell, number, before)
-            trained.append(concentrations(before))
-            lost = [evidence_lost(probe, cell.pictures, area, filled, sign, before) for area in cell.areas]
+            found = evidence()
+            _check_same(cell, number, found.before)
+            trained.append(concentrations(found))
+            lost = [found.lost(area) for area in cell.areas]
             changes.append(np.array(lost).reshape(shares.shape) / np.where(shares > 0, shares, np.nan))
             model.set_weights(shuffled(model.get_weights(), seed))
-            random.append(concentrations(probe.logits(cell.pictures)))
+            random.append(concentrations(evidence()))
     return Measured(_stacked(trained), _stacked(random), np.stack(changes))
 
 

@@ -1,4 +1,4 @@
-"""What attribution needs of a study: crops, and where the regions and the altered part lie in them."""
+"""What attribution needs of a study: where the regions and the altered part lie in the crops."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import pandas as pd
 
 from facestudy.attribution.areas import altered_area, read_mask, region_area, shown_places
 from facestudy.attribution.settings import ALTERED
-from facestudy.core.arrays import BoolArray, Picture
+from facestudy.core.arrays import BoolArray
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
 from facestudy.crops.cutting import Plan
 from facestudy.faces.face import Face
-from facestudy.media.archive import read_picture
 
 
 @dataclass(frozen=True)
@@ -132,32 +131,3 @@ def crop_areas(
     for number, area in enumerate(found.values()):
         areas[number] = area
     return tuple(found), areas, shown
-
-
-def read_crops(folder: Path, crops: pd.DataFrame) -> Picture:
-    """Read crops.
-
-    Parameters
-    ----------
-    folder
-        The folder that their paths are relative to.
-    crops
-        Rows of tables.CROPS.
-
-    Returns
-    -------
-    ndarray of uint8, shape (n, height, width, 3)
-        RGB.
-
-    Raises
-    ------
-    StudyError
-        When one is missing or is not the picture that was stored.
-    """
-    pictures = []
-    for path, sha256 in zip(crops["path"], crops["sha256"], strict=True):
-        picture = read_picture(folder / path, sha256)
-        if picture is None:
-            raise StudyError(f"crop {folder / path} is missing or no picture; `dvc repro` or `dvc pull` brings it.")
-        pictures.append(picture)
-    return np.stack(pictures)

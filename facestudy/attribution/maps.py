@@ -5,6 +5,7 @@ A map says for each pixel of a crop how much of the evidence for the true class 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import cv2
@@ -15,9 +16,9 @@ from facestudy.core.arrays import BoolArray, FloatArray, Picture
 from facestudy.core.errors import StudyError
 from facestudy.runtime import backend
 from facestudy.runtime.backend import keras
+from facestudy.training.data import Faces
+from facestudy.training.loop import PREDICTION_BATCH, predict
 
-BATCH = 32
-"""Pictures scored at once, as in `facestudy.training.loop.predict`."""
 PATCHES = 8
 """Occlusion hides one cell after the other of a grid with so many cells on each side of the crop."""
 MIN_CELLS = 7
@@ -57,13 +58,8 @@ class Probe:
         -------
         ndarray of float64, shape (n,)
         """
-        found = np.empty(len(pictures))
-        batch = np.zeros((BATCH, *pictures.shape[1:]), np.uint8)
-        for start in range(0, len(pictures), BATCH):
-            part = pictures[start : start + BATCH]
-            batch[: len(part)] = part
-            found[start : start + len(part)] = np.asarray(self._logits.predict_on_batch(batch))[: len(part), 0]
-        return found
+        rows = np.arange(len(pictures))
+        return predict(self._logits, Faces(pictures, rows, np.zeros(len(rows), np.float32)))
 
     def gradients(self, pictures: Picture, sign: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Compute the features of the layer and the derivative of the logits by them; needs TensorFlow.
@@ -82,8 +78,8 @@ class Probe:
         import tensorflow
 
         found = []
-        for start in range(0, len(pictures), BATCH):
-            part = slice(start, start + BATCH)
+        for start in range(0, len(pictures), PREDICTION_BATCH):
+            part = slice(start, start + PREDICTION_BATCH)
             with tensorflow.GradientTape() as tape:
                 features, logit = self._features(pictures[part], training=False)
                 target = tensorflow.reduce_sum(logit[:, 0] * sign[part].astype(np.float32))
@@ -117,12 +113,11 @@ def last_spatial_layer(model: keras.Model) -> str:
     raise StudyError(f"{model.name} has no layer of {MIN_CELLS} x {MIN_CELLS} cells; raise input_size for Grad-CAM.")
 
 
-def attribution_maps(
-    probe: Probe, pictures: Picture, shown: BoolArray, filled: Picture, sign: FloatArray, before: FloatArray
-) -> dict[str, FloatArray]:
-    """Compute the maps of a network by every method that the backend allows.
+@dataclass(frozen=True)
+class Evidence:
+    """The evidence that a network sees in pictures for a class each.
 
-    Parameters
+    Attributes
     ----------
     probe : Probe
         The network.
@@ -136,15 +131,47 @@ def attribution_maps(
         1 for evidence of fake, -1 for evidence of real.
     before : ndarray of shape (n,)
         The logits of fake of the pictures.
+    """
+
+    probe: Probe
+    pictures: Picture
+    shown: BoolArray
+    filled: Picture
+    sign: FloatArray
+    before: FloatArray
+
+    def lost(self, hidden: BoolArray) -> FloatArray:
+        """Compute by how much the logit of the class falls when a part of each picture is hidden.
+
+        Parameters
+        ----------
+        hidden : ndarray of bool, shape (n, height, width) or (height, width)
+            What is hidden.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            Negative where the class becomes more likely.
+        """
+        altered = np.where(np.broadcast_to(hidden, self.pictures.shape[:3])[..., None], self.filled, self.pictures)
+        return np.asarray(self.sign * (self.before - self.probe.logits(altered)))
+
+
+def attribution_maps(evidence: Evidence) -> dict[str, FloatArray]:
+    """Compute the maps of a network by every method that the backend allows.
+
+    Parameters
+    ----------
+    evidence : Evidence
 
     Returns
     -------
     dict of str to ndarray of float64, shape (n, height, width)
         `occlusion`, and `grad_cam` with TensorFlow: Keras has no gradients of its own.
     """
-    maps = {"occlusion": occlusion(probe, pictures, shown, filled, sign, before)}
+    maps = {"occlusion": occlusion(evidence)}
     if backend.name() == "tensorflow":
-        maps["grad_cam"] = grad_cam(probe, pictures, sign)
+        maps["grad_cam"] = grad_cam(evidence.probe, evidence.pictures, evidence.sign)
     return maps
 
 
@@ -200,38 +227,7 @@ def replacement(pictures: Picture, shown: BoolArray, fill: Fill) -> Picture:
     return np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in pictures])
 
 
-def evidence_lost(
-    probe: Probe, pictures: Picture, hidden: BoolArray, filled: Picture, sign: FloatArray, before: FloatArray
-) -> FloatArray:
-    """Compute by how much the logit of a class falls when a part of each picture is hidden.
-
-    Parameters
-    ----------
-    probe : Probe
-        The network.
-    pictures : ndarray of uint8, shape (n, height, width, 3)
-        RGB.
-    hidden : ndarray of bool, shape (n, height, width) or (height, width)
-        What is hidden.
-    filled : ndarray of uint8, shape (n, height, width, 3)
-        What replaces it.
-    sign : ndarray of shape (n,)
-        1 for the logit of fake, -1 for that of real.
-    before : ndarray of shape (n,)
-        The logits of fake of the unaltered pictures.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        Negative where the class becomes more likely.
-    """
-    altered = np.where(np.broadcast_to(hidden, pictures.shape[:3])[..., None], filled, pictures)
-    return np.asarray(sign * (before - probe.logits(altered)))
-
-
-def occlusion(
-    probe: Probe, pictures: Picture, shown: BoolArray, filled: Picture, sign: FloatArray, before: FloatArray
-) -> FloatArray:
+def occlusion(evidence: Evidence) -> FloatArray:
     """Compute occlusion maps: how much evidence of a class is lost when a small patch is hidden, by pixel.
 
     All patches have the same size, so regions of different size can be compared: when a whole region is hidden, the
@@ -239,18 +235,7 @@ def occlusion(
 
     Parameters
     ----------
-    probe : Probe
-        The network.
-    pictures : ndarray of uint8, shape (n, height, width, 3)
-        RGB.
-    shown : ndarray of bool, shape (height, width)
-        Where they show a face; nothing else is hidden.
-    filled : ndarray of uint8, shape (n, height, width, 3)
-        What replaces hidden parts.
-    sign : ndarray of shape (n,)
-        1 for evidence of fake, -1 for evidence of real.
-    before : ndarray of shape (n,)
-        The logits of fake of the unaltered pictures.
+    evidence : Evidence
 
     Returns
     -------
@@ -261,15 +246,15 @@ def occlusion(
     ----------
     Zeiler and Fergus 2014, Visualizing and understanding convolutional networks, ECCV, section 4.2.
     """
-    maps = np.zeros(pictures.shape[:3])
-    rows, columns = (np.linspace(0, side, PATCHES + 1).round().astype(int) for side in pictures.shape[1:3])
+    shown = evidence.shown
+    maps = np.zeros(evidence.pictures.shape[:3])
+    rows, columns = (np.linspace(0, side, PATCHES + 1).round().astype(int) for side in shown.shape)
     for top, bottom in pairwise(rows):
         for left, right in pairwise(columns):
             patch = np.zeros_like(shown)
             patch[top:bottom, left:right] = shown[top:bottom, left:right]
             if patch.any():
-                lost = evidence_lost(probe, pictures, patch, filled, sign, before)
-                maps[:, patch] = np.maximum(lost, 0)[:, None] / patch.sum()
+                maps[:, patch] = np.maximum(evidence.lost(patch), 0)[:, None] / patch.sum()
     return maps
 
 

@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -29,7 +29,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field, model_validator
 
-from facestudy.core import regions
+from facestudy.core import regions, tables
 from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
@@ -803,6 +803,35 @@ def _colour_sum(chunk: Sequence[Face], folder: Path, whole: Box) -> npt.NDArray[
     return total
 
 
+Alter = Callable[[Picture, Face], tuple[Picture, FloatArray | None]]
+"""What is done to a face before it is cropped: takes its cut-out and the face, and returns the picture to crop and the
+displacement of the crop, as `crop` takes them. Several processes call it, so it is a function of a module, or a
+`functools.partial` of one."""
+
+
+def jittered(plan: Plan, copy: int) -> Alter:
+    """Prepare one misplaced copy of each crop.
+
+    Parameters
+    ----------
+    plan
+        The plan of a variant with `jitter`.
+    copy
+        The number of the copy, from 1.
+
+    Returns
+    -------
+    callable
+        For `write_crops`.
+    """
+    assert plan.jitter is not None
+    return partial(_misplaced, jitter=plan.jitter, region=plan.whole, copy=copy)
+
+
+def _misplaced(cut_out: Picture, face: Face, jitter: Jitter, region: Box, copy: int) -> tuple[Picture, FloatArray]:
+    return cut_out, drawn(jitter, canonical_to_cut(face), region, face.face_id, copy)
+
+
 def write_crops(
     faces: Sequence[Face],
     folder: Path,
@@ -811,9 +840,9 @@ def write_crops(
     colour: Colour,
     compute: ComputeSettings,
     archived: bool = False,
-    copy: int = 0,
-) -> list[dict[str, str]]:
-    """Write the crop of every face: `<face_id>.png`, or one `<video_id>.zip` with the crops of each video.
+    alter: Alter | None = None,
+) -> None:
+    """Write the crop of every face, `<face_id>.png`, and their table (tables.CROPS), index.csv.
 
     Parameters
     ----------
@@ -822,7 +851,7 @@ def write_crops(
     folder
         The folder that their paths are relative to.
     target
-        Where the crops go.
+        Where the crops and the table go; it is made.
     plan
         The plan of the variant.
     colour
@@ -830,39 +859,40 @@ def write_crops(
     compute
         Section `compute` of the settings.
     archived
-        Whether to write archives.
-    copy
-        0: the crops in place. From 1: this misplaced copy of them, for a plan with `jitter`.
-
-    Returns
-    -------
-    list of dict of str to str
-        The rows of tables.CROPS.
+        Whether to write one `<video_id>.zip` with the crops of each video, not a file for each face.
+    alter
+        What is done to each face first. By default nothing.
 
     Raises
     ------
     StudyError
         When a cut-out cannot be read.
     """
-    task = partial(_write_chunk, folder=folder, target=target, plan=plan, colour=colour, archived=archived, copy=copy)
+    target.mkdir(parents=True, exist_ok=True)
+    task = partial(_write_chunk, folder=folder, target=target, plan=plan, colour=colour, archived=archived, alter=alter)
     chunks = _by_video(faces) if archived else _chunks(faces)
     rows: list[dict[str, str]] = []
     for part in map_items(task, chunks, compute, f"crops {plan.name}"):
         rows += part
-    return rows
+    tables.write(target / "index.csv", tables.to_dataframe(rows, tables.CROPS), tables.CROPS)
 
 
 def _write_chunk(
-    chunk: Sequence[Face], folder: Path, target: Path, plan: Plan, colour: Colour, archived: bool, copy: int
+    chunk: Sequence[Face],
+    folder: Path,
+    target: Path,
+    plan: Plan,
+    colour: Colour,
+    archived: bool,
+    alter: Alter | None,
 ) -> list[dict[str, str]]:
     within = f"{chunk[0].video_id}{SUFFIX}/" if archived else ""
     rows = []
     for face in chunk:
         name = f"{face.face_id}.png"
-        moved = None
-        if copy and plan.jitter is not None:
-            moved = drawn(plan.jitter, canonical_to_cut(face), plan.whole, face.face_id, copy)
-        sha256 = write_png(target / name, crop(read_cut_out(folder, face), face, plan, colour, moved))
+        cut_out = read_cut_out(folder, face)
+        picture, moved = alter(cut_out, face) if alter is not None else (cut_out, None)
+        sha256 = write_png(target / name, crop(picture, face, plan, colour, moved))
         rows.append({"face_id": face.face_id, "path": within + name, "sha256": sha256})
     if archived:
         pack([target / f"{face.face_id}.png" for face in chunk], target / within)

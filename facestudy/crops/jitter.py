@@ -42,6 +42,24 @@ def copies_folder(folder: Path, copy: int) -> Path:
     return folder / "copies" / str(copy)
 
 
+def generator(face_id: str, purpose: str) -> np.random.Generator:
+    """Make the random numbers of one face, the same for every model and variant.
+
+    Parameters
+    ----------
+    face_id
+        The id of the face.
+    purpose
+        What they decide: each purpose has numbers of its own.
+
+    Returns
+    -------
+    numpy.random.Generator
+    """
+    digest = hashlib.sha256(f"{purpose} {face_id}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
 def misplacement(to_cut: FloatArray, region: Box, shift: FloatArray, angle: float, factor: float) -> FloatArray:
     """The matrix that moves a crop on its cut-out.
 
@@ -98,8 +116,7 @@ def drawn(jitter: Jitter, to_cut: FloatArray, region: Box, face_id: str, copy: i
     ndarray of shape (2, 3)
         As `misplacement`.
     """
-    seed = hashlib.sha256(f"jitter {copy} {face_id}".encode()).digest()
-    radius, direction, turn, zoom = np.random.default_rng(int.from_bytes(seed[:8], "big")).random(4)
+    radius, direction, turn, zoom = generator(face_id, f"jitter {copy}").random(4)
     length = jitter.shift / 100 * math.sqrt(radius)
     angle = 2 * math.pi * direction
     shift = length * np.array([math.cos(angle), math.sin(angle)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from facestudy.evaluation.intervals import (
     Difference,
     Estimate,
     EvaluateSettings,
+    Result,
     differences,
     estimates,
     holm,
@@ -25,13 +27,57 @@ from facestudy.evaluation.intervals import (
     repeated_estimates,
 )
 from facestudy.evaluation.metrics import NAMES, THRESHOLD
-from facestudy.evaluation.scores import Scores, by_video, constant_trainings, groups_in, same_faces, select_method
+from facestudy.evaluation.obuchowski_rockette import Design
+from facestudy.evaluation.scores import (
+    Scores,
+    by_video,
+    constant_trainings,
+    groups_in,
+    read_predictions,
+    same_faces,
+    scores_of,
+    select_method,
+)
 
 COMPARED = ("accuracy", "auc")
 Splits = Sequence[Scores]
 """Scores on the test faces of one model on one variant, one for each split (`split.repeats`)."""
 Cells = Mapping[str, Mapping[str, Splits]]
 """Scores on faces by model and variant; the first variant is the reference, which the others are compared with."""
+
+
+def read_cells(
+    folder: Path, models: Iterable[str], variants: Iterable[str], seeds: Sequence[int], repeats: int
+) -> dict[str, dict[str, Splits]]:
+    """Read the predictions of models on variants.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of all predictions.
+    models, variants : iterable of str
+        Their names.
+    seeds : sequence of int
+        The seeds of the trainings on each split.
+    repeats : int
+        The number of splits.
+
+    Returns
+    -------
+    dict of model and variant to list of Scores
+
+    Raises
+    ------
+    StudyError
+        As `read_predictions` and `scores_of`.
+    """
+    return {
+        model: {
+            variant: [scores_of(one) for one in read_predictions(folder / variant / model, seeds, repeats)]
+            for variant in variants
+        }
+        for model in models
+    }
 
 
 @dataclass(frozen=True)
@@ -106,10 +152,38 @@ def cell_estimates(
     return repeated_estimates(cell, settings, test_share, names)
 
 
-def _differences(first: Splits, second: Splits, settings: EvaluateSettings, test_share: float) -> dict[str, Difference]:
+def cell_differences(
+    first: Sequence[Result],
+    second: Sequence[Result],
+    settings: EvaluateSettings,
+    test_share: float,
+    names: Sequence[str] = COMPARED,
+    design: Design = "nested",
+) -> dict[str, Difference]:
+    """Compare metrics, or their changes, of two cells on the same test faces, over one or more splits.
+
+    Parameters
+    ----------
+    first, second
+        Scores or changes of one model, one item for each split.
+    settings
+        Section `evaluate` of the settings.
+    test_share
+        The share of the groups in a test subset, 0 to 1; it matters with several splits only.
+    names
+        Metrics of `facestudy.evaluation.metrics.NAMES`.
+    design : {"nested", "crossed"}
+        Whether each side has trainings of its own, or both are results of the same trained models; it matters with one
+        split only.
+
+    Returns
+    -------
+    dict of str to Difference
+        By metric: second - first.
+    """
     if len(first) == 1:
-        return differences(first[0], second[0], settings, COMPARED)
-    return repeated_differences(first, second, settings, test_share, COMPARED)
+        return differences(first[0], second[0], settings, names, design)
+    return repeated_differences(first, second, settings, test_share, names)
 
 
 def cell_metrics(faces: Splits, settings: EvaluateSettings, test_share: float) -> dict[str, float]:
@@ -263,7 +337,7 @@ def compare_variants(cells: Cells, settings: EvaluateSettings, test_share: float
     for model, variants in cells.items():
         reference = next(iter(variants.values()))
         for variant, scores in list(variants.items())[1:]:
-            found = _differences(reference, scores, settings, test_share)
+            found = cell_differences(reference, scores, settings, test_share)
             classical = classical_p_values(reference, scores)
             verdict = "broken" if constant_trainings([*reference, *scores]) else "not_tested"
             rows += [

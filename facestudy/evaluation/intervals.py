@@ -42,6 +42,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 from scipy.special import expit, logit, nctdtrinc, stdtr, stdtrit
 
@@ -56,13 +57,17 @@ from facestudy.evaluation.obuchowski_rockette import (
     parts_of_mean,
     total,
 )
-from facestudy.evaluation.scores import Scores, group_metrics, groups_in
+from facestudy.evaluation.scores import Change, Scores, group_metrics, groups_in
 
 FEW_GROUPS = 20
 """With fewer test groups than this, tables carry a warning."""
 POWER = 0.8
 """The power with which a study finds its smallest detectable difference."""
 NO_VARIATION = 1e-10
+
+Result = Scores | Change
+"""What is compared. The statistic of a training is a metric of its scores, or, of a change, the metric after - before,
+in which the spread between trainings that is common to both cancels."""
 
 
 class EvaluateSettings(Section):
@@ -270,13 +275,13 @@ def estimates(scores: Scores, settings: EvaluateSettings, names: Sequence[str] =
 
 
 def differences(
-    first: Scores, second: Scores, settings: EvaluateSettings, names: Sequence[str], design: Design = "nested"
+    first: Result, second: Result, settings: EvaluateSettings, names: Sequence[str], design: Design = "nested"
 ) -> dict[str, Difference]:
-    """The difference of each metric between two results, second - first, with intervals and p-values.
+    """The difference of each metric, or of its change, between two results, with intervals and p-values.
 
     Parameters
     ----------
-    first, second : Scores
+    first, second : Scores or Change
         Of one model on two variants: the same test faces and number of trainings.
     settings : EvaluateSettings
         Section `evaluate` of the settings.
@@ -288,14 +293,14 @@ def differences(
     Returns
     -------
     dict of str to Difference
-        By metric.
+        By metric: second - first.
     """
     return mean_differences([first], [second], settings, names, design)
 
 
 def mean_differences(
-    first: Sequence[Scores],
-    second: Sequence[Scores],
+    first: Sequence[Result],
+    second: Sequence[Result],
     settings: EvaluateSettings,
     names: Sequence[str],
     design: Design = "nested",
@@ -304,7 +309,7 @@ def mean_differences(
 
     Parameters
     ----------
-    first, second : sequence of Scores
+    first, second : sequence of Scores or of Change
         Each side's results, whose metrics are averaged: the same test faces and number of trainings. The interval
         holds for these results, not for others of their kind: several random areas are not a sample of all areas.
     settings : EvaluateSettings
@@ -320,50 +325,18 @@ def mean_differences(
         By metric.
     """
     sides = (first, second)
-    values = [_mean_of([group_metrics(scores, names) for scores in side]) for side in sides]
-    jackknife = [_mean_of([_leave_one_out(scores, names) for scores in side]) for side in sides]
+    values = [_mean_of([_values(result, names) for result in side]) for side in sides]
+    jackknife = [_mean_of([_leave_one_out(result, names) for result in side]) for side in sides]
     found = {}
     for name in names:
         seeds = np.stack([side[name][:, 0] for side in values])
         without = np.stack([side[name] for side in jackknife])
-        found[name] = _difference(seeds, without, first[0], _width(name), settings, design)
+        found[name] = _difference(seeds, without, _faces(first[0]), _greatest(first[0], name), settings, design)
     return found
 
 
 def _mean_of(results: Sequence[dict[str, FloatArray]]) -> dict[str, FloatArray]:
     return {name: np.mean([of[name] for of in results], axis=0) for name in results[0]}
-
-
-def differences_of_changes(
-    first: tuple[Scores, Scores], second: tuple[Scores, Scores], settings: EvaluateSettings, names: Sequence[str]
-) -> dict[str, Difference]:
-    """How much more each metric changes in one result than in another, with intervals and p-values.
-
-    The statistic of a training is its change, after - before. Both come from the same trained models, so the spread
-    between trainings that is common to both cancels; the trainings of the two results are independent.
-
-    Parameters
-    ----------
-    first, second : tuple of Scores
-        Before and after, of one model on two variants: the same test faces and number of trainings.
-    settings : EvaluateSettings
-        Section `evaluate` of the settings.
-    names : sequence of str
-        Metrics of `facestudy.evaluation.metrics.NAMES`.
-
-    Returns
-    -------
-    dict of str to Difference
-        By metric. `first` and `second` are the changes.
-    """
-    values = [[group_metrics(scores, names) for scores in side] for side in (first, second)]
-    jackknife = [[_leave_one_out(scores, names) for scores in side] for side in (first, second)]
-    found = {}
-    for name in names:
-        seeds = np.stack([after[name][:, 0] - before[name][:, 0] for before, after in values])
-        without = np.stack([after[name] - before[name] for before, after in jackknife])
-        found[name] = _difference(seeds, without, first[0], 2 * _width(name), settings, "nested")
-    return found
 
 
 def _difference(
@@ -388,9 +361,25 @@ def _difference(
     return Difference(a, b, b - a, *ends, p, *groups_ends, groups_p, spreads)
 
 
-def _width(name: str) -> float:
-    """The range of a metric: its greatest possible difference."""
-    return RANGES[name][1] - RANGES[name][0]
+def _values(
+    result: Result, names: Sequence[str], multiplicities: npt.NDArray[np.integer] | None = None
+) -> dict[str, FloatArray]:
+    """As `group_metrics`; of a change, after - before."""
+    if isinstance(result, Scores):
+        return group_metrics(result, names, multiplicities)
+    before, after = (group_metrics(scores, names, multiplicities) for scores in (result.before, result.after))
+    return {name: after[name] - before[name] for name in names}
+
+
+def _faces(result: Result) -> Scores:
+    """Scores of the faces that a result is about."""
+    return result if isinstance(result, Scores) else result.before
+
+
+def _greatest(result: Result, name: str) -> float:
+    """The greatest possible difference of a metric, or of its change, between two results."""
+    width = RANGES[name][1] - RANGES[name][0]
+    return width if isinstance(result, Scores) else 2 * width
 
 
 def repeated_estimates(
@@ -431,17 +420,17 @@ def repeated_estimates(
 
 
 def repeated_differences(
-    first: Sequence[Scores],
-    second: Sequence[Scores],
+    first: Sequence[Result],
+    second: Sequence[Result],
     settings: EvaluateSettings,
     test_share: float,
     names: Sequence[str],
 ) -> dict[str, Difference]:
-    """The difference of each metric between two results on several splits, second - first, paired by split.
+    """The difference of each metric, or of its change, between two results on several splits, paired by split.
 
     Parameters
     ----------
-    first, second : sequence of Scores
+    first, second : sequence of Scores or of Change
         Of one model on two variants, one for each of at least two splits.
     settings : EvaluateSettings
         Section `evaluate` of the settings.
@@ -453,66 +442,23 @@ def repeated_differences(
     Returns
     -------
     dict of str to Difference
-        `groups_low`, `groups_high` and `groups_p` are NaN.
+        second - first; `groups_low`, `groups_high` and `groups_p` are NaN.
 
     References
     ----------
     As `repeated_estimates`.
     """
-    values = [[group_metrics(scores, names) for scores in side] for side in (first, second)]
+    values = [[_values(result, names) for result in side] for side in (first, second)]
+    splits = [_faces(result) for result in first]
     found = {}
     for name in names:
         sides = np.array([[of[name][:, 0].mean() for of in side] for side in values])
-        found[name] = _difference_of_splits(sides, first, _width(name), settings, test_share)
+        a, b = (float(mean) for mean in sides.mean(axis=1))
+        limit = _greatest(first[0], name)
+        spread = _spread_of_splits(sides[1] - sides[0], splits, (-limit, limit), test_share)
+        ends, p = spread.interval(b - a, settings.confidence), spread.p_of_zero(b - a)
+        found[name] = Difference(a, b, b - a, *ends, p, math.nan, math.nan, math.nan, (spread,))
     return found
-
-
-def repeated_differences_of_changes(
-    first: tuple[Sequence[Scores], Sequence[Scores]],
-    second: tuple[Sequence[Scores], Sequence[Scores]],
-    settings: EvaluateSettings,
-    test_share: float,
-    names: Sequence[str],
-) -> dict[str, Difference]:
-    """How much more each metric changes in one result than in another on several splits, paired by split.
-
-    Parameters
-    ----------
-    first, second : tuple of sequences of Scores
-        Before and after, of one model on two variants, one for each of at least two splits.
-    settings : EvaluateSettings
-        Section `evaluate` of the settings.
-    test_share : float
-        As in `repeated_estimates`.
-    names : sequence of str
-        Metrics of `facestudy.evaluation.metrics.NAMES`.
-
-    Returns
-    -------
-    dict of str to Difference
-        By metric. `first` and `second` are the changes; `groups_low`, `groups_high` and `groups_p` are NaN.
-
-    References
-    ----------
-    As `repeated_estimates`.
-    """
-    values = [[[group_metrics(scores, names) for scores in splits] for splits in side] for side in (first, second)]
-    found = {}
-    for name in names:
-        of_splits = np.array([[[of[name][:, 0].mean() for of in splits] for splits in side] for side in values])
-        changes = of_splits[:, 1] - of_splits[:, 0]
-        found[name] = _difference_of_splits(changes, first[0], 2 * _width(name), settings, test_share)
-    return found
-
-
-def _difference_of_splits(
-    sides: FloatArray, splits: Sequence[Scores], limit: float, settings: EvaluateSettings, test_share: float
-) -> Difference:
-    """The difference of a statistic between two sides, from its values of shape (2, splits)."""
-    a, b = (float(mean) for mean in sides.mean(axis=1))
-    spread = _spread_of_splits(sides[1] - sides[0], splits, (-limit, limit), test_share)
-    ends, p = spread.interval(b - a, settings.confidence), spread.p_of_zero(b - a)
-    return Difference(a, b, b - a, *ends, p, math.nan, math.nan, math.nan, (spread,))
 
 
 def _spread_of_splits(
@@ -591,8 +537,9 @@ def _fewest_groups(scores: Scores) -> int:
     return int(min(scores.groups_with(fake=True).sum(), scores.groups_with(fake=False).sum()))
 
 
-def _leave_one_out(scores: Scores, names: Sequence[str]) -> dict[str, FloatArray]:
+def _leave_one_out(result: Result, names: Sequence[str]) -> dict[str, FloatArray]:
     """(trainings, groups) values of each metric without one group; all equal where a class has one group only."""
+    scores = _faces(result)
     if _fewest_groups(scores) < 2:
         return {name: np.zeros((len(scores.p_fake), scores.groups)) for name in names}
-    return group_metrics(scores, names, 1 - np.eye(scores.groups, dtype=np.int8))
+    return _values(result, names, 1 - np.eye(scores.groups, dtype=np.int8))

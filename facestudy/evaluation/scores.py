@@ -90,6 +90,19 @@ class Scores:
         return np.asarray(counts > 0)
 
 
+@dataclass(frozen=True)
+class Change:
+    """Scores that the same trained models give to the same faces before and after the faces are altered.
+
+    Attributes
+    ----------
+    before, after : Scores
+    """
+
+    before: Scores
+    after: Scores
+
+
 Predictions = Mapping[Path, pd.DataFrame]
 """Of one model on one variant and split: tables.PREDICTIONS of each training, by file."""
 

@@ -6,19 +6,19 @@ docs/protocol.md states them, and the verdicts that follow from them, in words.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
+from facestudy.alterations.settings import Alteration
 from facestudy.core.arrays import FloatArray
-from facestudy.evaluation.comparisons import ends
-from facestudy.evaluation.intervals import Difference, EvaluateSettings, estimates, holm, mean_differences
+from facestudy.evaluation.comparisons import Cells, ends
+from facestudy.evaluation.intervals import Difference, EvaluateSettings, Result, estimates, holm, mean_differences
 from facestudy.evaluation.scores import Scores, constant_trainings
-from facestudy.robustness.results import stored_extra_change
-from facestudy.robustness.settings import Alteration
+from facestudy.robustness.results import Changes
 
 METRIC = "auc"
 MARGIN = 0.05
@@ -101,6 +101,8 @@ CONTRASTS = (
     ),
 )  # fmt: skip
 """Decided before any result was seen."""
+ALTERATIONS = tuple(contrast.alteration for contrast in CONTRASTS if contrast.alteration is not None)
+"""The alterations of the test faces that contrasts need."""
 PRIMARY = "crop"
 """The study's question. Its family for the Holm correction is the models, as in the table of differences; all other
 contrasts of all models are a second family."""
@@ -166,17 +168,15 @@ def _logits(parts: Sequence[Scores], seed: int) -> FloatArray:
     return np.asarray(logit(np.clip(np.stack([part.p_fake[seed] for part in parts], axis=1), CLIP, 1 - CLIP)))
 
 
-def outcomes(
-    cells: Mapping[str, Mapping[str, Scores]], robustness: pd.DataFrame, settings: EvaluateSettings
-) -> list[Outcome]:
+def outcomes(cells: Cells, altered: Mapping[str, Mapping[str, Changes]], settings: EvaluateSettings) -> list[Outcome]:
     """Compute every contrast whose variants and alterations a study has.
 
     Parameters
     ----------
     cells : mapping of model and variant to Scores
-        Test scores with validation scores.
-    robustness : DataFrame
-        metrics/robustness.csv as text cells.
+        Test scores on one split, with validation scores.
+    altered : mapping of model and variant to Changes
+        What alterations of the test faces do to these scores.
     settings : EvaluateSettings
         Section `evaluate` of the settings.
 
@@ -187,16 +187,12 @@ def outcomes(
     """
     found = []
     for model, variants in cells.items():
+        scores = {variant: splits[0] for variant, splits in variants.items()}
         for contrast in CONTRASTS:
-            if not set(contrast.variants) <= set(variants):
-                continue
-            if contrast.alteration is None:
-                difference = _difference(contrast, variants, settings)
-            elif (stored := _stored(robustness, model, contrast, contrast.alteration)) is None:
-                continue
-            else:
-                difference = stored
-            found.append(_outcome(model, contrast, variants, difference, settings))
+            if set(contrast.variants) <= set(scores):
+                difference = _difference(contrast, scores, altered[model], settings)
+                if difference is not None:
+                    found.append(_outcome(model, contrast, scores, difference, settings))
     if any(math.isnan(outcome.difference.p) for outcome in found):  # one training
         return found
     corrected: dict[int, float] = {}
@@ -209,15 +205,19 @@ def outcomes(
     ]
 
 
-def _stored(robustness: pd.DataFrame, model: str, contrast: Contrast, alteration: Alteration) -> Difference | None:
-    """The difference between the changes on the first variant of the study and on another one."""
-    (first,), (second,) = contrast.first.variants, contrast.second.variants
-    reference = robustness["variant"].iloc[:1].tolist()
-    return stored_extra_change(robustness, model, second, alteration) if reference == [first] else None
-
-
-def _difference(contrast: Contrast, cells: Mapping[str, Scores], settings: EvaluateSettings) -> Difference:
-    first, second = (list(_members(side, cells)) for side in (contrast.first, contrast.second))
+def _difference(
+    contrast: Contrast, cells: Mapping[str, Scores], altered: Mapping[str, Changes], settings: EvaluateSettings
+) -> Difference | None:
+    """None where the faces were not altered in this way."""
+    alteration, sides = contrast.alteration, (contrast.first, contrast.second)
+    results: list[Sequence[Result]]
+    if alteration is None:
+        results = [_members(side, cells) for side in sides]
+    elif all(alteration in altered[variant] for variant in contrast.variants):
+        results = [[altered[variant][alteration][0] for variant in side.variants] for side in sides]
+    else:
+        return None
+    first, second = results
     return mean_differences(first, second, settings, [METRIC])[METRIC]
 
 
@@ -233,9 +233,9 @@ def _outcome(
     return Outcome(model, contrast, difference, any(ends(detector)[0] > CHANCE for detector in detectors), broken)
 
 
-def _members(side: Side, cells: Mapping[str, Scores]) -> Iterator[Scores]:
+def _members(side: Side, cells: Mapping[str, Scores]) -> list[Scores]:
     scores = [cells[variant] for variant in side.variants]
-    yield from [additive(scores)] if side.combined else scores
+    return [additive(scores)] if side.combined else scores
 
 
 def _judged(found: Outcome, p_holm: float, level: float) -> str:

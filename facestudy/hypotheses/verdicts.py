@@ -149,7 +149,7 @@ def _lacking(contrasts: Sequence[Contrast], variants: Sequence[str], trainings: 
 def _needed_alteration(contrast: Contrast) -> str:
     assert contrast.alteration is not None, "without an alteration, the variants are all that a contrast needs"
     kind, severity = contrast.alteration.kind, contrast.alteration.severity
-    return f"{severity:g} in robustness.{kind}, and {contrast.first} as the first variant"
+    return f"{severity:g} in robustness.{kind}"
 
 
 def verdicts_table(found: Sequence[Verdict]) -> pd.DataFrame:

@@ -8,23 +8,18 @@ so their square is 1.03 wide: the canonical square itself. The region `face` of 
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
-import os
-import urllib.request
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
 from facestudy.crops.cutting import CropSettings, Plan, Variant, resolve
+from facestudy.models.pinned import Pinned, at_its_place
 from facestudy.prediction.detectors import Detector, Known
 
 PLACE = "https://raw.githubusercontent.com/DariusAf/MesoNet/f3aa786e8f87e0894dcf36f6dba2f77a25293566/weights"
 """Where the files are fetched from: the authors' repository, which is under the Apache licence 2.0."""
-TIMEOUT_S = 30
 MAX_BYTES = 1_000_000
 """Five times the larger of the two files."""
 INPUT_SIZE = 256
@@ -162,32 +157,4 @@ def weights_file(detector: Published, folder: Path, fetch: bool = True, place: s
     StudyError
         When the file is missing and cannot be fetched, or is another file; the message says which file belongs where.
     """
-    path = folder / detector.file
-    address = f"{place}/{detector.file}"
-    remedy = f"get {address} (sha256 {detector.sha256}) and put it at {path}"
-    if path.is_file():
-        if not _is_right(path.read_bytes(), detector):
-            raise StudyError(f"{path} is not the published file (its sha256 differs); remove it and {remedy}.")
-        return path
-    if not fetch:
-        raise StudyError(f"{path} is missing; {remedy}.")
-    try:
-        with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:
-            content = answer.read(MAX_BYTES)
-    except (OSError, HTTPException) as error:
-        why = getattr(error, "reason", None) or error
-        raise StudyError(f"{detector.file} cannot be fetched here ({why}); {remedy}.") from None
-    if not _is_right(content, detector):
-        raise StudyError(f"{address} sent another file than the published one (its sha256 differs); {remedy}.")
-    folder.mkdir(parents=True, exist_ok=True)
-    private = path.with_name(f".{detector.file}.{os.getpid()}")
-    try:
-        private.write_bytes(content)
-        private.replace(path)
-    finally:
-        private.unlink(missing_ok=True)
-    return path
-
-
-def _is_right(content: bytes, detector: Published) -> bool:
-    return hashlib.sha256(content).hexdigest() == detector.sha256
+    return at_its_place(Pinned(detector.file, f"{place}/{detector.file}", detector.sha256, MAX_BYTES), folder, fetch)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from facestudy.alterations.settings import label
 from facestudy.attribution.findings import FIGURES
 from facestudy.controls.shortcuts import drop_summary
 from facestudy.controls.shortcuts import summary as shortcut_summary
@@ -19,7 +20,6 @@ from facestudy.evaluation.intervals import FEW_GROUPS, POWER, Difference, Estima
 from facestudy.evaluation.results import Results
 from facestudy.evaluation.scores import MIN_SPREAD
 from facestudy.models.settings import ModelSettings
-from facestudy.robustness.settings import label
 
 SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "of AUC")}
 """How a metric is written: factor, decimals, title, unit of a difference."""
@@ -138,7 +138,7 @@ def results_markdown(
     if len(attribution):
         lines += _attribution_section(attribution)
     lines += _score_section(results)
-    lines += _robustness_section(robustness, variants[:2], broken)
+    lines += _robustness_section(robustness, variants[:2], broken, level)
     lines += ["## What a cell is", ""]
     lines += [f"- {describe_model(name, model, seeds)}" for name, model in models.items()]
     lines += ["", "## Training and validation", "", *_gap_section(gaps)]
@@ -450,7 +450,7 @@ def _score_section(results: Results) -> list[str]:
 
 
 def _robustness_section(
-    table: pd.DataFrame, variants: Sequence[str], broken: Mapping[str, Mapping[str, int]]
+    table: pd.DataFrame, variants: Sequence[str], broken: Mapping[str, Mapping[str, int]], level: str
 ) -> list[str]:
     """Changes of AUC on altered test faces, on the first two variants."""
     altered = table[table["kind"] != "none"]
@@ -475,7 +475,7 @@ def _robustness_section(
         head += [f"{variant} minus {variants[0]}", *(["p"] if tested else [])]
     text = (
         "AUC on altered test faces minus AUC on the same faces unaltered, scored by the same trained models; in "
-        f"brackets the 95 % interval. {'p is not corrected. ' if tested else ''}docs/robustness.md explains the "
+        f"brackets the {level} interval. {'p is not corrected. ' if tested else ''}docs/robustness.md explains the "
         "alterations, metrics/robustness.csv has all variants and how many answers change."
     )
     return ["## Robustness", "", text, "", *_markdown_table(head, body), ""]

@@ -356,14 +356,12 @@ def _html(title: str, text: str) -> str:
     html = str(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
     html = re.sub(r"<pre>", '<pre tabindex="0">', html)
     number = iter(range(1, 1000))
-    return re.sub(
-        r"<table>(.*?)</table>",
-        lambda found: (
-            f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(title)}: table {next(number)}">{found[0]}</div>'
-        ),
-        html,
-        flags=re.DOTALL,
-    )
+
+    def scrolling(found: re.Match[str]) -> str:
+        name = escape(f"{title}: table {next(number)}")
+        return f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">{found[0]}</div>'
+
+    return re.sub(r"<table>(.*?)</table>", scrolling, html, flags=re.DOTALL)
 
 
 def _table(table: pd.DataFrame) -> str:

@@ -1,1 +1,1 @@
-"""How trained models score test faces that are altered before they are cropped."""
+"""How much scores change when the test faces are altered."""

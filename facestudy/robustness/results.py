@@ -5,111 +5,140 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from facestudy.alterations.settings import ALTERED_SCORES, ALTERED_SUFFIX, RECODED, Alteration, label
+from facestudy.core import tables
 from facestudy.core.arrays import FloatArray
 from facestudy.core.errors import StudyError
-from facestudy.evaluation.comparisons import Cells, Splits, cell_estimates, ends
-from facestudy.evaluation.intervals import (
-    Difference,
-    EvaluateSettings,
-    differences,
-    differences_of_changes,
-    repeated_differences,
-    repeated_differences_of_changes,
-)
+from facestudy.evaluation.comparisons import Cells, Splits, cell_differences, cell_estimates, ends
+from facestudy.evaluation.intervals import Difference, EvaluateSettings
 from facestudy.evaluation.metrics import THRESHOLD
-from facestudy.evaluation.scores import Scores
-from facestudy.robustness.settings import Alteration, label
+from facestudy.evaluation.scores import Change, Scores
 
 METRIC = "auc"
-TOLERANCE = 1e-4
-"""Of p_fake. Another kind of processor may give other last digits; other weights differ by far more."""
-SETTINGS = EvaluateSettings()
-"""95 % intervals: another confidence of the results must not need the faces and models again."""
 COLUMNS = [
     "model", "variant", "kind", "severity", "auc", "auc_low", "auc_high",
     "change", "change_low", "change_high", "change_p", "extra", "extra_low", "extra_high", "extra_p",
     "flip_rate", "faces",
 ]  # fmt: skip
 
-Change = tuple[Splits, Splits]
-"""Scores of one model on one variant before and after an alteration, one item for each split."""
-Cell = Mapping[Alteration | None, Splits]
-"""Scores of one model on one variant by alteration; None for the unaltered faces."""
+Changes = Mapping[Alteration, Sequence[Change]]
+"""What alterations do to the scores of one model on one variant: for each of them, one item for each split."""
 
 
-def check_same(stored: Scores, found: FloatArray, names: Sequence[str]) -> None:
-    """Make sure that models give unaltered faces the scores that are stored.
-
-    Parameters
-    ----------
-    stored
-        The predictions of the trainings.
-    found : ndarray of float64, shape (trainings, faces)
-        p_fake of the same faces now.
-    names
-        <variant>/<model>/<training>, below models/ and predictions/.
-
-    Raises
-    ------
-    StudyError
-        When they differ by more than TOLERANCE; the message names the training and the face.
-    """
-    difference = np.abs(stored.p_fake - found)
-    training, face = divmod(int(difference.argmax()), difference.shape[1])
-    if difference[training, face] > TOLERANCE:
-        raise StudyError(
-            f"models/{names[training]} gives the face {stored.ids[face]} the score {found[training, face]:.6f}, "
-            f"predictions/{names[training]}.csv says {stored.p_fake[training, face]:.6f}: they are not of the same "
-            "training or not of these crops; `dvc repro` brings them up to date, `dvc repro -f` makes them again."
-        )
-
-
-def altered_cells(
-    stored: Cells, found: Sequence[FloatArray], alterations: Sequence[Alteration], trainings: Sequence[Sequence[str]]
-) -> dict[str, dict[str, Cell]]:
-    """Put scores of altered faces beside the stored ones, which the models must give to the unaltered faces.
+def altered_scores(
+    folder: Path, cells: Cells, seeds: Sequence[int], alterations: Sequence[Alteration]
+) -> dict[str, dict[str, dict[Alteration, list[Change]]]]:
+    """Read the scores of altered test faces.
 
     Parameters
     ----------
-    stored
-        Scores by model and variant.
-    found : sequence of ndarray of float64, shape (models, variants, 1 + alterations, trainings, faces)
-        What `facestudy.robustness.scoring.altered_scores` returned, one for each split; not needed without alterations.
-    alterations
-        In the order of the third axis.
-    trainings
-        The names of the trainings of each split.
+    folder : Path
+        The folder of all predictions.
+    cells : mapping of model and variant to Scores
+        The scores of the same faces unaltered.
+    seeds : sequence of int
+        The seeds of the trainings on each split.
+    alterations : sequence of Alteration
+        Those to look for.
 
     Returns
     -------
-    dict of model and variant to Cell
-        Without validation scores.
+    dict of model and variant to Changes
+        Alterations are in the given order, without those that the files do not have. Scores have no validation scores.
 
     Raises
     ------
     StudyError
-        As `check_same`.
+        When a file is missing, is not such a table, or has other faces or alterations than the others of its cell.
     """
-    cells: dict[str, dict[str, Cell]] = {}
-    for of_model, (model, variants) in enumerate(stored.items()):
-        cells[model] = {}
-        for of_variant, (variant, splits) in enumerate(variants.items()):
-            unaltered = [replace(scores, validation=None) for scores in splits]
-            p_fake = [split[of_model, of_variant] for split in found]
-            for scores, again, names in zip(unaltered, p_fake, trainings, strict=bool(alterations)):
-                check_same(scores, again[0], [f"{variant}/{model}/{name}" for name in names])
-            cells[model][variant] = {None: unaltered} | {
-                alteration: [replace(scores, p_fake=p[row]) for scores, p in zip(unaltered, p_fake, strict=True)]
-                for row, alteration in enumerate(alterations, start=1)
-            }
-    return cells
+    return {
+        model: {
+            variant: _of_cell(folder / variant / model, splits, seeds, alterations)
+            for variant, splits in variants.items()
+        }
+        for model, variants in cells.items()
+    }
 
 
-def change(cell: Change, test_share: float) -> Difference:
+def _of_cell(
+    folder: Path, unaltered: Splits, seeds: Sequence[int], alterations: Sequence[Alteration]
+) -> dict[Alteration, list[Change]]:
+    splits = [replace(scores, validation=None) for scores in unaltered]
+    read: list[dict[Path, dict[str, FloatArray]]] = []
+    for repeat, scores in enumerate(splits, start=1):
+        names = [tables.training_name(seed, repeat, len(splits)) for seed in seeds]
+        paths = [folder / f"{name}{ALTERED_SUFFIX}" for name in names]
+        read.append({path: _read(path, scores) for path in paths})
+    first, known = next(iter(read[0].items()))
+    for path, found in (item for of_split in read for item in of_split.items()):
+        if found.keys() != known.keys():
+            raise StudyError(f"{first} and {path} have different alterations; `dvc repro -f` makes both again.")
+    return {
+        alteration: [
+            Change(scores, replace(scores, p_fake=np.stack([found[alteration.name] for found in of_split.values()])))
+            for scores, of_split in zip(splits, read, strict=True)
+        ]
+        for alteration in alterations
+        if alteration.name in known
+    }
+
+
+def _read(path: Path, unaltered: Scores) -> dict[str, FloatArray]:
+    """p_fake of the faces of `unaltered` by name of the alteration."""
+    table = tables.read(path, ALTERED_SCORES)
+    wrong = table[~table["p_fake"].between(0, 1)]
+    if len(wrong):
+        row = wrong.iloc[0]
+        raise StudyError(
+            f"{path}: face {row['face_id']} with {row['alteration']} has p_fake = {row['p_fake']}, not 0 to 1; "
+            "`dvc repro -f` makes the table again."
+        )
+    found = {}
+    for name, rows in table.groupby("alteration"):
+        p_fake = rows.set_index("face_id")["p_fake"]
+        if set(p_fake.index) != set(unaltered.ids):
+            raise StudyError(
+                f"{path}: the faces with {name} are not the test faces of the predictions; `dvc repro` brings both up "
+                "to date."
+            )
+        found[str(name)] = p_fake[list(unaltered.ids)].to_numpy(dtype=np.float64)
+    return found
+
+
+def left_out(altered: Mapping[str, Mapping[str, Changes]], alterations: Sequence[Alteration]) -> list[Alteration]:
+    """Find the alterations that no face could be given, as pictures have no clip to encode again.
+
+    Parameters
+    ----------
+    altered
+        The changes by model and variant.
+    alterations
+        Those of the settings.
+
+    Returns
+    -------
+    list of Alteration
+
+    Raises
+    ------
+    StudyError
+        When any other alteration is missing, or a cell has others than the first.
+    """
+    cells = {f"predictions/{variant}/{model}": of for model, cell in altered.items() for variant, of in cell.items()}
+    first = next(iter(cells.values()))
+    for folder, changes in cells.items():
+        for alteration in alterations:
+            if alteration not in changes and (alteration in first or alteration.kind != RECODED):
+                raise StudyError(f"{folder} has no scores of faces with {alteration}; `dvc repro` makes them.")
+    return [alteration for alteration in alterations if alteration not in first]
+
+
+def change(cell: Sequence[Change], settings: EvaluateSettings, test_share: float) -> Difference:
     """The AUC of altered faces minus that of the same faces unaltered.
 
     Both sides are scores of the same trained models, so trainings are crossed with the alteration: only what another
@@ -118,7 +147,9 @@ def change(cell: Change, test_share: float) -> Difference:
     Parameters
     ----------
     cell
-        The scores before and after.
+        The scores before and after, one item for each split.
+    settings
+        Section `evaluate` of the settings.
     test_share
         The share of the groups in a test subset, 0 to 1; it matters with several splits only.
 
@@ -126,58 +157,40 @@ def change(cell: Change, test_share: float) -> Difference:
     -------
     Difference
     """
-    before, after = cell
-    if len(before) == 1:
-        return differences(before[0], after[0], SETTINGS, [METRIC], design="crossed")[METRIC]
-    return repeated_differences(before, after, SETTINGS, test_share, [METRIC])[METRIC]
+    before, after = [split.before for split in cell], [split.after for split in cell]
+    return cell_differences(before, after, settings, test_share, [METRIC], "crossed")[METRIC]
 
 
-def extra_change(reference: Change, variant: Change, test_share: float) -> Difference:
-    """The change of AUC on one variant minus the change on another.
-
-    Parameters
-    ----------
-    reference, variant
-        The scores before and after the same alteration of the same faces.
-    test_share
-        The share of the groups in a test subset, 0 to 1; it matters with several splits only.
-
-    Returns
-    -------
-    Difference
-        `first` is the change on the reference, `second` that on the variant.
-    """
-    if len(reference[0]) == 1:
-        (before, after), (other_before, other_after) = reference, variant
-        pairs = (before[0], after[0]), (other_before[0], other_after[0])
-        return differences_of_changes(*pairs, SETTINGS, [METRIC])[METRIC]
-    return repeated_differences_of_changes(reference, variant, SETTINGS, test_share, [METRIC])[METRIC]
-
-
-def flip_rate(cell: Change) -> float:
+def flip_rate(cell: Sequence[Change]) -> float:
     """The share of answers that change: a face is called fake above .5, each training answers once for each face.
 
     Parameters
     ----------
     cell
-        The scores before and after.
+        The scores before and after, one item for each split.
 
     Returns
     -------
     float
         0 to 1, mean over trainings.
     """
-    flips = [(before.p_fake > THRESHOLD) != (after.p_fake > THRESHOLD) for before, after in zip(*cell, strict=True)]
+    flips = [(split.before.p_fake > THRESHOLD) != (split.after.p_fake > THRESHOLD) for split in cell]
     return float(np.concatenate(flips, axis=1).mean())
 
 
-def robustness_table(cells: Mapping[str, Mapping[str, Cell]], test_share: float) -> pd.DataFrame:
+def robustness_table(
+    cells: Cells, altered: Mapping[str, Mapping[str, Changes]], settings: EvaluateSettings, test_share: float
+) -> pd.DataFrame:
     """The content of metrics/robustness.csv as text cells.
 
     Parameters
     ----------
     cells
-        The scores by model and variant; the first variant is the reference.
+        The scores of the unaltered faces by model and variant; the first variant is the reference.
+    altered
+        The changes by model and variant: the same alterations for all.
+    settings
+        Section `evaluate` of the settings.
     test_share
         The share of the groups in a test subset, 0 to 1; it matters with several splits only.
 
@@ -189,28 +202,26 @@ def robustness_table(cells: Mapping[str, Mapping[str, Cell]], test_share: float)
     """
     rows = []
     for model, variants in cells.items():
-        reference = next(iter(variants.values()))
-        for variant, cell in variants.items():
-            for alteration in cell:
-                row = {"model": model, "variant": variant, **_row(cell, alteration, test_share)}
-                if alteration and cell is not reference:
-                    first, second = ((one[None], one[alteration]) for one in (reference, cell))
-                    row |= _written("extra", extra_change(first, second, test_share))
+        reference = next(iter(altered[model].values()))
+        for variant, unaltered in variants.items():
+            cell = {"model": model, "variant": variant, "faces": str(sum(len(scores.fake) for scores in unaltered))}
+            rows.append(cell | {"kind": "none", **_auc(unaltered, settings, test_share)})
+            for alteration, changes in altered[model][variant].items():
+                row = cell | {"kind": alteration.kind, "severity": f"{alteration.severity:g}"}
+                row |= _auc([split.after for split in changes], settings, test_share)
+                row |= _written("change", change(changes, settings, test_share))
+                row["flip_rate"] = _decimals(flip_rate(changes))
+                if altered[model][variant] is not reference:
+                    found = cell_differences(reference[alteration], changes, settings, test_share, [METRIC])
+                    row |= _written("extra", found[METRIC])
                 rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS).fillna("")
 
 
-def _row(cell: Cell, alteration: Alteration | None, test_share: float) -> dict[str, str]:
-    scores = cell[alteration]
-    found = cell_estimates(scores, SETTINGS, test_share, [METRIC])[METRIC]
+def _auc(splits: Splits, settings: EvaluateSettings, test_share: float) -> dict[str, str]:
+    found = cell_estimates(splits, settings, test_share, [METRIC])[METRIC]
     low, high = ends(found)
-    row = {"kind": "none", "auc": _decimals(found.value), "auc_low": _decimals(low), "auc_high": _decimals(high)}
-    row["faces"] = str(sum(len(split.fake) for split in scores))
-    if alteration is None:
-        return row
-    both = (cell[None], scores)
-    row |= {"kind": alteration.kind, "severity": f"{alteration.severity:g}", "flip_rate": _decimals(flip_rate(both))}
-    return row | _written("change", change(both, test_share))
+    return {"auc": _decimals(found.value), "auc_low": _decimals(low), "auc_high": _decimals(high)}
 
 
 def _written(name: str, found: Difference) -> dict[str, str]:
@@ -222,36 +233,6 @@ def _written(name: str, found: Difference) -> dict[str, str]:
 
 def _decimals(number: float) -> str:
     return "" if math.isnan(number) else f"{number + 0.0:.6f}"
-
-
-def stored_extra_change(table: pd.DataFrame, model: str, variant: str, alteration: Alteration) -> Difference | None:
-    """Read how much more the AUC changes on a variant than on the reference.
-
-    Parameters
-    ----------
-    table
-        As `robustness_table` made it: text cells.
-    model, variant
-        Which cell.
-    alteration
-        Which alteration.
-
-    Returns
-    -------
-    Difference or None
-        `first` and `second` are the changes on the reference and on the variant. With one training `low`, `high` and
-        `p` are NaN, else those of the groups. None where the table has no such row, or `variant` is the reference.
-    """
-    rows = table[(table["kind"] == alteration.kind) & (table["severity"] == f"{alteration.severity:g}")]
-    rows = rows[(rows["model"] == model) & (rows["variant"] == variant) & (rows["extra"] != "")]
-    if rows.empty:
-        return None
-    row = rows.iloc[0]
-    second, value, low, high = (float(row[name]) for name in ("change", "extra", "extra_low", "extra_high"))
-    nothing = (math.nan,) * 3
-    tested = (low, high, float(row["extra_p"])) if row["extra_p"] else nothing
-    of_groups = nothing if row["extra_p"] else (low, high, math.nan)
-    return Difference(second - value, second, value, *tested, *of_groups)
 
 
 def largest_fall(table: pd.DataFrame) -> str:

@@ -142,7 +142,7 @@ def store_pictures(folder: Path, crops: pd.DataFrame, file: Path) -> None:
         the disk has too little space.
     """
     paths = [folder / path for path in crops["path"]]
-    first = _decoded(paths[0], crops["sha256"].iloc[0])
+    first = read_crop(paths[0], crops["sha256"].iloc[0])
     shape = (len(paths), *first.shape)
     size = math.prod(shape)
     free = shutil.disk_usage(file.parent).free
@@ -156,7 +156,7 @@ def store_pictures(folder: Path, crops: pd.DataFrame, file: Path) -> None:
         with file.open("r+b") as opened:  # if the disk filled up later, writing would kill the process
             os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
     for row, (path, sha256) in enumerate(zip(paths, crops["sha256"], strict=True)):
-        picture = _decoded(path, sha256)
+        picture = read_crop(path, sha256)
         if picture.shape != first.shape:
             raise StudyError(
                 f"crop {path} is {picture.shape[1]}x{picture.shape[0]} pixels, {paths[0]} is "
@@ -183,10 +183,29 @@ def open_pictures(file: Path) -> Picture:
     return pictures
 
 
-def _decoded(path: Path, sha256: str) -> Picture:
+def read_crop(path: Path, sha256: str) -> Picture:
+    """Read a crop.
+
+    Parameters
+    ----------
+    path : Path
+        The picture, in a folder or an archive.
+    sha256 : str
+        Of the picture, as its table says.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+        RGB.
+
+    Raises
+    ------
+    StudyError
+        When it is missing, no picture, or not the one that was stored; the message names it.
+    """
     picture = read_picture(path, sha256)
     if picture is None:
-        raise StudyError(f"crop {path} is missing or no picture; `dvc repro -f` makes the crops again.")
+        raise StudyError(f"crop {path} is missing or no picture; `dvc repro -f` makes it again, `dvc pull` fetches it.")
     return picture
 
 

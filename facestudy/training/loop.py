@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from facestudy.core.arrays import Float32Array, FloatArray, Picture
+from facestudy.core.arrays import Float32Array, FloatArray, IntArray, Picture
 from facestudy.core.errors import StudyError
 from facestudy.core.scoring import log_loss, roc_auc
 from facestudy.models.fused import Adam
+from facestudy.models.layers import load_by_name
 from facestudy.models.networks import build
 from facestudy.models.settings import ModelSettings
 from facestudy.runtime import backend
@@ -110,8 +111,39 @@ def train_seed(
         write_history(folder / "history.csv", history)
 
 
+def score_altered(folder: Path, weights: Path, rows: IntArray, pictures: Path, settings: ModelSettings) -> None:
+    """Score altered test faces with a trained model, and write the result to a folder.
+
+    The model that this process has trained is used again. Trainings that follow are the same as without it.
+
+    Parameters
+    ----------
+    folder : Path
+        Where p_fake.npy is written: float64, of the shape of `rows`.
+    weights : Path
+        The model.weights.h5 that `train_seed` wrote.
+    rows : ndarray of int, shape (alterations, faces)
+        Where the altered faces are in `pictures`. Each alteration is scored in batches of its own, as the unaltered
+        test faces are: the same pictures in the same order get the same scores.
+    pictures : Path
+        What `facestudy.training.data.store_pictures` wrote.
+    settings : ModelSettings
+        The network.
+
+    Raises
+    ------
+    StudyError
+        When the weights are not those of such a network.
+    """
+    with _ONE_AT_A_TIME:
+        model = _built[settings] if settings in _built else fresh_model(settings, seed=0)
+        load_by_name(model, weights)
+        opened, labels = open_pictures(pictures), np.zeros(rows.shape[1], np.float32)
+        np.save(folder / "p_fake.npy", np.stack([predict(model, Faces(opened, part, labels)) for part in rows]))
+
+
 _ONE_AT_A_TIME = threading.Lock()
-"""Held during a training: Dask may run tasks in threads, which share random generators, model and optimizer."""
+"""Held while a model is used: Dask may run tasks in threads, which share random generators, model and optimizer."""
 _built: dict[ModelSettings, keras.Model] = {}
 """The models that this process has trained; a stage trains one."""
 
@@ -376,7 +408,7 @@ def predict(model: keras.Model, faces: Faces) -> FloatArray:
     Returns
     -------
     ndarray of float64, shape (n,)
-        Probabilities of fake, in [0, 1].
+        Probabilities of fake, in [0, 1]; of a model that ends in `logit`, their logits.
     """
     p_fake = np.empty(len(faces.rows))
     batch = np.zeros((PREDICTION_BATCH, *faces.pictures.shape[1:]), np.uint8)

@@ -26,8 +26,9 @@ from tests.faults.harness import STAGES, Study, differing, fill, gone_within, tm
 from tests.pipeline_files import ROOT
 
 Problems = list[str]
-MODEL = ["--model", "mesonet", "--variant", "eyes_lower"]
-CELL = {"crops": ["--variant", "eyes_lower"], "train": MODEL, "evaluate": MODEL}
+VARIANT = ["--variant", "eyes_lower"]
+MODEL = ["--model", "mesonet", *VARIANT]
+CELL = {"crops": VARIANT, "altered": VARIANT, "train": MODEL, "evaluate": MODEL}
 OUTPUT_OF = {
     "videos": ["data/videos", ".cache/videos"],
     "frames": ["data/frames", ".cache/frames"],
@@ -35,10 +36,12 @@ OUTPUT_OF = {
     "duplicates": ["data/duplicates.csv"],
     "split": ["data/split.csv"],
     "crops": ["data/crops/eyes_lower"],
+    "altered": ["data/altered/eyes_lower"],
     "train": ["models/eyes_lower/mesonet", ".cache/train"],
     "evaluate": ["metrics/eyes_lower/mesonet.json"],
     "clips": ["data/clip_counts.csv"],
     "compare": ["metrics/results.json"],
+    "robustness": ["metrics/robustness.csv"],
     "shortcuts": ["metrics/shortcuts.csv"],
     "hypotheses": ["metrics/hypotheses.csv"],
     "attribution": ["metrics/attribution.csv"],
@@ -47,7 +50,7 @@ OUTPUT_OF = {
 }
 
 
-WORKING = ("videos", "frames", "faces", "duplicates", "crops", "train", "shortcuts")
+WORKING = ("videos", "frames", "faces", "duplicates", "crops", "altered", "train", "shortcuts")
 """The stages with worker processes."""
 IMPORTS_S = 1.5
 
@@ -285,7 +288,8 @@ def altered_output(bench: Bench) -> Iterator[tuple[str, Problems]]:
         study = bench.study()
         study.run()
         hurt = {}
-        for pattern in ("data/frames/*/*.png", "data/faces/*/*.png", "data/crops/*/*.png", "models/*/*/*/*.h5"):
+        pictures = [f"data/{name}/*.png" for name in ("frames/*", "faces/*", "crops/*", "altered/*/*")]
+        for pattern in (*pictures, "models/*/*/*/*.h5"):
             path = sorted(study.folder.glob(pattern))[0]
             hurt["/".join(pattern.split("/")[:2]).removesuffix("/*")] = path
             path.chmod(0o644)

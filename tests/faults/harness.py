@@ -19,7 +19,7 @@ from tests.project import ENVIRONMENT, copy_project, deep_update, params
 
 OUTPUTS = ("data", "models", "predictions", "metrics", "reports")
 STAGES = (
-    "videos", "frames", "faces", "duplicates", "split", "clips", "crops", "train", "evaluate", "compare",
+    "videos", "frames", "faces", "duplicates", "split", "clips", "crops", "altered", "train", "evaluate", "compare",
     "robustness", "shortcuts", "hypotheses", "attribution", "focus", "report",
 )  # fmt: skip
 LIMIT_S = 240

@@ -7,21 +7,23 @@ and the kind of alteration: a face is moved in the same direction at every sever
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import cv2
 import numpy as np
 
+from facestudy.alterations.recoding import Footage, recoded
+from facestudy.alterations.settings import PLACEMENTS, RECODED, Alteration
 from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.regions import Box
 from facestudy.crops.cutting import canonical_to_cut
-from facestudy.crops.jitter import misplacement
+from facestudy.crops.jitter import generator, misplacement
 from facestudy.faces.face import Face
-from facestudy.robustness.settings import PLACEMENTS, Alteration
 
 
-def altered(cut_out: Picture, face: Face, region: Box, alteration: Alteration) -> tuple[Picture, FloatArray | None]:
+def altered(
+    cut_out: Picture, face: Face, alteration: Alteration, region: Box, footage: Footage | None = None
+) -> tuple[Picture, FloatArray | None]:
     """Alter one face: its picture, or the place of its crop.
 
     Parameters
@@ -30,10 +32,12 @@ def altered(cut_out: Picture, face: Face, region: Box, alteration: Alteration) -
         RGB; not changed.
     face
         The face.
+    alteration
+        What to do.
     region
         The face region in canonical coordinates; its width is the width of the face.
-    alteration
-        Of any kind but `h264`, which needs the clip (`facestudy.robustness.recoding`).
+    footage
+        The clips; needed where the alteration encodes them again.
 
     Returns
     -------
@@ -45,10 +49,13 @@ def altered(cut_out: Picture, face: Face, region: Box, alteration: Alteration) -
     Raises
     ------
     StudyError
-        When the landmarks are not those of a face.
+        When the landmarks are not those of a face, or its clip cannot be read.
     """
     if alteration.kind in PLACEMENTS:
         return cut_out, displacement(alteration, face, region)
+    if alteration.kind == RECODED:
+        assert footage is not None
+        return recoded(cut_out, face, footage, int(alteration.severity)), None
     return altered_picture(cut_out, face_width(face, region), alteration, face.face_id), None
 
 
@@ -81,7 +88,7 @@ def displacement(alteration: Alteration, face: Face, region: Box) -> FloatArray:
     Parameters
     ----------
     alteration
-        Of a kind in `facestudy.robustness.settings.PLACEMENTS`.
+        Of a kind in `facestudy.alterations.settings.PLACEMENTS`.
     face
         The face; its id decides the direction.
     region
@@ -120,7 +127,7 @@ def altered_picture(cut_out: Picture, width: float, alteration: Alteration, face
     width
         The width of the face, pixels.
     alteration
-        Of a kind that is neither `h264` nor in `facestudy.robustness.settings.PLACEMENTS`.
+        Of a kind that is neither `h264` nor in `facestudy.alterations.settings.PLACEMENTS`.
     face_id
         Decides the noise.
 
@@ -156,21 +163,3 @@ def altered_picture(cut_out: Picture, width: float, alteration: Alteration, face
     size = (max(1, round(share * length)), max(1, round(share * height)))
     small = cv2.resize(cut_out, size, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(small, (length, height), interpolation=cv2.INTER_CUBIC), np.uint8)
-
-
-def generator(face_id: str, kind: str) -> np.random.Generator:
-    """Make the random numbers of one face, whatever the severity, the model and the variant.
-
-    Parameters
-    ----------
-    face_id
-        The id of the face.
-    kind
-        The kind of alteration.
-
-    Returns
-    -------
-    numpy.random.Generator
-    """
-    digest = hashlib.sha256(f"{kind} {face_id}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "big"))

@@ -7,7 +7,7 @@ So the frames from the key frame to the one that shows the face are enough, howe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -93,7 +93,7 @@ def places(faces: pd.DataFrame, frames: pd.DataFrame, videos: pd.DataFrame, sour
     }
 
 
-def recoded_cut_outs(cut_out: Picture, face: Face, footage: Footage, quantizers: Sequence[int]) -> list[Picture]:
+def recoded(cut_out: Picture, face: Face, footage: Footage, quantizer: int) -> Picture:
     """Cut a face out of its clip as it is after it was encoded again.
 
     Parameters
@@ -104,13 +104,13 @@ def recoded_cut_outs(cut_out: Picture, face: Face, footage: Footage, quantizers:
         The face.
     footage
         The clips.
-    quantizers
+    quantizer
         Of H.264, 0 to 51.
 
     Returns
     -------
-    list of ndarray of shape (side, side, 3), uint8
-        RGB, the same part of the frame as `cut_out`, for each quantizer.
+    ndarray of shape (side, side, 3), uint8
+        RGB, the same part of the frame as `cut_out`.
 
     Raises
     ------
@@ -118,17 +118,15 @@ def recoded_cut_outs(cut_out: Picture, face: Face, footage: Footage, quantizers:
         When the clip cannot be read; the message names it.
     """
     place = footage.places[face.face_id]
+    frame = recoded_frame(place.path, place.frame_number, quantizer, footage.limits)
+    picture = turned(stored(frame, footage.settings), place.rotation)
     side, left, top = len(cut_out), int(face.cut_x), int(face.cut_y)
-    found = []
-    for frame in recoded_frames(place.path, place.frame_number, quantizers, footage.limits):
-        picture = turned(stored(frame, footage.settings), place.rotation)
-        rows = np.clip(np.arange(top, top + side), 0, picture.shape[0] - 1)  # beyond the frame its edge is repeated
-        columns = np.clip(np.arange(left, left + side), 0, picture.shape[1] - 1)
-        found.append(np.ascontiguousarray(picture[rows][:, columns]))
-    return found
+    rows = np.clip(np.arange(top, top + side), 0, picture.shape[0] - 1)  # beyond the frame its edge is repeated
+    columns = np.clip(np.arange(left, left + side), 0, picture.shape[1] - 1)
+    return np.ascontiguousarray(picture[rows][:, columns])
 
 
-def recoded_frames(path: Path, number: int, quantizers: Sequence[int], limits: Limits) -> list[Picture]:
+def recoded_frame(path: Path, number: int, quantizer: int, limits: Limits) -> Picture:
     """Encode a clip again and decode one of its frames.
 
     Parameters
@@ -137,15 +135,15 @@ def recoded_frames(path: Path, number: int, quantizers: Sequence[int], limits: L
         The clip.
     number
         The frame, in order of presentation, from 0.
-    quantizers
+    quantizer
         Of H.264, 0 to 51.
     limits
         What the clip may be.
 
     Returns
     -------
-    list of ndarray of shape (height, width, 3), uint8
-        The frame, RGB, for each quantizer.
+    ndarray of shape (height, width, 3), uint8
+        RGB.
 
     Raises
     ------
@@ -162,14 +160,11 @@ def recoded_frames(path: Path, number: int, quantizers: Sequence[int], limits: L
     height, width = read[-1].picture.shape[:2]
     edges = ((0, height % 2), (0, width % 2), (0, 0))  # H.264 with halved chroma needs even sides
     pictures = [np.pad(one.picture, edges, "edge") for one in read if one.picture.shape[:2] == (height, width)]
-    found = []
     with one_thread(), TemporaryDirectory() as folder:
-        for quantizer in quantizers:
-            again = Path(folder) / f"{quantizer}.mp4"
-            encode(iter(pictures), FPS, quantizer, again)
-            (last,) = read_video(again, [len(pictures) - 1], OWN_FILES)
-            found.append(np.ascontiguousarray(last.picture[:height, :width]))
-    return found
+        again = Path(folder) / "again.mp4"
+        encode(iter(pictures), FPS, quantizer, again)
+        (last,) = read_video(again, [len(pictures) - 1], OWN_FILES)
+    return np.ascontiguousarray(last.picture[:height, :width])
 
 
 def stored(frame: Picture, settings: FrameSettings) -> Picture:

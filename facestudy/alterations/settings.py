@@ -1,4 +1,4 @@
-"""The alterations of the test faces: section `robustness` of params.yaml.
+"""The alterations of the test faces: section `robustness` of params.yaml, and the scores of altered faces.
 
 They have a module of their own because tables and pages need them without OpenCV and TensorFlow.
 """
@@ -8,9 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from facestudy.core.settings import Section
+from facestudy.core.tables import Table
+
+ALTERATIONS_FILE = "alterations.json"
+"""In the folder of the altered crops of a variant: the list of their folders, one for each alteration."""
+ALTERED_SCORES = Table({"alteration": "text", "face_id": "text", "p_fake": 6}, key=("alteration", "face_id"))
+"""The scores of altered test faces by one training; `alteration` is `Alteration.name`."""
+ALTERED_SUFFIX = ".altered.csv"
+"""Ends the name of the file with these scores, beside the predictions of the training."""
 
 _LABELS = {
     "none": "unaltered",
@@ -67,6 +75,15 @@ class Alteration:
     kind: str
     severity: float
 
+    @property
+    def name(self) -> str:
+        """Its name in paths and tables.
+
+        >>> Alteration("shift", 4.0).name, Alteration("brightness", 0.7).name
+        ('shift_4', 'brightness_0_7')
+        """
+        return f"{self.kind}_{self.severity:g}".replace(".", "_")
+
     def __str__(self) -> str:
         return label(self.kind, f"{self.severity:g}")
 
@@ -105,6 +122,15 @@ class RobustnessSettings(Section):
     noise: list[Annotated[float, Field(gt=0, le=128)]] = Field(default_factory=list)
     downscale: list[Annotated[int, Field(ge=4, le=4096)]] = Field(default_factory=list)
     brightness: list[Annotated[float, Field(gt=0, le=4)]] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> RobustnessSettings:
+        seen: set[str] = set()
+        for alteration in self.alterations():
+            if alteration.name in seen:
+                raise ValueError(f"{alteration.kind} lists {alteration.severity:g} twice")
+            seen.add(alteration.name)
+        return self
 
     def alterations(self) -> list[Alteration]:
         """Every alteration, in the order of the fields.
