@@ -7,18 +7,17 @@ if __name__ == "__main__":  # before the imports that take seconds
 
     begin()
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from facestudy.core import tables
 from facestudy.models.settings import TrainSettings, named_model
 from facestudy.runtime.disk import weights_bytes
 from facestudy.runtime.parallel import ComputeSettings
 from facestudy.training.cell import plan, read_crops, summary, train_all, write_results
 from facestudy.training.data import read_split
-from facestudy.training.gaps import gaps
 from stages.stage import (
     PARAMS,
     WORK_CACHE,
@@ -53,8 +52,9 @@ def main(model: str, variant: str) -> str:
     with output_folder(models) as for_models, output_folder(predictions) as for_predictions:
         write_results(trainings, entries, splits, crops, for_models, for_predictions)
     histories = [pd.read_csv(entries[one.key] / "history.csv") for one in trainings]
-    with output_file(Path("metrics/training-gaps") / variant / f"{model}.json") as path:
-        path.write_text(json.dumps(gaps(histories), indent=2) + "\n", encoding="utf-8")
+    with output_file(Path("metrics/training") / variant / f"{model}.csv") as path:
+        named = [table.assign(training=one.name) for one, table in zip(trainings, histories, strict=True)]
+        tables.write(path, pd.concat(named)[tables.TRAININGS.names()], tables.TRAININGS)
     fitted = int((splits[1]["subset"] == "train").sum())
     faces = f"trained on {fitted} faces, {len(splits[1]) - fitted} faces scored"
     return f"{summary(cell, histories, run_now)}; {faces}."

@@ -13,6 +13,7 @@ import pytest
 
 from facestudy.report import charts, page
 from facestudy.report.charts import Chart
+from facestudy.report.labels import label
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 MODELS, VARIANTS = ["meso", "vgg"], ["full", "eyes_lower"]
@@ -140,17 +141,17 @@ def test_names_from_outside_stay_text() -> None:
 
 
 def test_the_label_is_on_every_chart_and_picture(html: str) -> None:
-    label = page.label("sample", trial=False)
+    words = label("sample", trial=False)
     charts_and_pictures = sum(map(len, found().values())) + 1
-    assert html.count(label) >= charts_and_pictures + 1
+    assert html.count(words) >= charts_and_pictures + 1
 
 
 @pytest.mark.parametrize(
     ("source", "trial", "words"), [("folder", False, ""), ("folder", True, "Trial"), ("sample", True, "Trial")]
 )
 def test_labels(source: str, trial: bool, words: str) -> None:
-    assert words in page.label(source, trial)
-    assert bool(page.label(source, trial)) == bool(words)
+    assert words in label(source, trial)
+    assert bool(label(source, trial)) == bool(words)
 
 
 def test_a_study_without_seeds_or_alterations_has_a_page() -> None:

@@ -41,7 +41,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert count == 1
     clips.write_text(text)
-    done = stage(folder, "report")
+    done = stage(folder, "page")
     assert done.returncode == 0, done.stderr
     return folder / "reports/index.html"
 

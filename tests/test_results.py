@@ -146,10 +146,15 @@ class Study:
             tables.write(Path("metrics/attribution.csv"), tables.to_dataframe([], ATTRIBUTION), ATTRIBUTION)
         for variant in self.params["variants"]:
             for model in self.params["models"]:
-                gaps = {"kept_epoch": 7.5, "kept_gap": 0.25, "last_epoch": 9, "last_loss": 0.125}
-                path = Path(f"metrics/training-gaps/{variant}/{model}.json")
+                rows = [
+                    {"training": str(seed), "epoch": epoch, "loss": 1 / epoch, "validation_loss": loss}
+                    | {"validation_auc": 0.75, "selected": int(epoch == seed)}
+                    for seed in (1, 2)
+                    for epoch, loss in ((1, 0.75), (2, 0.5), (3, math.nan))
+                ]
+                path = Path(f"metrics/training/{variant}/{model}.csv")
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(gaps))
+                tables.write(path, tables.to_dataframe(rows, tables.TRAININGS), tables.TRAININGS)
         report.main()
         return pd.read_csv("metrics/comparison.csv"), Path("metrics/results.md").read_text()
 
@@ -489,10 +494,10 @@ def test_the_gap_between_training_and_validation_is_shown(study: Study) -> None:
     lines = study.compare()[1].splitlines()
     row = [cell.strip() for cell in lines[lines.index("## Training and validation") + 6].split("|")[1:-1]]
     # What no training has, such as a loss that is not finite, is nan.
-    assert row == ["mesonet", "full", "7.5", "nan", "nan", "0.250", "9.0", "0.125", "nan", "nan"]
-    path = Path("metrics/training-gaps/full/mesonet.json")
+    assert row == ["mesonet", "full", "1.5", "0.750", "0.625", "-0.125", "3.0", "0.333", "nan", "nan"]
+    path = Path("metrics/training/full/mesonet.csv")
     path.write_text("{")
-    with pytest.raises(StudyError, match=r"training-gaps/full/mesonet\.json is missing or damaged"):
+    with pytest.raises(StudyError, match=r"training/full/mesonet\.csv"):
         report.main()
 
 

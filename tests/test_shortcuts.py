@@ -351,20 +351,24 @@ def test_the_summary_without_any_cue() -> None:
 # --- losses in training ----------------------------------------------------------------------------
 
 
-def history(losses: list[float], validation: list[float], kept: int) -> pd.DataFrame:
-    epochs = np.arange(1, len(losses) + 1)
-    data = {"epoch": epochs, "loss": losses, "validation_loss": validation, "validation_auc": 0.75}
-    return pd.DataFrame(data).assign(selected=(epochs == kept).astype(int))
+def trainings(*histories: tuple[list[float], list[float], int]) -> pd.DataFrame:
+    """tables.TRAININGS of trainings with these losses, validation losses and kept epochs."""
+    rows = []
+    for number, (losses, validation, kept) in enumerate(histories):
+        epochs = np.arange(1, len(losses) + 1)
+        data = {"training": str(number), "epoch": epochs, "loss": losses, "validation_loss": validation}
+        rows.append(pd.DataFrame(data).assign(validation_auc=0.75, selected=(epochs == kept).astype(int)))
+    return pd.concat(rows)
 
 
 def test_gaps_are_means_over_trainings() -> None:
-    found = gaps([history([0.5, 0.25, 0.125], [0.5, 0.5, 0.75], 2), history([1, 0.5], [0.5, 1], 1)])
+    found = gaps(trainings(([0.5, 0.25, 0.125], [0.5, 0.5, 0.75], 2), ([1, 0.5], [0.5, 1], 1)))
     assert (found["trainings"], found["kept_epoch"], found["last_epoch"]) == (2, 1.5, 2.5)
     assert (found["kept_loss"], found["kept_validation_loss"], found["kept_gap"]) == (0.625, 0.5, -0.125)
     assert (found["last_gap"], found["last_validation_auc"]) == (0.5625, 0.75)
 
 
 def test_a_loss_that_is_not_finite_is_left_out() -> None:
-    found = gaps([history([0.5, math.nan], [0.5, 0.5], 1), history([0.5, 0.25], [0.5, 0.5], 1)])
+    found = gaps(trainings(([0.5, math.nan], [0.5, 0.5], 1), ([0.5, 0.25], [0.5, 0.5], 1)))
     assert "last_loss" not in found and "last_gap" not in found
     assert (found["last_validation_loss"], found["kept_gap"]) == (0.5, 0)

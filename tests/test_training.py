@@ -27,6 +27,7 @@ from facestudy.runtime.backend import keras, make_deterministic
 from facestudy.runtime.disk import weights_bytes
 from facestudy.training import cell, loop
 from facestudy.training.data import Faces, check_classes, open_pictures, store_pictures, subset_faces
+from facestudy.training.gaps import gaps
 from facestudy.training.loop import (
     Epoch,
     batches,
@@ -307,7 +308,7 @@ def test_bytes_depend_on_no_worker_core_or_other_seed(tmp_path: Path) -> None:
     later = stage(tmp_path / "alone", "train", *CELL)
     assert "(0 run now)" in later.stdout and files_below(tmp_path / "alone") == third
 
-    losses = json.loads((tmp_path / "one/metrics/training-gaps/full/tiny.json").read_text())
+    losses = gaps(tables.read(tmp_path / "one/metrics/training/full/tiny.csv", tables.TRAININGS))
     kept_losses = [
         pd.read_csv(tmp_path / "one" / names[1].format(seed)).query("selected == 1").iloc[0] for seed in (1, 2, 3)
     ]

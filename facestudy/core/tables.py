@@ -148,6 +148,11 @@ _FACE_SUBSET: dict[str, str | int] = {
 SPLIT = Table({"repeat": "int", **_FACE_SUBSET}, key=("repeat", "face_id"))
 UNDECODED = Table({"video_id": "text", "reason": "text"}, key="video_id")
 CROPS = Table({"face_id": "text", "path": "text", "sha256": "text"}, key="face_id")
+TRAININGS = Table(
+    {"training": "text", "epoch": "int", "loss": 6, "validation_loss": 6, "validation_auc": 6, "selected": "int"},
+    key=("training", "epoch"),
+)
+"""The epochs of the trainings of a cell; `selected` is 1 for the epoch whose weights are kept."""
 PREDICTIONS = Table({**_FACE_SUBSET, "p_fake": 6}, key="face_id")
 CLIPS = Table(
     {
@@ -339,3 +344,26 @@ def read(path: Path, table: Table) -> pd.DataFrame:
         values = ", ".join(f"{key} = {quoted(checked[key][row])}" for key in table.key_columns())
         raise StudyError(f"{path}, row {row + 2}: {values} repeats.")
     return checked
+
+
+def read_text(path: Path) -> pd.DataFrame:
+    """Read a table of results, whose columns no contract fixes, as text cells.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file.
+
+    Returns
+    -------
+    DataFrame of str
+
+    Raises
+    ------
+    StudyError
+        When the file is missing or not a table.
+    """
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read ({error}); `dvc repro` makes it.") from None

@@ -25,7 +25,6 @@ SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "o
 """How a metric is written: factor, decimals, title, unit of a difference."""
 
 
-TRIAL = "Trial: few videos and short training, no result."
 BROKEN = "broken"
 """What stands in place of a figure of a cell with a constant output."""
 MAX_CLIPS = 20

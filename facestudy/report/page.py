@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 from facestudy.core.arrays import Picture
 from facestudy.report import charts
 from facestudy.report.charts import Chart
-from facestudy.report.markdown import ABOUT, TRIAL
+from facestudy.report.labels import label
 
 VEGALITE = "6.4"
 """The version of Vega-Lite whose scripts are inlined."""
@@ -316,24 +316,6 @@ def page(
         specs=Markup(json.dumps(specs, ensure_ascii=True).replace("<", "\\u003c")),
         footer="Charts: click a name in a legend to see it alone; the menu at a chart saves it as SVG or PNG.",
     )
-
-
-def label(source: str, trial: bool) -> str:
-    """What must stand on every picture of a study whose videos are not deepfakes, or which is a trial.
-
-    Parameters
-    ----------
-    source : str
-        Where the videos come from, as `source` in params.yaml.
-    trial : bool
-
-    Returns
-    -------
-    str
-        Nothing for other studies.
-    """
-    notes = {"sample": "Built-in sample: drawn people.", "pseudo_fakes": "Pseudo-fakes: blends of real faces."}
-    return " ".join([*([TRIAL] if trial else []), *([notes[source]] if source in ABOUT else [])])
 
 
 @cache

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import pandas as pd
 
 
-def gaps(histories: Sequence[pd.DataFrame]) -> dict[str, float]:
+def gaps(trainings: pd.DataFrame) -> dict[str, float]:
     """Average the losses of trainings at the epoch whose weights are kept, and at the last one.
 
     Parameters
     ----------
-    histories : sequence of DataFrame
-        history.csv of each training: columns epoch, loss, validation_loss, validation_auc, selected.
+    trainings : DataFrame
+        tables.TRAININGS of a cell.
 
     Returns
     -------
@@ -28,6 +27,7 @@ def gaps(histories: Sequence[pd.DataFrame]) -> dict[str, float]:
     `loss` is the mean over the batches of an epoch, with dropout and with the weights of each step. Before a model
     overfits, it can be the greater one.
     """
+    histories = [rows for _, rows in trainings.groupby("training")]
     flat: dict[str, float] = {"trainings": len(histories)}
     for which in ("kept", "last"):
         rows = pd.DataFrame([_epoch(history, which) for history in histories])

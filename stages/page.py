@@ -1,0 +1,97 @@
+"""The results as a page with charts: reports/index.html and reports/figures/. It computes no result."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":  # before the imports that take seconds
+    from facestudy.runtime.processes import begin
+
+    begin()
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from facestudy.alterations import settings as alterations
+from facestudy.controls.shortcuts import SHORTCUTS
+from facestudy.core import tables
+from facestudy.core.arrays import Picture
+from facestudy.core.errors import StudyError
+from facestudy.evaluation.intervals import EvaluateSettings
+from facestudy.media.archive import read_picture
+from facestudy.report import page
+from facestudy.report.labels import label
+from facestudy.runtime.work_cache import file_sha256
+from stages.stage import PARAMS, not_empty, output_file, output_folder, read_params, run, section
+
+METRICS = Path("metrics")
+TEXT = METRICS / "results.md"
+CURVES = ("roc", "precision_recall", "histogram", "confusion")
+PACKAGES = ("tensorflow", "keras", "mtcnn", "opencv-python-headless", "numpy", "scipy", "dvc")
+
+
+def main() -> str:
+    params = read_params()
+    models = list(not_empty(section(params, "models", dict[str, Any]), "models"))
+    variants = not_empty(section(params, "variants", list[str]), "variants")
+    source, trial = section(params, "source", str), section(params, "evaluate", EvaluateSettings).trial
+    contrasts, hypotheses, robustness = (
+        tables.read_text(METRICS / f"{name}.csv") for name in ("contrasts", "hypotheses", "robustness")
+    )
+    tables_shown = page.Tables(
+        {name: tables.read_text(METRICS / "curves" / f"{name}.csv") for name in CURVES},
+        tables.read_text(METRICS / "reliability.csv"),
+        contrasts,
+        hypotheses,
+        robustness,
+        [alterations.label(row.kind, row.severity) for row in robustness.itertuples()],
+        tables.read(METRICS / "shortcuts.csv", SHORTCUTS),
+        pd.read_csv(METRICS / "faces.csv"),
+        tables.read(Path("data/clips.csv"), tables.clips_table(models, variants)),
+        {model: trainings(model, variants) for model in models},
+    )
+    charts = page.all_charts(models, variants, tables_shown)
+    html = page.page(
+        TEXT.read_text(encoding="utf-8"),
+        source,
+        trial,
+        charts,
+        page.answer(contrasts, hypotheses),
+        [page.picture_of(f"Real and fake faces, variant {name}.", read_sheet(name)) for name in variants],
+        PARAMS.read_text(encoding="utf-8"),
+        provenance(),
+    )
+    with output_file(Path("reports/index.html")) as path:
+        path.write_text(html, encoding="utf-8")
+    with output_folder(Path("reports/figures")) as folder:
+        count = page.write_figures(folder, charts, label(source, trial))
+    return f"reports/index.html with {count} charts, which reports/figures/ has as files"
+
+
+def trainings(model: str, variants: list[str]) -> pd.DataFrame:
+    """The epochs of all trainings of a model."""
+    parts = [
+        tables.read(METRICS / "training" / name / f"{model}.csv", tables.TRAININGS).assign(variant=name)
+        for name in variants
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def read_sheet(variant: str) -> Picture:
+    """The contact sheet of a variant."""
+    path = Path("reports/crops") / f"{variant}.png"
+    sheet = read_picture(path) if path.is_file() else None
+    if sheet is None:
+        raise StudyError(f"{path} is missing or damaged; `dvc repro -f crops` makes it again.")
+    return sheet
+
+
+def provenance() -> pd.DataFrame:
+    """The data and the packages that the page goes back to."""
+    rows = [("sha256 of " + name, file_sha256(Path(name))) for name in ("data/split.csv", "metrics/results.json")]
+    return pd.DataFrame([*rows, *((name, version(name)) for name in PACKAGES)], columns=["what", "value"])
+
+
+if __name__ == "__main__":
+    run("page", main)
