@@ -21,6 +21,7 @@ from hypothesis.strategies import SearchStrategy
 from PIL import Image
 
 from commands import study
+from facestudy.alterations.settings import ALTERED_SCORES
 from facestudy.controls.jpeg import mean_quantisation
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
@@ -361,7 +362,7 @@ def settings_files(folder: Path) -> Target:
 
 
 def stage_tables(folder: Path) -> Target:
-    kinds = [value for value in vars(tables).values() if isinstance(value, Table)] + [REQUESTS]
+    kinds = [value for value in vars(tables).values() if isinstance(value, Table)] + [REQUESTS, ALTERED_SCORES]
     originals = []
     for place, table in enumerate(kinds):
         rows = [{name: f"a{row}" if kind == "text" else row for name, kind in table.columns.items()} for row in (1, 2)]
