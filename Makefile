@@ -37,7 +37,7 @@ NAME :=# not that of the environment, where WSL has a NAME
 $(foreach name,$(GIVEN),$(eval remote pull study predict: override export $(name) := $$(value $(name))))
 
 .PHONY: help env python run test test-fast fuzz faults audit study predict retry remote push pull reasons calibrate \
-  bench lint docs wheels format lock clean-cache
+  bench lint docs plots-page wheels format lock clean-cache
 # A `python -m venv` that fails leaves an environment without pip, which the next run replaces.
 .DELETE_ON_ERROR:
 
@@ -114,6 +114,9 @@ lint: env       ## what .ci/run checks before the tests
 
 docs: env       ## the documents and the API reference as a site in site/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+plots-page: env ## the page of `dvc plots`, after an update of vl-convert-python: .dvc/plots/page.html
+	python -m commands.plots_page
 
 wheels: env     ## whether each pinned package has a wheel for each supported Python and platform
 	$(BIN)/pip install --quiet $(UV)
