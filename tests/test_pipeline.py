@@ -46,7 +46,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project that has run the tiny study once and committed it."""
     folder = copy_project(tmp_path_factory.mktemp("study"), deep_update(params(), TINY))
     done = dvc(folder, "repro")
-    assert len(ran(done)) == 6 + 2 + 2 + 6 + 6 + 7
+    assert len(ran(done)) == 6 + 2 + 2 + 6 + 6 + 9
     call(folder, "git", "add", "-A")
     assert call(folder, "git", "commit", "-qm", "results").returncode == 0
     return folder

@@ -13,7 +13,7 @@ import yaml
 from playwright.sync_api import Page, sync_playwright
 
 from commands import plots_page
-from tests.committed import git
+from tests.committed import committed, git
 from tests.pipeline_files import ROOT
 from tests.project import call
 from tests.test_page_browser import CHROMIUM
@@ -53,6 +53,15 @@ def test_every_plot_has_a_template_and_titles_with_words() -> None:
         json.loads((ROOT / f".dvc/plots/{plot['template']}.json").read_text(encoding="utf-8"))
         assert plot["x_label"] not in (None, plot["x"]) or plot["x"] == "p_fake"
         assert plot["y_label"]
+
+
+def test_every_trained_model_has_a_name() -> None:
+    artifacts = yaml.safe_load(committed("dvc.yaml"))["artifacts"]
+    params = yaml.safe_load(committed("params.yaml"))
+    cells = {f"models/{variant}/{model}" for model in params["models"] for variant in params["variants"]}
+    assert {artifact["path"] for artifact in artifacts.values()} == cells
+    for name, artifact in artifacts.items():
+        assert name == "-".join(artifact["path"].split("/")[:0:-1]).replace("_", "-")
 
 
 @pytest.mark.parametrize("command", [("show",), ("diff", "HEAD~1", "HEAD")], ids=lambda words: words[0])

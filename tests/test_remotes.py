@@ -83,17 +83,20 @@ class Clone:
 
     def outputs(self) -> dict[str, str]:
         """The folders of the lock that DVC shares, and the checksums of their listings."""
+        shared = ("data/", "models/", "reports/")
+        return {out["path"]: out["md5"] for out in self.outs() if out["path"].startswith(shared) and "nfiles" in out}
+
+    def outs(self) -> list[dict[str, str]]:
+        """The outputs of the lock."""
         stages = yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"].values()
-        outs = [out for stage in stages for out in stage["outs"]]
-        return {
-            out["path"]: out["md5"] for out in outs if out["path"].startswith(("data/", "models/")) and "nfiles" in out
-        }
+        return [out for stage in stages for out in stage["outs"]]
 
     def objects(self) -> dict[str, bytes]:
         """What of the cache belongs to the lock (the run cache is not shared)."""
         cached = self.cached()
         listings = [listing for listing in self.outputs().values() if listing in cached]
         names = {checksum for listing in listings for checksum in self.files(listing)}
+        names |= {out["md5"] for out in self.outs() if out["path"] == "reports/index.html"}
         return {name: cached[name] for name in {*listings, *names} & set(cached)}
 
     def files(self, listing: str) -> dict[str, str]:
@@ -123,7 +126,7 @@ def ran(said: str) -> list[str]:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The tiny study, run once and committed; no remote."""
     made = Clone(copy_project(tmp_path_factory.mktemp("study"), study_params()))
-    assert len(ran(made.dvc("repro"))) == 6 + 2 + 2 + 2 + 7
+    assert len(ran(made.dvc("repro"))) == 6 + 2 + 2 + 2 + 9
     made.git("add", "-A")
     made.git("commit", "-qm", "results")
     return made
@@ -221,7 +224,7 @@ def test_interrupted_sharing_still_completes(team: Team) -> None:
 
     other.remote("pull")
     assert other.cached() == team.first.objects()
-    for output in ("data/videos", "data/frames", "data/faces", "data/crops", "data/altered", "models"):
+    for output in other.outputs():
         for path in (other.folder / output).rglob("*"):
             assert path.is_dir() or hashlib.md5(path.read_bytes()).hexdigest() in other.cached()
     assert ran(other.dvc("repro")) == []
@@ -390,7 +393,8 @@ def test_results_are_made_and_compared_in_a_clone_without_data(study: Clone, tmp
     empty, other = (clone(study.folder, tmp_path / name, {}) for name in ("empty", "other"))
     said = empty.dvc("exp", "run", "--allow-missing", "-n", "wider", "-S", "evaluate.confidence=0.99")
     assert sorted(ran(said)) == [
-        "compare", "evaluate@mesonet-full", "evaluate@second-full", "focus", "hypotheses", "report", "robustness",
+        "compare", "curves", "evaluate@mesonet-full", "evaluate@second-full", "focus", "hypotheses", "page", "report",
+        "robustness",
     ]  # fmt: skip
     assert not (empty.folder / "data/videos").exists() and not list((empty.folder / "models").rglob("*.h5"))
     empty.dvc("exp", "push", "--no-cache", "origin", "wider")
@@ -451,6 +455,16 @@ def test_a_model_fetched_into_another_project_scores_a_picture(team: Team, tmp_p
     said = project.run("python", "score.py", str(picture), digest)
     found = re.search(r"p_fake (\S+)", said)
     assert found and float(found[1]) == pytest.approx(row["p_fake"], abs=1e-5)
+
+
+@pytest.mark.parametrize("team", ["ssh"], indirect=True)
+def test_a_model_is_fetched_by_its_name(team: Team, tmp_path: Path) -> None:
+    source, weights = team.second("named"), "models/full/mesonet/1/model.weights.h5"
+    source.git("tag", "mesonet-full@v1.0.0")
+    project = Clone(tmp_path, team.first.environment)
+    project.dvc("artifacts", "get", str(source.folder), "mesonet-full")
+    (found,) = tmp_path.rglob("model.weights.h5")
+    assert found.read_bytes() == (team.study.folder / weights).read_bytes()
 
 
 @pytest.mark.parametrize(

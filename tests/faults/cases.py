@@ -41,11 +41,13 @@ OUTPUT_OF = {
     "evaluate": ["metrics/eyes_lower/mesonet.json"],
     "clips": ["data/clip_counts.csv"],
     "compare": ["metrics/results.json"],
+    "curves": ["metrics/curves"],
     "robustness": ["metrics/robustness.csv"],
     "shortcuts": ["metrics/shortcuts.csv"],
     "hypotheses": ["metrics/hypotheses.csv"],
     "attribution": ["metrics/attribution.csv"],
     "report": ["metrics/results.md"],
+    "page": ["reports/figures"],
     "focus": ["metrics/focus.json"],
 }
 

@@ -20,7 +20,7 @@ from tests.project import ENVIRONMENT, copy_project, deep_update, params
 OUTPUTS = ("data", "models", "predictions", "metrics", "reports")
 STAGES = (
     "videos", "frames", "faces", "duplicates", "split", "clips", "crops", "altered", "train", "evaluate", "compare",
-    "robustness", "shortcuts", "hypotheses", "attribution", "focus", "report",
+    "curves", "robustness", "shortcuts", "hypotheses", "attribution", "focus", "report", "page",
 )  # fmt: skip
 LIMIT_S = 240
 
