@@ -1,4 +1,4 @@
-"""Curves for plots: ROC, precision-recall, histograms of the scores, confusion matrices: metrics/curves/."""
+"""Curves for plots: ROC, precision-recall, histograms, confusion matrices, losses: metrics/curves/."""
 
 from __future__ import annotations
 
@@ -10,30 +10,44 @@ if __name__ == "__main__":  # before the imports that take seconds
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from facestudy.core import tables
 from facestudy.dataset.split import SplitSettings
+from facestudy.evaluation.comparisons import read_cells
 from facestudy.evaluation.curves import confusion_table, curve_tables, histogram_table
 from facestudy.evaluation.intervals import EvaluateSettings
-from facestudy.evaluation.scores import read_predictions, scores_of
 from stages.stage import not_empty, output_folder, read_params, run, section
+
+TRAINING = Path("metrics/training")
 
 
 def main() -> str:
     params = read_params()
-    models = not_empty(section(params, "models", dict[str, Any]), "models")
+    models = list(not_empty(section(params, "models", dict[str, Any]), "models"))
     variants = not_empty(section(params, "variants", list[str]), "variants")
     seeds = not_empty(section(params, "seeds", list[int]), "seeds")
     repeats = section(params, "split", SplitSettings).repeats
-    folders = {model: {variant: Path("predictions") / variant / model for variant in variants} for model in models}
-    cells = {
-        model: {name: [scores_of(part) for part in read_predictions(path, seeds, repeats)] for name, path in of.items()}
-        for model, of in folders.items()
-    }
-    tables = curve_tables(cells, section(params, "evaluate", EvaluateSettings).confidence)
-    tables |= {"histogram": histogram_table(cells), "confusion": confusion_table(cells)}
+    cells = read_cells(Path("predictions"), models, variants, seeds, repeats)
+    found = curve_tables(cells, section(params, "evaluate", EvaluateSettings).confidence)
+    found |= {"histogram": histogram_table(cells), "confusion": confusion_table(cells)}
+    found["training"] = trainings(models, variants)
     with output_folder(Path("metrics/curves")) as folder:
-        for name, table in tables.items():
+        for name, table in found.items():
             table.to_csv(folder / f"{name}.csv", index=False, encoding="utf-8", lineterminator="\n")
-    return f"{len(models)} models on {len(variants)} variants: {', '.join(tables)}"
+    return f"{len(models)} models on {len(variants)} variants: {', '.join(found)}"
+
+
+def trainings(models: list[str], variants: list[str]) -> pd.DataFrame:
+    """The epochs of all trainings, as text cells."""
+    parts = []
+    for model in models:
+        for variant in variants:
+            table = tables.read_text(TRAINING / variant / f"{model}.csv")
+            table.insert(0, "model", model)
+            table.insert(1, "variant", variant)
+            parts.append(table)
+    return pd.concat(parts, ignore_index=True)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from stages.stage import PARAMS, not_empty, output_file, output_folder, read_par
 
 METRICS = Path("metrics")
 TEXT = METRICS / "results.md"
-CURVES = ("roc", "precision_recall", "histogram", "confusion")
+CURVES = ("roc", "precision_recall", "histogram", "confusion", "training")
 PACKAGES = ("tensorflow", "keras", "mtcnn", "opencv-python-headless", "numpy", "scipy", "dvc")
 
 
@@ -49,7 +49,6 @@ def main() -> str:
         tables.read(METRICS / "shortcuts.csv", SHORTCUTS),
         pd.read_csv(METRICS / "faces.csv"),
         tables.read(Path("data/clips.csv"), tables.clips_table(models, variants)),
-        {model: trainings(model, variants) for model in models},
     )
     charts = page.all_charts(models, variants, tables_shown)
     html = page.page(
@@ -67,15 +66,6 @@ def main() -> str:
     with output_folder(Path("reports/figures")) as folder:
         count = page.write_figures(folder, charts, label(source, trial))
     return f"reports/index.html with {count} charts, which reports/figures/ has as files"
-
-
-def trainings(model: str, variants: list[str]) -> pd.DataFrame:
-    """The epochs of all trainings of a model."""
-    parts = [
-        tables.read(METRICS / "training" / name / f"{model}.csv", tables.TRAININGS).assign(variant=name)
-        for name in variants
-    ]
-    return pd.concat(parts, ignore_index=True)
 
 
 def read_sheet(variant: str) -> Picture:

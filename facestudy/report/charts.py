@@ -445,14 +445,15 @@ def training(model: str, table: pd.DataFrame, variants: Sequence[str]) -> Chart:
     ----------
     model : str
     table : DataFrame
-        Columns variant, training, epoch, loss, validation_loss.
+        metrics/curves/training.csv as text cells.
     variants : sequence of str
 
     Returns
     -------
     Chart
     """
-    long = table.melt(["variant", "training", "epoch"], ["loss", "validation_loss"], "subset", "cross-entropy")
+    rows = _numbers(table[table["model"] == model].drop(columns="model"), ["variant", "training"])
+    long = rows.melt(["variant", "training", "epoch"], ["loss", "validation_loss"], "subset", "cross-entropy")
     long = long.assign(subset=long["subset"].map({"loss": "training", "validation_loss": "validation"}))
     chosen = _legend_choice()
     chart = (

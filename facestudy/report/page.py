@@ -6,7 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -85,15 +85,13 @@ class Tables:
     Attributes
     ----------
     curves : mapping of str to DataFrame
-        metrics/curves/: roc, precision_recall, histogram, confusion.
+        metrics/curves/: roc, precision_recall, histogram, confusion, training.
     reliability, contrasts, hypotheses, robustness : DataFrame
         metrics/<name>.csv.
     robustness_labels : sequence of str
         What each row of `robustness` is, in words.
     shortcuts, faces, clips : DataFrame
         metrics/shortcuts.csv, metrics/faces.csv and data/clips.csv, with numbers.
-    training : mapping of str to DataFrame
-        For each model: columns variant, training, epoch, loss, validation_loss, with numbers.
     """
 
     curves: Mapping[str, pd.DataFrame]
@@ -105,7 +103,6 @@ class Tables:
     shortcuts: pd.DataFrame
     faces: pd.DataFrame
     clips: pd.DataFrame
-    training: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def picture_of(text: str, picture: Picture) -> Shown:
@@ -160,9 +157,7 @@ def all_charts(models: Sequence[str], variants: Sequence[str], tables: Tables) -
         ],
         "Confusion": [charts.confusion(model, curves["confusion"], variants) for model in models],
         "Thresholds and calibration": [charts.calibration(model, tables.reliability, variants) for model in models],
-        "Training and validation": [
-            charts.training(model, tables.training[model], variants) for model in models if model in tables.training
-        ],
+        "Training and validation": [charts.training(model, curves["training"], variants) for model in models],
         "Robustness": [
             charts.robustness(model, tables.robustness, variants, tables.robustness_labels)
             for model in models
