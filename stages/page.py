@@ -39,6 +39,7 @@ def main() -> str:
     contrasts, hypotheses, robustness = (
         tables.read_text(METRICS / f"{name}.csv") for name in ("contrasts", "hypotheses", "robustness")
     )
+    clips = tables.read(Path("data/clips.csv"), tables.clips_table(models, variants))
     tables_shown = page.Tables(
         {name: tables.read_text(METRICS / "curves" / f"{name}.csv") for name in CURVES},
         tables.read_text(METRICS / "reliability.csv"),
@@ -48,7 +49,7 @@ def main() -> str:
         [alterations.label(row.kind, row.severity) for row in robustness.itertuples()],
         tables.read(METRICS / "shortcuts.csv", SHORTCUTS),
         pd.read_csv(METRICS / "faces.csv"),
-        tables.read(Path("data/clips.csv"), tables.clips_table(models, variants)),
+        clips,
     )
     charts = page.all_charts(models, variants, tables_shown)
     html = page.page(
@@ -58,6 +59,7 @@ def main() -> str:
         charts,
         page.answer(contrasts, hypotheses),
         [page.picture_of(f"Real and fake faces, variant {name}.", read_sheet(name)) for name in variants],
+        page.most_wrong(models, variants[:2], clips),
         PARAMS.read_text(encoding="utf-8"),
         provenance(),
     )

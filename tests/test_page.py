@@ -65,7 +65,7 @@ def tables(clip: str = "a.mp4") -> page.Tables:
                 "fake_examined": [0],
             }
         ),
-        pd.DataFrame(clips | {f"{m}.{v}": [0.5] for m, v in cells}),
+        pd.DataFrame(clips | {f"{m}.{v}": [0.25] for m, v in cells}),
     )
 
 
@@ -78,7 +78,17 @@ def written(clip: str = "a.mp4", text: str = "# Results\n\nintro\n\n## AUC\n\n| 
     provenance = pd.DataFrame({"what": [clip], "value": ["1"]})
     pictures = [page.picture_of("Faces.", np.zeros((8, 6, 3), np.uint8))]
     sentences = page.answer(shown.contrasts, shown.hypotheses)
-    return page.page(text, "sample", False, found(clip), sentences, pictures, f"a: {clip}\n", provenance)
+    return page.page(
+        text,
+        "sample",
+        False,
+        found(clip),
+        sentences,
+        pictures,
+        page.most_wrong(MODELS, VARIANTS, shown.clips),
+        f"a: {clip}\n",
+        provenance,
+    )
 
 
 class Elements(HTMLParser):

@@ -168,6 +168,7 @@ def all_charts(models: Sequence[str], variants: Sequence[str], tables: Tables) -
     }
 
 
+WRONG = "Most confidently wrong clips"
 ORDER = (
     "Summary",
     "Accuracy, %",
@@ -178,6 +179,7 @@ ORDER = (
     "Precision and recall",
     "Scores",
     "Scores of each clip",
+    WRONG,
     "Training and validation",
     "Confusion",
     "Thresholds and calibration",
@@ -235,6 +237,41 @@ def answer(contrasts: pd.DataFrame, hypotheses: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def most_wrong(models: Sequence[str], variants: Sequence[str], clips: pd.DataFrame, count: int = 3) -> pd.DataFrame:
+    """List the test clips whose mean p_fake is furthest on the wrong side.
+
+    Parameters
+    ----------
+    models, variants : sequence of str
+    clips : DataFrame
+        data/clips.csv.
+    count : int
+        How many for each model, variant and class, at most.
+
+    Returns
+    -------
+    DataFrame of str
+        Columns model, variant, clip, file, label, p_fake; the furthest first.
+
+    Examples
+    --------
+    >>> clips = pd.DataFrame({"video_id": ["a", "b"], "path": ["a.mp4", "b.mp4"], "label": ["real", "fake"],
+    ...     "subset": "test", "meso.full": [0.75, 0.75]})
+    >>> most_wrong(["meso"], ["full"], clips).to_numpy().tolist()
+    [['meso', 'full', 'a', 'a.mp4', 'real', '0.750']]
+    """
+    rows = []
+    tested = clips[clips["subset"] == "test"]
+    for model in models:
+        for variant in variants:
+            scored = tested.assign(p_fake=pd.to_numeric(tested[f"{model}.{variant}"]))
+            for label_, sign in (("real", -1), ("fake", 1)):
+                wrong = scored[(scored["label"] == label_) & (sign * (scored["p_fake"] - 0.5) < 0)]
+                for row in wrong.sort_values("p_fake", ascending=sign > 0, kind="stable").head(count).itertuples():
+                    rows.append((model, variant, row.video_id, row.path, row.label, f"{row.p_fake:.3f}"))
+    return pd.DataFrame(rows, columns=["model", "variant", "clip", "file", "label", "p_fake"])
+
+
 def page(
     text: str,
     source: str,
@@ -242,6 +279,7 @@ def page(
     found: Mapping[str, Sequence[Chart]],
     sentences: Sequence[str],
     pictures: Sequence[Shown],
+    wrong: pd.DataFrame,
     settings: str,
     provenance: pd.DataFrame,
 ) -> str:
@@ -261,6 +299,8 @@ def page(
         The answer.
     pictures : sequence of Shown
         Crops of each variant.
+    wrong : DataFrame of str
+        As `most_wrong` returns it.
     settings : str
         params.yaml.
     provenance : DataFrame of str
@@ -272,6 +312,8 @@ def page(
         HTML that loads nothing.
     """
     written = {title: Markup(_html(title, lines)) for title, lines in _sections(text).items()}
+    if len(wrong):
+        written[WRONG] = Markup(_table(wrong, WRONG))
     place = ORDER.index(AFTER_AUC)
     titles = [*ORDER[:place], *(title for title in written if title not in ORDER), *ORDER[place:]]
     sections = [
@@ -284,7 +326,7 @@ def page(
         for title in titles
     ]
     origin = Markup("{}<details><summary>params.yaml</summary><pre tabindex='0'>{}</pre></details>").format(
-        Markup(_table(provenance)), settings
+        Markup(_table(provenance, "Provenance")), settings
     )
     sections = [one for one in sections if one.html or one.charts or one.pictures] + [Section("Provenance", origin)]
     note = label(source, trial)
@@ -341,14 +383,15 @@ def _html(title: str, text: str) -> str:
     return re.sub(r"<table>(.*?)</table>", scrolling, html, flags=re.DOTALL)
 
 
-def _table(table: pd.DataFrame) -> str:
+def _table(table: pd.DataFrame, name: str) -> str:
     head = Markup("").join(Markup("<th scope='col'>{}</th>").format(name) for name in table.columns)
     rows = Markup("").join(
         Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(cell) for cell in row))
         for row in table.to_numpy()
     )
     inner = Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(head, rows)
-    return str(Markup("<div class='scroll' tabindex='0' role='region' aria-label='Provenance'>{}</div>").format(inner))
+    scrolling = Markup("<div class='scroll' tabindex='0' role='region' aria-label='{}: table'>{}</div>")
+    return str(scrolling.format(name, inner))
 
 
 def _shown_table(chart: Chart) -> dict[str, Any]:
