@@ -7,6 +7,7 @@ if __name__ == "__main__":  # before the imports that take seconds
 
     begin()
 
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from facestudy.runtime.work_cache import file_sha256
 from stages.stage import PARAMS, not_empty, output_file, output_folder, read_params, run, section
 
 METRICS = Path("metrics")
+PLOTS_PAGE = Path(".dvc/plots/page.html")
 TEXT = METRICS / "results.md"
 CURVES = ("roc", "precision_recall", "histogram", "confusion", "training")
 PACKAGES = ("tensorflow", "keras", "mtcnn", "opencv-python-headless", "numpy", "scipy", "dvc")
@@ -62,6 +64,7 @@ def main() -> str:
         page.most_wrong(models, variants[:2], clips),
         PARAMS.read_text(encoding="utf-8"),
         provenance(),
+        scripts(),
     )
     with output_file(Path("reports/index.html")) as path:
         path.write_text(html, encoding="utf-8")
@@ -77,6 +80,11 @@ def read_sheet(variant: str) -> Picture:
     if sheet is None:
         raise StudyError(f"{path} is missing or damaged; `dvc repro -f crops` makes it again.")
     return sheet
+
+
+def scripts() -> str:
+    """The scripts that draw charts, from the page of `dvc plots`."""
+    return re.findall(r"<script>(.*?)</script>", PLOTS_PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
 
 
 def provenance() -> pd.DataFrame:

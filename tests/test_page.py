@@ -88,6 +88,7 @@ def written(clip: str = "a.mp4", text: str = "# Results\n\nintro\n\n## AUC\n\n| 
         page.most_wrong(MODELS, VARIANTS, shown.clips),
         f"a: {clip}\n",
         provenance,
+        page.vega_scripts(),
     )
 
 

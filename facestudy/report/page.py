@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ from facestudy.report.charts import Chart
 from facestudy.report.labels import label
 
 VEGALITE = "6.4"
-"""The version of Vega-Lite whose scripts are inlined."""
+"""The version of Vega-Lite that draws the charts."""
+EXPORTED = "window.vegaEmbed = vegaEmbed;"
 QUESTION = (
     "Do CNN detectors of deepfakes do better when a face is cropped to the eyes and the lower face (mouth to chin) "
     "than on the whole face?"
@@ -282,6 +282,7 @@ def page(
     wrong: pd.DataFrame,
     settings: str,
     provenance: pd.DataFrame,
+    scripts: str,
 ) -> str:
     """Write the page.
 
@@ -305,6 +306,8 @@ def page(
         params.yaml.
     provenance : DataFrame of str
         What the page was made from.
+    scripts : str
+        As `vega_scripts` returns them; collecting them takes seconds.
 
     Returns
     -------
@@ -349,18 +352,15 @@ def page(
             }
             for one in sections
         ],
-        scripts=Markup(vega_scripts()),
+        scripts=Markup(scripts),
         specs=Markup(json.dumps(specs, ensure_ascii=True).replace("<", "\\u003c")),
         footer="Charts: click a name in a legend to see it alone; the menu at a chart saves it as SVG or PNG.",
     )
 
 
-@cache
 def vega_scripts() -> str:
     """The scripts of Vega, Vega-Lite and Vega-Embed, safe inside a script element; they define `vegaEmbed`."""
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGALITE)).replace(
-        "</script", "<\\/script"
-    )
+    return str(vl_convert.javascript_bundle(EXPORTED, vl_version=VEGALITE)).replace("</script", "<\\/script")
 
 
 def _sections(text: str) -> dict[str, str]:
