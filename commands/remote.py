@@ -335,7 +335,7 @@ def _check_targets(repo: Any, targets: list[str]) -> None:
         if target not in names and not any(Path(target).is_relative_to(path) for path in paths):
             raise StudyError(
                 f"WHAT: {target!r} is not a stage or an output that DVC keeps; give one of {', '.join(stages)}, or a "
-                f"path as in WHAT={paths[-1]}."
+                f"path as in WHAT={max(paths, key=lambda path: len(path.parts))}."
             )
 
 

@@ -338,7 +338,7 @@ def test_pull_says_what_is_misspelt_and_what_is_nowhere(team: Team) -> None:
     said = other.remote("pull", "modls", fails=True)
     assert (
         "WHAT: 'modls' is not a stage" in said
-        and "give one of videos, frames, faces, crops, altered, train, or" in said
+        and "give one of videos, frames, faces, crops, altered, train, page, or" in said
     )
     assert "Traceback" not in said and "Traceback" not in other.remote("check", "../x", fails=True)
     weights, listing = team.first.weights("second"), team.first.outputs()["models/full/second"]
