@@ -87,7 +87,7 @@ pull: env       ## them from the remote; only the models: make pull WHAT=train
 reasons: env    ## the study's three reasons put to the test, on the sample: metrics/reasons/
 	python -m commands.study run reasons
 	mkdir -p metrics/reasons
-	cp studies/reasons/metrics/contrasts.csv studies/reasons/metrics/hypotheses.csv metrics/reasons/
+	cd studies/reasons/metrics && cp contrasts.csv hypotheses.csv attribution.csv $(CURDIR)/metrics/reasons/
 
 calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv
 	python -m commands.calibrate

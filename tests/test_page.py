@@ -192,3 +192,12 @@ def test_figures_are_files(tmp_path: Path) -> None:
     assert "Drawn people." in svg
     assert (tmp_path / "contrasts.png").read_bytes().startswith(b"\x89PNG")
     assert r"eyes\_lower" in (tmp_path / "contrasts.tex").read_text(encoding="utf-8")
+
+
+def test_a_study_of_many_trainings_can_be_drawn() -> None:
+    """Thirteen variants, five seeds, 60 epochs."""
+    variants = [f"variant_{number}" for number in range(13)]
+    rows = [(v, str(seed), str(epoch), "0.5", "0.6") for v in variants for seed in range(5) for epoch in range(60)]
+    table = pd.DataFrame(rows, columns=["variant", "training", "epoch", "loss", "validation_loss"])
+    spec = charts.training("meso", table.assign(model="meso"), variants).spec()
+    assert len(next(iter(spec["datasets"].values()))) == 13 * 5 * 60 * 2

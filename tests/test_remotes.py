@@ -457,10 +457,10 @@ def test_a_model_fetched_into_another_project_scores_a_picture(team: Team, tmp_p
     assert found and float(found[1]) == pytest.approx(row["p_fake"], abs=1e-5)
 
 
-@pytest.mark.parametrize("team", ["ssh"], indirect=True)
+@pytest.mark.parametrize("team", ["directory"], indirect=True)
 def test_a_model_is_fetched_by_its_name(team: Team, tmp_path: Path) -> None:
     source, weights = team.second("named"), "models/full/mesonet/1/model.weights.h5"
-    source.git("tag", "mesonet-full@v1.0.0")
+    source.git("tag", "-a", "-m", "first", "mesonet-full@v1.0.0")
     project = Clone(tmp_path, team.first.environment)
     project.dvc("artifacts", "get", str(source.folder), "mesonet-full")
     (found,) = tmp_path.rglob("model.weights.h5")

@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+alt.data_transformers.disable_max_rows()  # the losses of many trainings have more than altair's 5,000
 WIDTH, HEIGHT = 420, 260
 """Of a drawn picture, pixels; on the page a chart is as wide as its column."""
 COLOURS = ("#3b78b5", "#d8731a", "#2f9d74", "#b04fa3", "#8c7a00", "#d1495b", "#5f6b7a", "#008ea8")
