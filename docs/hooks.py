@@ -17,7 +17,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[1]
 START = "README.md"
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
-CALLS = "::: facestudy\n    options:\n      members: [find_faces, crop, load_model, score]\n      show_submodules: false\n"
+CALLS = "::: facestudy\n    options: {members: [find_faces, crop, load_model, score], show_submodules: false}\n"
 EXAMPLE = re.compile(r"(?<=\n\n)(?=>>> )")
 
 

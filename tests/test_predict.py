@@ -316,8 +316,11 @@ MODEL = {"network": "meso4", "learning_rate": 0.001, **SMALL}
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("study"))
+
+
+def write_study(folder: Path) -> Path:
     """What `make study` leaves of a study on a folder: two trainings of one model, dvc.lock, figures."""
-    folder = tmp_path_factory.mktemp("study")
     for seed in (1, 2):
         place = folder / "models/full/tiny" / str(seed)
         place.mkdir(parents=True)
@@ -573,16 +576,17 @@ def test_a_real_clip_from_start_to_end(weights: Path, outside_data: Path, tmp_pa
     assert len(written) == 4, written
 
 
-def test_make_passes_file_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("command", "variable"), [("predict", "FILE"), ("export", "MODEL")])
+def test_make_passes_file_as_it_is(tmp_path: Path, command: str, variable: str) -> None:
     """Neither make nor a shell expands it."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "Makefile").write_text(re.sub(r"(?m)^BIN := .*", "BIN := bin", (ROOT / "Makefile").read_text()))
     (tmp_path / "requirements.txt").touch()
     (tmp_path / "bin/.installed").touch()
     program = tmp_path / "bin/python"
-    program.write_text('#!/bin/sh\nprintf "%s|%s" "$*" "$FILE"\n')
+    program.write_text('#!/bin/sh\nprintf "%s|%s" "$*" "$' + variable + '"\n')
     program.chmod(0o755)
     given = "my $(shell touch pwned) `x` 'clip'.mp4"
-    done = call(tmp_path, "make", "--silent", "--old-file", "bin/.installed", "predict", f"FILE={given}")
-    assert done.stdout == f"-m commands.predict|{given}", done.stderr
+    done = call(tmp_path, "make", "--silent", "--old-file", "bin/.installed", command, f"{variable}={given}")
+    assert done.stdout == f"-m commands.{command}|{given}", done.stderr
     assert not (tmp_path / "pwned").exists()

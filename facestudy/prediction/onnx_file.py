@@ -123,7 +123,7 @@ def _converted(network: Any, name: str) -> Any:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         why = str(error).splitlines()[0]
-        raise StudyError(f"{name} cannot be written as ONNX: its network has an operation without one ({why}).") from None
+        raise StudyError(f"{name} cannot be written as ONNX, which lacks one of its operations ({why}).") from None
     return model
 
 
@@ -185,6 +185,6 @@ def run(path: Path, crops: Picture) -> FloatArray:
     """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (p_fake,) = session.run([OUTPUT], {INPUT: crops})
+    runtime = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (p_fake,) = runtime.run([OUTPUT], {INPUT: crops})
     return np.asarray(p_fake[:, 0], float)
