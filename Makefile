@@ -27,16 +27,16 @@ else
 endif
 
 # Make ignores a misspelt variable without a message.
-KNOWN := FILE N NAME PRESET PYTHON QUICK SEED SET URL WHAT
+KNOWN := FILE MODEL N NAME PRESET PYTHON QUICK SEED SET URL WHAT
 unknown := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$(filter-out $(KNOWN) UV -*,$v)))
 $(if $(strip $(unknown)),$(error unknown variable $(strip $(unknown)); the variables are $(KNOWN)))
 
 # Python reads these from the environment exactly as given: neither make nor the shell expands them.
-GIVEN := URL NAME SET PRESET QUICK WHAT FILE
+GIVEN := URL NAME SET PRESET QUICK WHAT FILE MODEL
 NAME :=# not that of the environment, where WSL has a NAME
-$(foreach name,$(GIVEN),$(eval remote pull study predict: override export $(name) := $$(value $(name))))
+$(foreach name,$(GIVEN),$(eval remote pull study predict export: override export $(name) := $$(value $(name))))
 
-.PHONY: help env python run test test-fast fuzz faults audit study predict retry remote push pull reasons calibrate \
+.PHONY: help env python run test test-fast fuzz faults audit study predict export retry remote push pull reasons calibrate \
   bench lint docs plots-page wheels format lock clean-cache
 # A `python -m venv` that fails leaves an environment without pip, which the next run replaces.
 .DELETE_ON_ERROR:
@@ -71,6 +71,9 @@ study: env      ## a preset in studies/NAME: make study PRESET=videos SET="folde
 
 predict: env    ## how fake a clip looks to the published detectors: make predict FILE=clip.mp4 (a folder or a link too)
 	@python -m commands.predict
+
+export: env     ## a trained model as an ONNX file: make export MODEL=models/full/mesonet/1 (or Meso4_DF)
+	@python -m commands.export
 
 retry: env      ## look again for the videos that a passing fault kept away (source: youtube)
 	dvc repro --force --single-item videos

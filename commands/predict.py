@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from commands.trained import trained
 from facestudy.core.errors import StudyError
 from facestudy.faces.detection import FaceSettings
 from facestudy.media.frames import FrameSettings
@@ -29,9 +28,10 @@ from facestudy.media.settings import DecodingSettings
 from facestudy.media.video import Limits, MediaError
 from facestudy.prediction import published, text
 from facestudy.prediction.answer import Answer, ClipAnswer, about, not_scored, scored
-from facestudy.prediction.clip import look
+from facestudy.prediction.clip import look, minimum
 from facestudy.prediction.detectors import Detector
 from facestudy.prediction.pictures import write_report
+from facestudy.prediction.trained import trained
 from facestudy.runtime.work_cache import WorkCache
 from facestudy.sources import youtube
 from facestudy.sources.layouts import MEDIA_SUFFIXES, media_below, others_below
@@ -42,8 +42,6 @@ from stages.stage import read_params, section
 
 FRAMES = 10
 """Frames of a clip that are looked at, unless --frames says how many."""
-MIN_SIZE, MIN_SHARPNESS = 60.0, 10.0
-"""Smaller and more blurred faces have no score where the study sets no limits; as in `faces.quality`."""
 EVERY, NONE, SOME = 0, 1, 2
 """Exit status."""
 
@@ -87,11 +85,6 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     return found
 
 
-def cache_folder() -> Path:
-    """Where the published weights are kept: the user's own cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facestudy"
-
-
 def files_of(source: str) -> Iterator[tuple[str, str]]:
     """The files that a source names, each with why it is not looked at, or ""."""
     path = Path(source)
@@ -125,13 +118,6 @@ def fetched(url: str, settings: YoutubeSettings, limits: Limits, folder: Path) -
     if outcome.entry is None:
         raise MediaError(f"the link gives no video ({outcome.reason}: {outcome.detail})")
     return outcome.entry / str(youtube.probe_of(outcome.entry)["file"])
-
-
-def minimum(settings: FaceSettings) -> FaceSettings:
-    """The settings with a least size and sharpness where they have none."""
-    floor = {"min_size": MIN_SIZE, "min_sharpness": MIN_SHARPNESS}
-    missing = {name: value for name, value in floor.items() if getattr(settings.quality, name) is None}
-    return settings.model_copy(update={"quality": settings.quality.model_copy(update=missing)})
 
 
 @dataclass(frozen=True)
@@ -184,7 +170,7 @@ def prepared(wanted: argparse.Namespace) -> Work:
         found = trained(wanted.study, wanted.model, wanted.variant, wanted.seed, wanted.allow_sample)
         detectors, frames, faces = [found.detector], found.frames, found.faces
     else:
-        detectors = published.detectors(wanted.weights or cache_folder(), fetch=wanted.weights is None)
+        detectors = published.detectors(wanted.weights or published.cache_folder(), fetch=wanted.weights is None)
         count |= {"format": "png", "max_side": None}  # as in the clip, whatever the study here does
     return Work(
         detectors,

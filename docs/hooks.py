@@ -1,4 +1,4 @@
-"""What mkdocs makes into the site: README.md, all that it links to, and one page for each package of facestudy.
+"""What mkdocs makes into the site: README.md, all that it links to, a page for `import facestudy` and one per package.
 
 Pages keep their places in the repository (the site's `docs/crops.html` is `docs/crops.md`), so that one relative link
 is right in the site, in a viewer of the repository and in an editor.
@@ -17,6 +17,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[1]
 START = "README.md"
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
+CALLS = "::: facestudy\n    options: {members: [find_faces, crop, load_model, score], show_submodules: false}\n"
 EXAMPLE = re.compile(r"(?<=\n\n)(?=>>> )")
 
 
@@ -68,13 +69,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     Returns
     -------
     Files
-        The theme's files, the linked ones, and a page for each package of facestudy.
+        The theme's files, the linked ones, a page for what `import facestudy` has, and one for each package of it.
     """
     for file in list(files):
         if file.abs_src_path and Path(file.abs_src_path).is_relative_to(config.docs_dir):
             files.remove(file)
     for name in sorted(linked()):
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
+    files.append(File.generated(config, "docs/api/facestudy.md", content=CALLS))
     for package in sorted((ROOT / "facestudy").glob("*/__init__.py")):
         name = package.parent.name
         files.append(File.generated(config, f"docs/api/{name}.md", content=f"::: facestudy.{name}\n"))

@@ -268,4 +268,4 @@ def test_an_unknown_preset_names_the_known_ones(monkeypatch: pytest.MonkeyPatch)
 def test_make_refuses_a_variable_that_it_does_not_know(command: list[str]) -> None:
     done = call(ROOT, "make", "--dry-run", *command)
     assert done.returncode == 2 and "PRSET" in done.stderr
-    assert "the variables are FILE N NAME PRESET PYTHON QUICK SEED SET URL WHAT." in done.stderr
+    assert "the variables are FILE MODEL N NAME PRESET PYTHON QUICK SEED SET URL WHAT." in done.stderr

@@ -19,7 +19,6 @@ import pytest
 import yaml
 
 from commands import predict as command
-from commands.trained import folder_md5, trained
 from facestudy.core import tables
 from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.errors import StudyError
@@ -35,10 +34,11 @@ from facestudy.models.networks import build
 from facestudy.models.settings import ModelSettings
 from facestudy.prediction import published, text
 from facestudy.prediction.answer import Answer, about, in_words, not_scored, scored
-from facestudy.prediction.clip import Found, Look, look
+from facestudy.prediction.clip import MIN_SIZE, Found, Look, look, minimum
 from facestudy.prediction.detectors import Bin, Detector, Known
 from facestudy.prediction.pictures import write_report
 from facestudy.prediction.published import DETECTORS, Published, authors_crop, weights_file
+from facestudy.prediction.trained import folder_md5, trained
 from facestudy.sources.youtube import YoutubeSettings
 from tests.committed import committed, committed_files
 from tests.media import LIMITS, write_clip, write_picture
@@ -107,9 +107,9 @@ def test_only_the_published_file_is_used(tmp_path: Path) -> None:
 def test_weights_go_to_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert command.cache_folder() == tmp_path / ".cache/facestudy"
+    assert published.cache_folder() == tmp_path / ".cache/facestudy"
     monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
-    assert command.cache_folder() == Path("/elsewhere/facestudy")
+    assert published.cache_folder() == Path("/elsewhere/facestudy")
 
 
 def test_the_crop_is_that_of_the_authors() -> None:
@@ -139,7 +139,7 @@ def published_detectors(weights: Path) -> list[Detector]:
 
 def seen(path: Path, folder: Path) -> Look:
     folder.mkdir()
-    return look(path, FRAMES, command.minimum(FACES), LIMITS, folder)
+    return look(path, FRAMES, minimum(FACES), LIMITS, folder)
 
 
 def test_authors_faces_are_told_apart(published_detectors: list[Detector], weights: Path, tmp_path: Path) -> None:
@@ -205,8 +205,8 @@ def test_every_reason_of_the_faces_stage_has_words() -> None:
 
 def test_the_studys_own_limits_stay() -> None:
     quality = FACES.quality.model_copy(update={"min_size": 12.0})
-    assert command.minimum(FACES.model_copy(update={"quality": quality})).quality.min_size == 12.0
-    assert command.minimum(FACES).quality.min_size == command.MIN_SIZE
+    assert minimum(FACES.model_copy(update={"quality": quality})).quality.min_size == 12.0
+    assert minimum(FACES).quality.min_size == MIN_SIZE
 
 
 # --- what a score comes with ---------------------------------------------------------------------------------------
@@ -316,8 +316,11 @@ MODEL = {"network": "meso4", "learning_rate": 0.001, **SMALL}
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("study"))
+
+
+def write_study(folder: Path) -> Path:
     """What `make study` leaves of a study on a folder: two trainings of one model, dvc.lock, figures."""
-    folder = tmp_path_factory.mktemp("study")
     for seed in (1, 2):
         place = folder / "models/full/tiny" / str(seed)
         place.mkdir(parents=True)
@@ -377,7 +380,12 @@ def test_settings_are_those_of_the_training(study: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "model", "training", "sentence"),
     [
-        (lambda folder: None, "other", "", r"dvc\.lock has no training of 'other' on 'full'; it has --model tiny"),
+        (
+            lambda folder: None,
+            "other",
+            "",
+            r"dvc\.lock has no training of 'other' on 'full'; it has 'tiny' on 'full'\.$",
+        ),
         (lambda folder: None, "tiny", "7", r"has no training '7'; it has 1, 2\."),
         (lambda folder: (folder / "dvc.lock").unlink(), "tiny", "", r"dvc\.lock is missing, so .* is no study"),
         (lambda folder: (folder / "dvc.lock").write_text("- 1\n"), "tiny", "", r"dvc\.lock is not a lock file of DVC"),
@@ -568,16 +576,17 @@ def test_a_real_clip_from_start_to_end(weights: Path, outside_data: Path, tmp_pa
     assert len(written) == 4, written
 
 
-def test_make_passes_file_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("command", "variable"), [("predict", "FILE"), ("export", "MODEL")])
+def test_make_passes_file_as_it_is(tmp_path: Path, command: str, variable: str) -> None:
     """Neither make nor a shell expands it."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "Makefile").write_text(re.sub(r"(?m)^BIN := .*", "BIN := bin", (ROOT / "Makefile").read_text()))
     (tmp_path / "requirements.txt").touch()
     (tmp_path / "bin/.installed").touch()
     program = tmp_path / "bin/python"
-    program.write_text('#!/bin/sh\nprintf "%s|%s" "$*" "$FILE"\n')
+    program.write_text('#!/bin/sh\nprintf "%s|%s" "$*" "$' + variable + '"\n')
     program.chmod(0o755)
     given = "my $(shell touch pwned) `x` 'clip'.mp4"
-    done = call(tmp_path, "make", "--silent", "--old-file", "bin/.installed", "predict", f"FILE={given}")
-    assert done.stdout == f"-m commands.predict|{given}", done.stderr
+    done = call(tmp_path, "make", "--silent", "--old-file", "bin/.installed", command, f"{variable}={given}")
+    assert done.stdout == f"-m commands.{command}|{given}", done.stderr
     assert not (tmp_path / "pwned").exists()

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from facestudy.core.errors import StudyError
 from facestudy.crops.cutting import canonical_to_frame, read_cut_out
@@ -19,6 +18,9 @@ from facestudy.media import decode
 from facestudy.media.frames import FrameSettings
 from facestudy.media.video import Limits, MediaError, Probe
 from facestudy.runtime.work_cache import file_sha256
+
+MIN_SIZE, MIN_SHARPNESS = 60.0, 10.0
+"""Smaller and more blurred faces have no score where the study sets no limits; as in `faces.quality`."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def look(path: Path, frames: FrameSettings, faces: FaceSettings, limits: Limits,
     extraction.search([(row["path"], row["sha256"]) for row in rows.values()], folder, settings, cut_outs)
     answers = json.loads((cut_outs / "faces.json").read_text())
     kept, dropped = extraction.rows_of("clip", "", list(rows), answers, settings)
-    odd = [row for row in kept if not _can_be_placed(row)]
+    odd = [row for row in kept if not can_be_placed(Face.from_row(row))]
     kept = [row for row in kept if row not in odd]
     alone = len({row["frame_id"] for row in kept}) == len(kept)
     tracks = Counter("one" if alone else row["track_id"] for row in kept)
@@ -135,10 +137,17 @@ def look(path: Path, frames: FrameSettings, faces: FaceSettings, limits: Limits,
     )
 
 
-def _can_be_placed(row: Mapping[str, Any]) -> bool:
-    """Whether the landmarks of a row of tables.FACES place a canonical face; else no crop can be cut."""
+def minimum(settings: FaceSettings) -> FaceSettings:
+    """Add a least size and sharpness to settings that have none."""
+    floor = {"min_size": MIN_SIZE, "min_sharpness": MIN_SHARPNESS}
+    missing = {name: value for name, value in floor.items() if getattr(settings.quality, name) is None}
+    return settings.model_copy(update={"quality": settings.quality.model_copy(update=missing)})
+
+
+def can_be_placed(face: Face) -> bool:
+    """Check whether the landmarks of a face place a canonical face; otherwise no crop can be cut."""
     try:
-        canonical_to_frame(Face.from_row(row))
+        canonical_to_frame(face)
     except StudyError:
         return False
     return True

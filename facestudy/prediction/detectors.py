@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from facestudy.core.arrays import FloatArray
+from facestudy.core.arrays import FloatArray, Picture
 from facestudy.crops.cutting import Colour, Plan, crop
 from facestudy.faces.face import Face
 from facestudy.media.video import Probe
@@ -149,12 +149,49 @@ class Detector:
         StudyError
             When a face cannot be cropped, or a network cannot be loaded.
         """
-        from facestudy.training.loop import predict
-
         cut = [crop(face.picture, face, self.plan, self.colour) for face in faces if face.picture is not None]
-        rows = Faces(np.stack(cut), np.arange(len(faces)), np.zeros(len(faces), np.float32))
-        return np.stack([predict(load(), rows) for load in self.trainings.values()])
+        return self.score_crops(np.stack(cut))
+
+    def score_crops(self, crops: Picture) -> FloatArray:
+        """Compute p_fake of each crop with each training.
+
+        Parameters
+        ----------
+        crops : ndarray of uint8, shape (crops, height, width, 3)
+            RGB, of the size in `plan`; at least one.
+
+        Returns
+        -------
+        ndarray of float64, shape (trainings, crops)
+            In [0, 1].
+
+        Raises
+        ------
+        StudyError
+            When a network cannot be loaded.
+        """
+        return np.stack([score_with(load(), crops) for load in self.trainings.values()])
 
     def bin_of(self, p_fake: float) -> Bin | None:
         """Find the bin of a score; None where it is not known how often such scores were fake."""
         return next((one for one in self.bins if one.low <= p_fake < one.high or p_fake == one.high == 1), None)
+
+
+def score_with(network: Any, crops: Picture) -> FloatArray:
+    """Compute p_fake of crops with one network.
+
+    Parameters
+    ----------
+    network : keras.Model
+        uint8 RGB (batch, height, width, 3) to p_fake (batch, 1).
+    crops : ndarray of uint8, shape (crops, height, width, 3)
+        RGB, at least one.
+
+    Returns
+    -------
+    ndarray of float64, shape (crops,)
+        In [0, 1].
+    """
+    from facestudy.training.loop import predict
+
+    return predict(network, Faces(crops, np.arange(len(crops)), np.zeros(len(crops), np.float32)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,11 @@ def load(network: str, path: Path) -> Any:
     return model
 
 
+def cache_folder() -> Path:
+    """Find the folder where published weights are kept: in the user's own cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facestudy"
+
+
 def detectors(folder: Path, fetch: bool = True, place: str = PLACE) -> list[Detector]:
     """List the published detectors; their networks are built when they are used first.
 
@@ -127,12 +133,29 @@ def detectors(folder: Path, fetch: bool = True, place: str = PLACE) -> list[Dete
     StudyError
         As `weights_file`.
     """
-    plan = authors_crop()
-    found = []
-    for one in DETECTORS:
-        loaded = functools.cache(functools.partial(load, one.network, weights_file(one, folder, fetch, place)))
-        found.append(Detector(one.name, {"published": loaded}, plan, seen=SEEN, measured=one.measured, known=KNOWN))
-    return found
+    return [detector(one, folder, fetch, place) for one in DETECTORS]
+
+
+def detector(one: Published, folder: Path, fetch: bool = True, place: str = PLACE) -> Detector:
+    """Prepare a published detector; its network is built when it is used first.
+
+    Parameters
+    ----------
+    one : Published
+    folder, fetch, place
+        As in `detectors`.
+
+    Returns
+    -------
+    Detector
+
+    Raises
+    ------
+    StudyError
+        As `weights_file`.
+    """
+    loaded = functools.cache(functools.partial(load, one.network, weights_file(one, folder, fetch, place)))
+    return Detector(one.name, {"published": loaded}, authors_crop(), seen=SEEN, measured=one.measured, known=KNOWN)
 
 
 def weights_file(detector: Published, folder: Path, fetch: bool = True, place: str = PLACE) -> Path:

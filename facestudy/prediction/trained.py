@@ -30,7 +30,14 @@ COMPARED = ("size", "sharpness", "blockiness")
 
 
 class Trained(NamedTuple):
-    """A detector of a study, and how the study takes frames and finds faces."""
+    """A detector of a study, and how the study takes frames and finds faces.
+
+    Attributes
+    ----------
+    detector : Detector
+    frames : FrameSettings
+    faces : FaceSettings
+    """
 
     detector: Detector
     frames: FrameSettings
@@ -40,12 +47,31 @@ class Trained(NamedTuple):
 def trained(study: Path, model: str, variant: str, training: str = "", sample: bool = False) -> Trained:
     """Read all trainings of a model on a variant, or the named one.
 
-    `sample` allows models that have seen drawn people only. Raises StudyError that says what is missing or has changed.
+    Parameters
+    ----------
+    study : Path
+        The study's folder, which holds dvc.lock and models/.
+    model, variant : str
+        Names in the study.
+    training : str
+        The name of its folder, a seed; "" for all trainings.
+    sample : bool
+        Allow models that have seen drawn people only.
+
+    Returns
+    -------
+    Trained
+        With the settings that the model was trained with; later edits of params.yaml do not count.
+
+    Raises
+    ------
+    StudyError
+        When there is no such model, or its files are not those of dvc.lock; the message says what is missing.
     """
     lock = _read_lock(study)
     where = f"models/{variant}/{model}"
     if where not in lock.outs:
-        known = sorted(f"--model {found[2]} --variant {found[1]}" for path in lock.outs if (found := _cell(path)))
+        known = sorted(f"{quoted(found[2])} on {quoted(found[1])}" for path in lock.outs if (found := _cell(path)))
         raise StudyError(
             f"{lock.path} has no training of {quoted(model)} on {quoted(variant)}; it has {'; '.join(known) or 'none'}."
         )
@@ -53,7 +79,8 @@ def trained(study: Path, model: str, variant: str, training: str = "", sample: b
     if source == "sample" and not sample:
         raise StudyError(
             f"the models of {study} have seen drawn people only (source: sample), so their scores say nothing about "
-            "real footage; use the published detectors (leave out --model), or add --allow-sample to see scores anyway."
+            "real footage; use the published detectors, or allow it (--allow-sample; in Python allow_sample=True) to "
+            "see scores anyway."
         )
     stage = f"train@{model}-{variant}"
     settings = check(ModelSettings, lock.param(stage, f"models.{model}"), f"models.{model}", str(lock.path))
@@ -100,7 +127,7 @@ def _read_lock(study: Path) -> _Lock:
         outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     except FileNotFoundError:
         raise StudyError(
-            f"{path} is missing, so {study} is no study; give --study studies/NAME or leave it out."
+            f"{path} is missing, so {study} is no study; give the project's folder or one in studies/."
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         raise StudyError(f"{path} is not a lock file of DVC; `git checkout {path.name}` restores it.") from None
@@ -141,7 +168,19 @@ def _load(settings: ModelSettings, path: Path) -> Any:
 
 
 def folder_md5(folder: Path, files: list[Path]) -> str:
-    """The checksum that DVC gives to a folder: that of a list of its files and their checksums."""
+    """Compute the checksum that DVC gives to a folder: that of a list of its files and their checksums.
+
+    Parameters
+    ----------
+    folder : Path
+    files : list of Path
+        The files in it.
+
+    Returns
+    -------
+    str
+        An md5 in hexadecimal, and ".dir".
+    """
     listed = []
     for path in sorted(files, key=lambda path: path.relative_to(folder).parts):
         with path.open("rb") as file:
