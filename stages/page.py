@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from facestudy.alterations import settings as alterations
 from facestudy.controls.shortcuts import SHORTCUTS
@@ -24,7 +25,7 @@ from facestudy.media.archive import read_picture
 from facestudy.report import page
 from facestudy.report.labels import label
 from facestudy.runtime.work_cache import file_sha256
-from stages.stage import PARAMS, not_empty, output_file, output_folder, read_params, run, section
+from stages.stage import not_empty, output_file, output_folder, read_params, run, section
 
 METRICS = Path("metrics")
 PLOTS_PAGE = Path(".dvc/plots/page.html")
@@ -62,7 +63,7 @@ def main() -> str:
         page.answer(contrasts, hypotheses),
         [page.picture_of(f"Real and fake faces, variant {name}.", read_sheet(name)) for name in variants],
         page.most_wrong(models, variants[:2], clips),
-        PARAMS.read_text(encoding="utf-8"),
+        settings(params),
         provenance(),
         scripts(),
     )
@@ -71,6 +72,19 @@ def main() -> str:
     with output_folder(Path("reports/figures")) as folder:
         count = page.write_figures(folder, charts, label(source, trial))
     return f"reports/index.html with {count} charts, which reports/figures/ has as files"
+
+
+def settings(params: dict[str, Any]) -> str:
+    """The settings that decide what was trained, on what, and how it was judged."""
+    shown = {
+        "source": params["source"],
+        "variants": params["variants"],
+        "models": params["models"],
+        "seeds": params["seeds"],
+        "split": params["split"],
+        "evaluate": params["evaluate"],
+    }
+    return str(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True))
 
 
 def read_sheet(variant: str) -> Picture:

@@ -103,7 +103,17 @@ def test_a_learning_rate_reruns_only_its_models_cells(project: Path) -> None:
     trained = {name for name in stages if name.startswith("train")}
     assert trained == {"train@mesonet-full", "train@mesonet-eyes_lower"}
     rest = {re.sub("@.*", "", name) for name in stages if name not in trained}
-    assert rest <= {"evaluate", "compare", "curves", "robustness", "hypotheses", "attribution", "focus", "report"}
+    assert rest <= {
+        "evaluate",
+        "compare",
+        "curves",
+        "robustness",
+        "hypotheses",
+        "attribution",
+        "focus",
+        "report",
+        "page",
+    }
     assert not any("vgg19" in name or "resnet50" in name for name in stages)
     call(project, "git", "checkout", "-q", ".")
     dvc(project, "checkout")

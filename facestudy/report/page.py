@@ -303,7 +303,7 @@ def page(
     wrong : DataFrame of str
         As `most_wrong` returns it.
     settings : str
-        params.yaml.
+        Sections of params.yaml.
     provenance : DataFrame of str
         What the page was made from.
     scripts : str
@@ -328,7 +328,7 @@ def page(
         )
         for title in titles
     ]
-    origin = Markup("{}<details><summary>params.yaml</summary><pre tabindex='0'>{}</pre></details>").format(
+    origin = Markup("{}<details><summary>Settings</summary><pre tabindex='0'>{}</pre></details>").format(
         Markup(_table(provenance, "Provenance")), settings
     )
     sections = [one for one in sections if one.html or one.charts or one.pictures] + [Section("Provenance", origin)]
