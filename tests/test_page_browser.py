@@ -31,7 +31,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the committed results, one clip of which has a hostile name."""
     folder = tmp_path_factory.mktemp("report")
     archive = subprocess.run(
-        ["git", "archive", "HEAD", "params.yaml", *RESULTS], cwd=ROOT, capture_output=True, check=True
+        ["git", "archive", "HEAD", "params.yaml", ".dvc/plots", *RESULTS], cwd=ROOT, capture_output=True, check=True
     ).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(folder, filter="data")
