@@ -81,6 +81,7 @@ def as_trained(network: Any, crops: Picture) -> None:
 
 
 def network_of(name: str) -> Any:
+    keras.utils.set_random_seed(1)
     if name == "vgg19_caffe":  # scaled as for ImageNet weights
         return vgg19(64, width=0.0625, batch_norm=False, weights="imagenet", fill=False)
     width = 0.0625 if "width" in builders()[name].keywords else 1.0

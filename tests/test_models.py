@@ -342,9 +342,12 @@ def test_trained_weights_do_not_need_initial_ones(tmp_path: Path, monkeypatch: p
 def test_no_code_loads_what_can_run_code() -> None:
     """A pickle, a whole saved model and a Lambda layer run what their writer put into them."""
     ways = ("pickle", "load_model(", "Lambda", "unsafe_deserialization", "joblib.load", "torch.load", "yaml.load(")
+    keras_ways = ("models.load_model", "saving.load_model", "keras import", "import keras")
+    ours = {ROOT / "facestudy/prediction/arrays.py", ROOT / "commands/export.py"}  # our load_model reads weights only
     for file in [*ROOT.glob("commands/*.py"), *ROOT.glob("facestudy/**/*.py"), *ROOT.glob("stages/*.py")]:
         text = file.read_text()
-        assert not [way for way in ways if way in text], file
+        forbidden = {*ways, *keras_ways} - {"load_model("} if file in ours else set(ways)
+        assert not [way for way in forbidden if way in text], file
 
 
 def test_failed_imagenet_download_names_file_and_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

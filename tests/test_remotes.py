@@ -247,9 +247,11 @@ def test_pull_fetches_only_what_one_setting_touches(team: Team) -> None:
     assert sorted(ran(said)) == [
         "attribution",
         "compare",
+        "curves",
         "evaluate@second-full",
         "focus",
         "hypotheses",
+        "page",
         "report",
         "robustness",
         "train@second-full",
