@@ -77,7 +77,7 @@ def as_trained(network: Any, crops: Picture) -> None:
     logit = network.get_layer("logit")
     found = np.asarray(keras.Model(network.inputs, logit.output).predict_on_batch(crops))
     kernel, bias = logit.get_weights()
-    logit.set_weights([kernel * 2 / found.std(), (bias - found.mean()) * 2 / found.std()])
+    logit.set_weights([kernel / found.std(), (bias - found.mean()) / found.std()])
 
 
 def network_of(name: str) -> Any:
