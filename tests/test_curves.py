@@ -33,7 +33,7 @@ def scores(groups: int, seeds: int, shift: float, seed: int = 3) -> Scores:
 @given(LABELS_AND_SCORES)
 def test_roc_is_scikit_learns(rows: list[tuple[bool, int]]) -> None:
     fake, p_fake = arrays(rows)
-    found = curves.roc(*curves.rates(fake, p_fake, np.ones((1, len(fake)))))[0]
+    found = curves.roc(curves.passed(fake, p_fake, np.ones((1, len(fake)))))[0]
     fpr, tpr, _ = roc_curve(fake, p_fake, drop_intermediate=False)
     np.testing.assert_allclose(found, np.interp(curves.GRID, fpr, tpr), atol=1e-12)
 
@@ -41,7 +41,7 @@ def test_roc_is_scikit_learns(rows: list[tuple[bool, int]]) -> None:
 @given(LABELS_AND_SCORES)
 def test_precision_is_scikit_learns(rows: list[tuple[bool, int]]) -> None:
     fake, p_fake = arrays(rows)
-    found = curves.precision_recall(*curves.rates(fake, p_fake, np.ones((1, len(fake)))))[0]
+    found = curves.precision_recall(curves.passed(fake, p_fake, np.ones((1, len(fake)))))[0]
     precision, recall, thresholds = precision_recall_curve(fake, p_fake)
     for target, value in zip(curves.GRID[1:], found[1:], strict=True):
         reached = recall[: len(thresholds)] >= target - 1e-9
@@ -50,8 +50,8 @@ def test_precision_is_scikit_learns(rows: list[tuple[bool, int]]) -> None:
 
 def test_the_areas_are_auc_and_average_precision() -> None:
     cell = scores(400, 1, 1.0)
-    counts = curves.rates(cell.fake, cell.p_fake[0], np.ones((1, 1600)))
-    roc, precision = curves.roc(*counts)[0], curves.precision_recall(*counts)[0]
+    counts = curves.passed(cell.fake, cell.p_fake[0], np.ones((1, 1600)))
+    roc, precision = curves.roc(counts)[0], curves.precision_recall(counts)[0]
     assert np.trapezoid(roc, curves.GRID) == pytest.approx(roc_auc_score(cell.fake, cell.p_fake[0]), abs=0.003)
     assert precision[1:].mean() == pytest.approx(average_precision_score(cell.fake, cell.p_fake[0]), abs=0.005)
 
@@ -61,15 +61,15 @@ def test_the_areas_are_auc_and_average_precision() -> None:
 def test_a_weight_is_a_repeated_face(rows: list[tuple[bool, int]], seed: int) -> None:
     fake, p_fake = arrays(rows)
     weights = np.random.default_rng(seed).integers(1, 4, size=len(fake))
-    weighted = curves.rates(fake, p_fake, weights[None].astype(float))
-    repeated = curves.rates(fake.repeat(weights), p_fake.repeat(weights), np.ones((1, weights.sum())))
+    weighted = curves.passed(fake, p_fake, weights[None].astype(float))
+    repeated = curves.passed(fake.repeat(weights), p_fake.repeat(weights), np.ones((1, weights.sum())))
     np.testing.assert_array_equal(weighted, repeated)
 
 
 def test_a_band_covers_new_trainings_on_new_groups() -> None:
     """The curve of many trainings on many groups lies in the band of 5 trainings on 40 groups, at one point, 95 %."""
     at, many = 20, scores(4000, 25, 1.0, seed=0)
-    truth = np.mean([curves.roc(*curves.rates(many.fake, p, np.ones((1, 16_000))))[0, at] for p in many.p_fake])
+    truth = np.mean([curves.roc(curves.passed(many.fake, p, np.ones((1, 16_000))))[0, at] for p in many.p_fake])
     inside = []
     for seed in range(1, 31):
         row = curves.curve_tables({"m": {"v": [scores(40, 5, 1.0, seed)]}}, 0.95)["roc"].iloc[at]

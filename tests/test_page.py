@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,84 +12,78 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from facestudy.report import charts, page
-from facestudy.report.charts import Chart
+from facestudy.report import page
+from facestudy.report.charts import Chart, Results, all_charts
 from facestudy.report.labels import label
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 MODELS, VARIANTS = ["meso", "vgg"], ["full", "eyes_lower"]
 
 
-def tables(clip: str = "a.mp4") -> page.Tables:
+CONTRASTS = pd.DataFrame(
+    [(model, "crop", "full", "eyes_lower", "0.1", "0.02", "0.18") for model in MODELS],
+    columns=["model", "contrast", "first", "second", "difference", "low", "high"],
+)
+HYPOTHESES = pd.DataFrame(
+    [("meso", "cropped_is_worse", "contradicted"), ("vgg", "cropped_is_worse", "not_tested")],
+    columns=["model", "hypothesis", "verdict"],
+)
+
+
+def results(clip: str = "a.mp4", confidence: float = 0.95) -> Results:
     """Made-up tables of two models and two variants."""
     cells = [(model, variant) for model in MODELS for variant in VARIANTS]
+
+    def table(columns: str, *rows: tuple[str, ...]) -> pd.DataFrame:
+        """The rows for each cell, behind the columns model and variant."""
+        return pd.DataFrame(
+            [(*cell, *row) for cell in cells for row in rows], columns=f"model variant {columns}".split()
+        )
+
     grid = [f"{x / 10:.4f}" for x in range(11)]
-
-    def curve(x: str, y: str) -> pd.DataFrame:
-        rows = [(m, v, g, "0.5", "0.4", "0.6") for m, v in cells for g in grid]
-        return pd.DataFrame(rows, columns=["model", "variant", x, y, "low", "high"])
-
-    histogram = [(m, v, label, "0.00", "0.50", "0.25") for m, v in cells for label in ("real", "fake")]
-    confusion = [(m, v, a, b, "5.0", "0.5") for m, v in cells for a in ("real", "fake") for b in ("real", "fake")]
-    contrasts = [(m, "crop", "full", "eyes_lower", "0.1", "0.02", "0.18") for m in MODELS]
-    robustness = [(m, v, kind, "4", "0.9", "0.8", "") for m, v in cells for kind in ("none", "shift")]
+    classes = ("real", "fake")
     clips = {"video_id": ["a"], "path": [clip], "label": ["fake"], "subset": ["test"]}
-    return page.Tables(
+    return Results(
+        MODELS,
+        VARIANTS,
+        confidence,
         {
-            "roc": curve("fpr", "tpr"),
-            "precision_recall": curve("recall", "precision"),
-            "histogram": pd.DataFrame(histogram, columns=["model", "variant", "label", "low", "high", "share"]),
-            "confusion": pd.DataFrame(confusion, columns=["model", "variant", "label", "predicted", "faces", "share"]),
-            "training": pd.DataFrame(
-                [(m, v, "1", epoch, "0.5", "") for m, v in cells for epoch in "12"],
-                columns=["model", "variant", "training", "epoch", "loss", "validation_loss"],
+            "roc": table("fpr tpr low high", *((x, "0.5", "0.4", "0.6") for x in grid)),
+            "precision_recall": table("recall precision low high", *((x, "0.5", "0.4", "0.6") for x in grid)),
+            "histogram": table("label low high share", *((name, "0.00", "0.50", "0.25") for name in classes)),
+            "confusion": table(
+                "label predicted faces share", *((a, b, "5.0", "0.5") for a in classes for b in classes)
             ),
+            "training": table("training epoch loss validation_loss", *(("1", epoch, "0.5", "") for epoch in "12")),
         },
+        table("low high scores mean_p_fake fake_share", ("0.0", "0.1", "9", "0.05", "0.1")),
+        CONTRASTS,
+        table("kind severity auc auc_low auc_high", ("none", "", "0.9", "0.8", ""), ("shift", "4", "0.9", "0.8", "")),
         pd.DataFrame(
-            [(m, v, "0.0", "0.1", "9", "0.05", "0.1") for m, v in cells],
-            columns=["model", "variant", "low", "high", "scores", "mean_p_fake", "fake_share"],
+            [("no_face", "1", "9", "0", "0")],
+            columns=["reason", "real_dropped", "real_examined", "fake_dropped", "fake_examined"],
         ),
-        pd.DataFrame(contrasts, columns=["model", "contrast", "first", "second", "difference", "low", "high"]),
-        pd.DataFrame(
-            [("meso", "cropped_is_worse", "contradicted"), ("vgg", "cropped_is_worse", "not_tested")],
-            columns=["model", "hypothesis", "verdict"],
-        ),
-        pd.DataFrame(robustness, columns=["model", "variant", "kind", "severity", "auc", "auc_low", "auc_high"]),
-        ["unaltered" if row[2] == "none" else "shift 4 %" for row in robustness],
         pd.DataFrame({"control": ["with_face"], "measure": ["auc"], "value": [0.6], "low": [0.5], "high": [0.7]}),
-        pd.DataFrame(
-            {
-                "reason": ["no_face"],
-                "real_dropped": [1],
-                "real_examined": [9],
-                "fake_dropped": [0],
-                "fake_examined": [0],
-            }
-        ),
-        pd.DataFrame(clips | {f"{m}.{v}": [0.25] for m, v in cells}),
+        pd.DataFrame(clips | {f"{model}.{variant}": [0.25] for model, variant in cells}),
     )
 
 
 def found(clip: str = "a.mp4") -> dict[str, list[Chart]]:
-    return page.all_charts(MODELS, VARIANTS, tables(clip))
+    return all_charts(results(clip))
 
 
 def written(clip: str = "a.mp4", text: str = "# Results\n\nintro\n\n## AUC\n\n| a |\n|---|\n| 1 |\n") -> str:
-    shown = tables(clip)
-    provenance = pd.DataFrame({"what": [clip], "value": ["1"]})
-    pictures = [page.picture_of("Faces.", np.zeros((8, 6, 3), np.uint8))]
-    sentences = page.answer(shown.contrasts, shown.hypotheses)
     return page.page(
         text,
-        "sample",
-        False,
-        found(clip),
-        sentences,
-        pictures,
-        page.most_wrong(MODELS, VARIANTS, shown.clips),
-        f"a: {clip}\n",
-        provenance,
-        page.vega_scripts(),
+        source="sample",
+        trial=False,
+        charts=found(clip),
+        sentences=page.answer(CONTRASTS, HYPOTHESES),
+        pictures=[page.picture_of("Faces.", np.zeros((8, 6, 3), np.uint8))],
+        wrong=page.most_wrong(MODELS, VARIANTS, results(clip).clips),
+        settings=f"a: {clip}\n",
+        provenance=pd.DataFrame({"what": [clip], "value": ["1"]}),
+        scripts=page.vega_scripts(),
     )
 
 
@@ -164,26 +159,22 @@ def test_labels(source: str, trial: bool, words: str) -> None:
 
 
 def test_a_study_without_seeds_or_alterations_has_a_page() -> None:
-    shown = tables()
-    contrasts = shown.contrasts.assign(low="", high="")
-    found = page.all_charts(
-        MODELS,
-        VARIANTS,
-        page.Tables(
-            **{
-                **vars(shown),
-                "contrasts": contrasts,
-                "robustness": shown.robustness.query("kind == 'none'"),
-                "robustness_labels": [],
-            }
-        ),
-    )
+    made = results()
+    contrasts = CONTRASTS.assign(low="", high="")
+    unaltered = made.robustness[made.robustness["kind"] == "none"]
+    found = all_charts(replace(made, contrasts=contrasts, robustness=unaltered))
     assert found["Robustness"] == []
-    assert page.answer(contrasts, shown.hypotheses)[1].endswith("+0.100 for meso, +0.100 for vgg.")
+    assert page.answer(contrasts, HYPOTHESES)[1].endswith("+0.100 for meso, +0.100 for vgg.")
+
+
+def test_charts_name_the_confidence_of_the_study() -> None:
+    texts = [chart.text for part in all_charts(results(confidence=0.9)).values() for chart in part]
+    assert any("90 % intervals" in text for text in texts) and any("90 % bands" in text for text in texts)
+    assert not any("95" in text for text in texts)
 
 
 def test_figures_are_files(tmp_path: Path) -> None:
-    few = {"x": [charts.differences(tables().contrasts)]}
+    few = {"x": found()["Differences of AUC"]}
     assert page.write_figures(tmp_path, few, "Drawn people.") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"contrasts.{end}" for end in ("csv", "png", "svg", "tex")
@@ -197,7 +188,9 @@ def test_figures_are_files(tmp_path: Path) -> None:
 def test_a_study_of_many_trainings_can_be_drawn() -> None:
     """Thirteen variants, five seeds, 60 epochs."""
     variants = [f"variant_{number}" for number in range(13)]
-    rows = [(v, str(seed), str(epoch), "0.5", "0.6") for v in variants for seed in range(5) for epoch in range(60)]
-    table = pd.DataFrame(rows, columns=["variant", "training", "epoch", "loss", "validation_loss"])
-    spec = charts.training("meso", table.assign(model="meso"), variants).spec()
-    assert len(next(iter(spec["datasets"].values()))) == 13 * 5 * 60 * 2
+    rows = [("meso", v, str(n), str(e), "0.5", "0.6") for v in variants for n in range(5) for e in range(60)]
+    table = pd.DataFrame(rows, columns=["model", "variant", "training", "epoch", "loss", "validation_loss"])
+    made = results()
+    many = replace(made, models=["meso"], curves={**made.curves, "training": table})
+    (chart,) = all_charts(many)["Training and validation"]
+    assert len(next(iter(chart.spec()["datasets"].values()))) == 13 * 5 * 60 * 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -13,14 +12,12 @@ from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from tests.committed import RESULTS
 from tests.pipeline_files import ROOT
 from tests.project import stage
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium; .ci/run installs it")
 WIDTHS = (360, 1440)
 SCHEMES = ("light", "dark")
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -44,14 +41,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = stage(folder, "page")
     assert done.returncode == 0, done.stderr
     return folder / "reports/index.html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser
 
 from commands import plots_page
 from tests.committed import committed, git
 from tests.pipeline_files import ROOT
 from tests.project import call
-from tests.test_page_browser import CHROMIUM
 
 PLOTS = {
     title: plot for entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"] for title, plot in entry.items()
@@ -32,16 +30,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     curves.write_text(curves.read_text().replace(",1.0000,1.0000,", ",1.0000,0.9990,"), encoding="utf-8")
     git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "other curve", folder=folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("needs Debian's chromium; .ci/run installs it")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser.new_context(offline=True).new_page()
-        browser.close()
 
 
 def test_the_page_has_the_scripts_of_the_pinned_package() -> None:
@@ -65,7 +53,8 @@ def test_every_trained_model_has_a_name() -> None:
 
 
 @pytest.mark.parametrize("command", [("show",), ("diff", "HEAD~1", "HEAD")], ids=lambda words: words[0])
-def test_plots_open_without_a_network(command: tuple[str, ...], clone: Path, page: Page) -> None:
+def test_plots_open_without_a_network(command: tuple[str, ...], clone: Path, browser: Browser) -> None:
+    page = browser.new_context(offline=True).new_page()
     shutil.rmtree(clone / "dvc_plots", ignore_errors=True)
     done = call(clone, "dvc", "plots", *command)
     assert done.returncode == 0, done.stderr

@@ -259,7 +259,7 @@ def test_pull_fetches_only_what_one_setting_touches(team: Team) -> None:
     paths = team.server.wire.requests("GET")[before:]
     fetched = {"".join(path.split("/")[-2:]) for path in paths if "/files/md5/" in path}
     crops = [team.first.outputs()[f"data/{name}/full"] for name in ("crops", "altered")]
-    assert {*listings, *team.first.files(crops[0]), *team.first.files(crops[1])} <= fetched
+    assert fetched == {*listings, *team.first.files(crops[0]), *team.first.files(crops[1])}
     assert b"/runs" not in team.server.wire.sent[sent:], "no list that only the remote names is believed"
     assert not {team.first.weights(model) for model in MODELS} & set(other.cached())
 
