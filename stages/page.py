@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from facestudy.alterations import settings as alterations
 from facestudy.controls.shortcuts import SHORTCUTS
 from facestudy.core import tables
 from facestudy.core.arrays import Picture
@@ -23,6 +22,7 @@ from facestudy.core.errors import StudyError
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.media.archive import read_picture
 from facestudy.report import page
+from facestudy.report.charts import Results, all_charts
 from facestudy.report.labels import label
 from facestudy.runtime.work_cache import file_sha256
 from stages.stage import not_empty, output_file, output_folder, read_params, run, section
@@ -38,39 +38,41 @@ def main() -> str:
     params = read_params()
     models = list(not_empty(section(params, "models", dict[str, Any]), "models"))
     variants = not_empty(section(params, "variants", list[str]), "variants")
-    source, trial = section(params, "source", str), section(params, "evaluate", EvaluateSettings).trial
-    contrasts, hypotheses, robustness = (
-        tables.read_text(METRICS / f"{name}.csv") for name in ("contrasts", "hypotheses", "robustness")
+    source, evaluation = section(params, "source", str), section(params, "evaluate", EvaluateSettings)
+    names = ("contrasts", "hypotheses", "reliability", "robustness", "faces")
+    contrasts, hypotheses, reliability, robustness, faces = (
+        tables.read_text(METRICS / f"{name}.csv") for name in names
     )
     clips = tables.read(Path("data/clips.csv"), tables.clips_table(models, variants))
-    tables_shown = page.Tables(
+    results = Results(
+        models,
+        variants,
+        evaluation.confidence,
         {name: tables.read_text(METRICS / "curves" / f"{name}.csv") for name in CURVES},
-        tables.read_text(METRICS / "reliability.csv"),
+        reliability,
         contrasts,
-        hypotheses,
         robustness,
-        [alterations.label(row.kind, row.severity) for row in robustness.itertuples()],
+        faces,
         tables.read(METRICS / "shortcuts.csv", SHORTCUTS),
-        pd.read_csv(METRICS / "faces.csv"),
         clips,
     )
-    charts = page.all_charts(models, variants, tables_shown)
+    charts = all_charts(results)
     html = page.page(
         TEXT.read_text(encoding="utf-8"),
-        source,
-        trial,
-        charts,
-        page.answer(contrasts, hypotheses),
-        [page.picture_of(f"Real and fake faces, variant {name}.", read_sheet(name)) for name in variants],
-        page.most_wrong(models, variants[:2], clips),
-        settings(params),
-        provenance(),
-        scripts(),
+        source=source,
+        trial=evaluation.trial,
+        charts=charts,
+        sentences=page.answer(contrasts, hypotheses),
+        pictures=[page.picture_of(f"Real and fake faces, variant {name}.", read_sheet(name)) for name in variants],
+        wrong=page.most_wrong(models, variants[:2], clips),
+        settings=settings(params),
+        provenance=provenance(),
+        scripts=scripts(),
     )
     with output_file(Path("reports/index.html")) as path:
         path.write_text(html, encoding="utf-8")
     with output_folder(Path("reports/figures")) as folder:
-        count = page.write_figures(folder, charts, label(source, trial))
+        count = page.write_figures(folder, charts, label(source, evaluation.trial))
     return f"reports/index.html with {count} charts, which reports/figures/ has as files"
 
 
@@ -98,7 +100,10 @@ def read_sheet(variant: str) -> Picture:
 
 def scripts() -> str:
     """The scripts that draw charts, from the page of `dvc plots`."""
-    return re.findall(r"<script>(.*?)</script>", PLOTS_PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
+    found = re.search(r"<script>(.*?)</script>", PLOTS_PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    if found is None:
+        raise StudyError(f"{PLOTS_PAGE} is damaged; `git checkout {PLOTS_PAGE}` restores it.")
+    return found[1]
 
 
 def provenance() -> pd.DataFrame:

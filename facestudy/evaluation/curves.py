@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,22 @@ BINS = 20
 RESAMPLES = 1000
 
 
-def rates(fake: BoolArray, p_fake: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Compute the false and true positive counts at every threshold, for several weightings of the faces.
+class Passed(NamedTuple):
+    """How many faces pass each threshold, for several weightings of the faces.
+
+    Attributes
+    ----------
+    real, fake : ndarray of float64, shape (rows, thresholds + 1)
+        Weighted counts of the faces with a score at or above a threshold, from the strictest threshold, which no face
+        reaches, to the loosest.
+    """
+
+    real: FloatArray
+    fake: FloatArray
+
+
+def passed(fake: BoolArray, p_fake: FloatArray, weights: FloatArray) -> Passed:
+    """Count the faces that pass every threshold; faces with equal scores pass together.
 
     Parameters
     ----------
@@ -33,69 +48,46 @@ def rates(fake: BoolArray, p_fake: FloatArray, weights: FloatArray) -> tuple[Flo
 
     Returns
     -------
-    false_positives, true_positives : ndarray of float64, shape (rows, thresholds + 1)
-        Weighted counts of the real and the fake faces with a score at or above a threshold, from the strictest
-        threshold, which no face reaches, to the loosest. Faces with equal scores pass together.
+    Passed
 
     Examples
     --------
     >>> fake, p_fake = np.array([True, True, False]), np.array([0.9, 0.4, 0.4])
-    >>> [counts.tolist() for counts in rates(fake, p_fake, np.ones((1, 3)))]
-    [[[0.0, 0.0, 1.0]], [[0.0, 1.0, 2.0]]]
+    >>> found = passed(fake, p_fake, np.ones((1, 3)))
+    >>> found.real.tolist(), found.fake.tolist()
+    ([[0.0, 0.0, 1.0]], [[0.0, 1.0, 2.0]])
     """
     order = np.argsort(-p_fake, kind="stable")
     last_of_ties = np.flatnonzero(np.diff(p_fake[order], append=-np.inf))
-    counts = []
-    for members in (~fake, fake):
-        passed = np.cumsum(weights[:, order] * members[order], axis=1)[:, last_of_ties]
-        counts.append(np.concatenate([np.zeros((len(weights), 1)), passed], axis=1))
-    return counts[0], counts[1]
+    counts = [np.cumsum(weights[:, order] * members[order], axis=1)[:, last_of_ties] for members in (~fake, fake)]
+    return Passed(*(np.pad(part, ((0, 0), (1, 0))) for part in counts))
 
 
-def roc(false_positives: FloatArray, true_positives: FloatArray) -> FloatArray:
-    """Compute the true positive rate at the false positive rates of GRID.
+def roc(counts: Passed) -> FloatArray:
+    """Compute the true positive rate at the false positive rates of GRID, shape (rows, len(GRID)).
 
-    Parameters
-    ----------
-    false_positives, true_positives : ndarray of float64, shape (rows, thresholds + 1)
-        As `rates` returns them, with both classes in each row.
-
-    Returns
-    -------
-    ndarray of float64, shape (rows, len(GRID))
-        Between thresholds the curve is a straight line; on a vertical piece the upper end counts.
+    Both classes must have faces in each row. Between thresholds the curve is a straight line; on a vertical piece the
+    upper end counts.
 
     References
     ----------
     Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27, 2006 (algorithm 3, vertical averaging).
     """
-    return np.stack(
-        [
-            np.interp(GRID, false / false[-1], true / true[-1])
-            for false, true in zip(false_positives, true_positives, strict=True)
-        ]
-    )
+    pairs = zip(counts.real, counts.fake, strict=True)
+    return np.stack([np.interp(GRID, real / real[-1], fake / fake[-1]) for real, fake in pairs])
 
 
-def precision_recall(false_positives: FloatArray, true_positives: FloatArray) -> FloatArray:
-    """Compute the precision at the recalls of GRID.
+def precision_recall(counts: Passed) -> FloatArray:
+    """Compute the precision at the recalls of GRID, shape (rows, len(GRID)).
 
-    Parameters
-    ----------
-    false_positives, true_positives : ndarray of float64, shape (rows, thresholds + 1)
-        As `rates` returns them, with both classes in each row.
-
-    Returns
-    -------
-    ndarray of float64, shape (rows, len(GRID))
-        The precision at the strictest threshold that reaches the recall, as in the average precision of
-        scikit-learn; it is not interpolated.
+    Both classes must have faces in each row. It is the precision at the strictest threshold that reaches the recall,
+    not interpolated, as in scikit-learn's average precision.
     """
-    found = np.empty((len(true_positives), len(GRID)))
-    for row, (false, true) in enumerate(zip(false_positives, true_positives, strict=True)):
+    found = np.empty((len(counts.fake), len(GRID)))
+    for row, (real, fake) in enumerate(zip(counts.real, counts.fake, strict=True)):
         # at recall 0: the strictest threshold that some face reaches
-        at = np.maximum(np.searchsorted(true, GRID * true[-1] - 1e-9), np.flatnonzero(true + false)[0])
-        found[row] = true[at] / (true[at] + false[at])
+        at = np.maximum(np.searchsorted(fake, GRID * fake[-1] - 1e-9), np.flatnonzero(fake + real)[0])
+        found[row] = fake[at] / (fake[at] + real[at])
     return found
 
 
@@ -186,9 +178,9 @@ def _resample(splits: Sequence[Scores]) -> tuple[Curves, Curves, IntArray]:
         for p_fake in scores.p_fake:
             trainings += 1
             for found, rows in ((whole, np.ones((1, len(p_fake)))), (resampled, weights)):
-                counts = rates(scores.fake, p_fake, rows)
+                counts = passed(scores.fake, p_fake, rows)
                 for name, (_, _, compute) in KINDS.items():
-                    found[name].append(compute(*counts))
+                    found[name].append(compute(counts))
     return whole, resampled, _multiplicities(generator, RESAMPLES, trainings)
 
 

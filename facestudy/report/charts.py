@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 import pandas as pd
+
+from facestudy.alterations.settings import label
 
 alt.data_transformers.disable_max_rows()  # the losses of many trainings have more than altair's 5,000
 WIDTH, HEIGHT = 420, 260
@@ -15,6 +17,9 @@ WIDTH, HEIGHT = 420, 260
 COLOURS = ("#3b78b5", "#d8731a", "#2f9d74", "#b04fa3", "#8c7a00", "#d1495b", "#5f6b7a", "#008ea8")
 """Of the variants, in their order; readable on white and on black, told apart by colour-blind readers."""
 CLASS_COLOURS = {"real": "#3b78b5", "fake": "#d1495b"}
+MAX_LOSS = 1.2
+"""Where the axis of the losses ends."""
+SHARE = alt.Scale(domain=[0, 1])
 
 
 @dataclass(frozen=True)
@@ -60,91 +65,123 @@ class Chart:
         return dict(spec)
 
 
-def _numbers(table: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
-    """Turn the text cells of all other columns into numbers; an empty cell is NaN."""
-    return table.assign(**{name: pd.to_numeric(table[name]) for name in table.columns if name not in texts})
+@dataclass(frozen=True)
+class Results:
+    """The tables of a study that the charts draw, as text cells unless noted.
+
+    Attributes
+    ----------
+    models, variants : sequence of str
+        Their order is that of the page and of the colours.
+    confidence : float
+        Of all intervals and bands, 0 to 1.
+    curves : mapping of str to DataFrame
+        metrics/curves/: roc, precision_recall, histogram, confusion, training.
+    reliability, contrasts, robustness, faces : DataFrame
+        metrics/<name>.csv.
+    shortcuts, clips : DataFrame
+        metrics/shortcuts.csv and data/clips.csv, with numbers.
+    """
+
+    models: Sequence[str]
+    variants: Sequence[str]
+    confidence: float
+    curves: Mapping[str, pd.DataFrame]
+    reliability: pd.DataFrame
+    contrasts: pd.DataFrame
+    robustness: pd.DataFrame
+    faces: pd.DataFrame
+    shortcuts: pd.DataFrame
+    clips: pd.DataFrame
+
+    @property
+    def level(self) -> str:
+        """The confidence in words, as "95 %"."""
+        return f"{100 * self.confidence:g} %"
 
 
-def _by_variant(variants: Sequence[str]) -> alt.Color:
+def all_charts(results: Results) -> dict[str, list[Chart]]:
+    """Make the charts of a study.
+
+    Parameters
+    ----------
+    results : Results
+
+    Returns
+    -------
+    dict of str to list of Chart
+        By the title of the section of the page that they belong to.
+    """
+    models, variants = results.models, results.variants
+    altered = (results.robustness["kind"] != "none").any()
+    return {
+        "Differences of AUC": [_differences(results)],
+        "ROC": [_roc(results, model) for model in models],
+        "Precision and recall": [_precision_recall(results, model) for model in models],
+        "Scores": [_histogram(results, model, variant) for model in models for variant in variants],
+        "Scores of each clip": [_clips(results, model, variant) for model in models for variant in variants[:2]],
+        "Confusion": [_confusion(results, model) for model in models],
+        "Thresholds and calibration": [_calibration(results, model) for model in models],
+        "Training and validation": [_training(results, model) for model in models],
+        "Robustness": [_robustness(results, model) for model in models] if altered else [],
+        "Without seeing the face": [_shortcuts(results)],
+        "Excluded frames": [_exclusions(results)],
+    }
+
+
+def _of_model(table: pd.DataFrame, model: str, texts: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of one model, with numbers in all columns but `variant` and `texts`; an empty cell is NaN."""
+    rows = table[table["model"] == model].drop(columns="model").reset_index(drop=True)
+    numbers = [name for name in rows.columns if name not in ("variant", *texts)]
+    return rows.assign(**{name: pd.to_numeric(rows[name]) for name in numbers})
+
+
+def _by_variant(results: Results) -> alt.Color:
+    variants = list(results.variants)
     colours = [COLOURS[number % len(COLOURS)] for number in range(len(variants))]
-    colour = alt.Color("variant:N", title="variant", sort=list(variants))
-    return colour.scale(domain=list(variants), range=colours).legend(symbolOpacity=1)
+    colour = alt.Color("variant:N", title="variant", sort=variants).scale(domain=variants, range=colours)
+    return colour.legend(symbolOpacity=1)
 
 
-def _legend_choice() -> alt.Parameter:
-    """A click on a name in the legend leaves only its marks."""
-    return alt.selection_point(fields=["variant"], bind="legend")
+def _by_class() -> alt.Color:
+    return alt.Color("label:N", title="class").scale(domain=list(CLASS_COLOURS), range=list(CLASS_COLOURS.values()))
 
 
-def _curve(table: pd.DataFrame, variants: Sequence[str], x: alt.X, y: str, title: str) -> Any:
+def _one_by_legend(chart: Any, opacity: float = 1.0) -> Any:
+    """Let a click on a variant in the legend leave only its marks."""
+    chosen = alt.selection_point(fields=["variant"], bind="legend")
+    return chart.encode(opacity=alt.condition(chosen, alt.value(opacity), alt.value(0.08))).add_params(chosen)
+
+
+def _dashed(x: Sequence[float], y: Sequence[float]) -> Any:
+    """A dashed line from corner to corner, in the axes of the chart that it is layered with."""
+    line = alt.Chart(pd.DataFrame({"x": x, "y": y})).mark_line(strokeDash=[4, 4], color="#888")
+    return line.encode(x="x:Q", y="y:Q")
+
+
+def _curves(results: Results, rows: pd.DataFrame, x: alt.X, y: str, title: str) -> Any:
     """Lines with bands, one for each variant."""
-    chosen = _legend_choice()
-    shown = alt.condition(chosen, alt.value(1.0), alt.value(0.08))
-    base = alt.Chart(table).encode(x=x, color=_by_variant(variants))
-    share = alt.Scale(domain=[0, 1])
-    ends = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title=title, scale=share), y2="high:Q")
-    line = base.mark_line(clip=True).encode(y=alt.Y(f"{y}:Q", title=title, scale=share), opacity=shown)
-    line = line.encode(tooltip=list(table.columns)).add_params(chosen)
-    return ends, line
+    base = alt.Chart(rows).encode(x=x, color=_by_variant(results))
+    bands = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title=title, scale=SHARE), y2="high:Q")
+    lines = base.mark_line(clip=True).encode(y=alt.Y(f"{y}:Q", title=title, scale=SHARE), tooltip=list(rows.columns))
+    return alt.layer(bands, _one_by_legend(lines))
 
 
-def roc(model: str, table: pd.DataFrame, variants: Sequence[str]) -> Chart:
-    """Draw the ROC curves of a model.
-
-    Parameters
-    ----------
-    model : str
-    table : DataFrame
-        metrics/curves/roc.csv as text cells.
-    variants : sequence of str
-        In the order of their colours.
-
-    Returns
-    -------
-    Chart
-    """
-    rows = _numbers(table[table["model"] == model].drop(columns="model"), ["variant"])
-    share = alt.Scale(domain=[0, 1])
-    x = alt.X("fpr:Q", title="real faces called fake (false positive rate)", scale=share)
-    ends, line = _curve(rows, variants, x, "tpr", "fakes found (true positive rate)")
-    chance = alt.Chart(pd.DataFrame({"fpr": [0, 1], "tpr": [0, 1]})).mark_line(strokeDash=[4, 4], color="#888")
-    text = f"ROC curves of {model} for each variant, with 95 % bands; the dashed diagonal is guessing."
-    return Chart(
-        f"roc_{model}",
-        f"ROC of {model}",
-        text,
-        alt.layer(chance.encode(x="fpr:Q", y="tpr:Q"), ends, line),
-        _tenths(rows, "fpr"),
-    )
+def _roc(results: Results, model: str) -> Chart:
+    rows = _of_model(results.curves["roc"], model)
+    x = alt.X("fpr:Q", title="real faces called fake (false positive rate)", scale=SHARE)
+    chart = alt.layer(_dashed([0, 1], [0, 1]), _curves(results, rows, x, "tpr", "fakes found (true positive rate)"))
+    text = f"ROC curves of {model} for each variant, with {results.level} bands; the dashed diagonal is guessing."
+    return Chart(f"roc_{model}", f"ROC of {model}", text, chart, _tenths(rows, "fpr"))
 
 
-def precision_recall(model: str, table: pd.DataFrame, variants: Sequence[str]) -> Chart:
-    """Draw the precision-recall curves of a model.
-
-    Parameters
-    ----------
-    model : str
-    table : DataFrame
-        metrics/curves/precision_recall.csv as text cells.
-    variants : sequence of str
-        In the order of their colours.
-
-    Returns
-    -------
-    Chart
-    """
-    rows = _numbers(table[table["model"] == model].drop(columns="model"), ["variant"])
-    share = alt.Scale(domain=[0, 1])
-    x = alt.X("recall:Q", title="fakes found (recall)", scale=share)
-    ends, line = _curve(rows, variants, x, "precision", "of the faces called fake, fakes (precision)")
-    text = f"Precision-recall curves of {model} for each variant, with 95 % bands."
-    return Chart(
-        f"precision_recall_{model}",
-        f"Precision and recall of {model}",
-        text,
-        alt.layer(ends, line),
-        _tenths(rows, "recall"),
-    )
+def _precision_recall(results: Results, model: str) -> Chart:
+    rows = _of_model(results.curves["precision_recall"], model)
+    x = alt.X("recall:Q", title="fakes found (recall)", scale=SHARE)
+    chart = _curves(results, rows, x, "precision", "of the faces called fake, fakes (precision)")
+    text = f"Precision–recall curves of {model} for each variant, with {results.level} bands."
+    name, title = f"precision_recall_{model}", f"Precision and recall of {model}"
+    return Chart(name, title, text, chart, _tenths(rows, "recall"))
 
 
 def _tenths(rows: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -152,27 +189,14 @@ def _tenths(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return rows[(rows[column] * 10).round(6) % 1 == 0].reset_index(drop=True)
 
 
-def histogram(model: str, variant: str, table: pd.DataFrame) -> Chart:
-    """Draw the distribution of p_fake by class.
-
-    Parameters
-    ----------
-    model : str
-    variant : str
-    table : DataFrame
-        metrics/curves/histogram.csv as text cells.
-
-    Returns
-    -------
-    Chart
-    """
-    chosen = (table["model"] == model) & (table["variant"] == variant)
-    rows = _numbers(table[chosen].drop(columns=["model", "variant"]), ["label"])
+def _histogram(results: Results, model: str, variant: str) -> Chart:
+    rows = _of_model(results.curves["histogram"], model, ["label"])
+    rows = rows[rows["variant"] == variant].drop(columns="variant").reset_index(drop=True)
     chart = (
         alt.Chart(rows)
         .mark_bar(opacity=0.6)
         .encode(
-            x=alt.X("low:Q", title="p_fake", scale=alt.Scale(domain=[0, 1]), bin="binned"),
+            x=alt.X("low:Q", title="p_fake", scale=SHARE, bin="binned"),
             x2="high:Q",
             y=alt.Y("share:Q", title="share of the faces of a class", stack=None, axis=alt.Axis(format="%")),
             color=_by_class(),
@@ -183,136 +207,119 @@ def histogram(model: str, variant: str, table: pd.DataFrame) -> Chart:
     return Chart(f"scores_{model}_{variant}", f"Scores of {model} on {variant}", text, chart, rows)
 
 
-def _by_class() -> alt.Color:
-    return alt.Color("label:N", title="class").scale(domain=list(CLASS_COLOURS), range=list(CLASS_COLOURS.values()))
-
-
-def clips(model: str, variant: str, table: pd.DataFrame) -> Chart:
-    """Draw the mean p_fake of each test clip.
-
-    Parameters
-    ----------
-    model : str
-    variant : str
-    table : DataFrame
-        data/clips.csv.
-
-    Returns
-    -------
-    Chart
-    """
-    rows = table.rename(columns={f"{model}.{variant}": "p_fake"})[["video_id", "path", "label", "subset", "p_fake"]]
-    rows = rows[rows["p_fake"].notna() & (rows["subset"] == "test")]
-    rows = rows.assign(p_fake=pd.to_numeric(rows["p_fake"])).sort_values("p_fake").reset_index(drop=True)
+def _clips(results: Results, model: str, variant: str) -> Chart:
+    columns = ["video_id", "path", "label", "subset", "p_fake"]
+    rows = results.clips.rename(columns={f"{model}.{variant}": "p_fake"})[columns]
+    rows = rows[rows["p_fake"].notna() & (rows["subset"] == "test")].drop(columns="subset")
+    rows = rows.sort_values("p_fake", kind="stable").reset_index(drop=True)
     chart = (
         alt.Chart(rows)
         .mark_tick(thickness=2)
         .encode(
-            x=alt.X("p_fake:Q", title="mean p_fake of a clip", scale=alt.Scale(domain=[0, 1])),
-            y=alt.Y("label:N", title=None, sort=["real", "fake"]),
+            x=alt.X("p_fake:Q", title="mean p_fake of a clip", scale=SHARE),
+            y=alt.Y("label:N", title=None, sort=list(CLASS_COLOURS)),
             color=_by_class(),
             tooltip=["video_id", "path", "label", alt.Tooltip("p_fake", format=".3f")],
         )
     )
     text = f"One mark per test clip at the mean p_fake that {model} gives its faces on {variant}."
-    return Chart(
-        f"clips_{model}_{variant}", f"Test clips, {model} on {variant}", text, chart, rows.drop(columns="subset")
-    )
+    return Chart(f"clips_{model}_{variant}", f"Test clips, {model} on {variant}", text, chart, rows)
 
 
-def calibration(model: str, table: pd.DataFrame, variants: Sequence[str]) -> Chart:
-    """Draw the reliability curves of a model.
-
-    Parameters
-    ----------
-    model : str
-    table : DataFrame
-        metrics/reliability.csv as text cells.
-    variants : sequence of str
-        In the order of their colours.
-
-    Returns
-    -------
-    Chart
-    """
-    rows = _numbers(table[table["model"] == model].drop(columns="model"), ["variant"])
-    chosen, share = _legend_choice(), alt.Scale(domain=[0, 1])
-    points = (
+def _calibration(results: Results, model: str) -> Chart:
+    rows = _of_model(results.reliability, model)
+    lines = (
         alt.Chart(rows)
         .mark_line(point=True)
         .encode(
-            x=alt.X("mean_p_fake:Q", title="mean p_fake of a bin", scale=share),
-            y=alt.Y("fake_share:Q", title="share of fakes in the bin", scale=share),
-            color=_by_variant(variants),
-            opacity=alt.condition(chosen, alt.value(1.0), alt.value(0.08)),
+            x=alt.X("mean_p_fake:Q", title="mean p_fake of a bin", scale=SHARE),
+            y=alt.Y("fake_share:Q", title="share of fakes in the bin", scale=SHARE),
+            color=_by_variant(results),
             tooltip=list(rows.columns),
         )
-        .add_params(chosen)
     )
-    ideal = alt.Chart(pd.DataFrame({"mean_p_fake": [0, 1], "fake_share": [0, 1]}))
-    ideal = ideal.mark_line(strokeDash=[4, 4], color="#888").encode(x="mean_p_fake:Q", y="fake_share:Q")
-    text = f"Share of fakes against mean p_fake in ten bins, for {model} on each variant; on the diagonal, p_fake is a "
-    return Chart(
-        f"calibration_{model}", f"Calibration of {model}", text + "probability.", alt.layer(ideal, points), rows
+    text = (
+        f"Share of fakes against mean p_fake, in bins, for {model} on each variant; on the dashed diagonal p_fake is "
     )
+    text += "a probability."
+    chart = alt.layer(_dashed([0, 1], [0, 1]), _one_by_legend(lines))
+    return Chart(f"calibration_{model}", f"Calibration of {model}", text, chart, rows)
 
 
-def confusion(model: str, table: pd.DataFrame, variants: Sequence[str]) -> Chart:
-    """Draw the confusion matrices of a model.
-
-    Parameters
-    ----------
-    model : str
-    table : DataFrame
-        metrics/curves/confusion.csv as text cells.
-    variants : sequence of str
-        In the order of their colours.
-
-    Returns
-    -------
-    Chart
-    """
-    rows = _numbers(table[table["model"] == model].drop(columns="model"), ["variant", "label", "predicted"])
-    rows = rows.assign(row=rows["variant"] + ", " + rows["label"])
-    order = [f"{variant}, {label}" for variant in variants for label in CLASS_COLOURS]
-    base = alt.Chart(rows).encode(
+def _confusion(results: Results, model: str) -> Chart:
+    rows = _of_model(results.curves["confusion"], model, ["label", "predicted"])
+    order = [f"{variant}, {label_}" for variant in results.variants for label_ in CLASS_COLOURS]
+    base = alt.Chart(rows.assign(row=rows["variant"] + ", " + rows["label"])).encode(
         x=alt.X("predicted:N", title="called", sort=list(CLASS_COLOURS), axis=alt.Axis(labelAngle=0)),
         y=alt.Y("row:N", title=None, sort=order),
     )
     shade = alt.Color("share:Q", title="share", scale=alt.Scale(domain=[0, 1], range=["#eef2f7", "#3b78b5"]))
-    dark = alt.condition(alt.datum.share > 0.6, alt.value("white"), alt.value("black"))
-    marks = base.mark_rect().encode(
-        color=shade.legend(None), tooltip=["variant", "label", "predicted", "faces", "share"]
-    )
-    words = base.mark_text().encode(text=alt.Text("share:Q", format=".0%"), color=dark)
+    marks = base.mark_rect().encode(color=shade.legend(None), tooltip=list(rows.columns))
+    ink = alt.condition(alt.datum.share > 0.6, alt.value("white"), alt.value("black"))
+    words = base.mark_text().encode(text=alt.Text("share:Q", format=".0%"), color=ink)
     text = f"For {model}, how many of the real and of the fake faces are called real and fake, on each variant."
-    return Chart(
-        f"confusion_{model}",
-        f"Confusion of {model} (threshold .5)",
-        text,
-        alt.layer(marks, words),
-        rows.drop(columns="row"),
+    return Chart(f"confusion_{model}", f"Confusion of {model} (threshold .5)", text, alt.layer(marks, words), rows)
+
+
+def _training(results: Results, model: str) -> Chart:
+    rows = _of_model(results.curves["training"], model, ["training"])
+    long = rows.melt(["variant", "training", "epoch"], ["loss", "validation_loss"], "subset", "cross-entropy")
+    long = long.assign(subset=long["subset"].map({"loss": "training", "validation_loss": "validation"}))
+    chart = (
+        alt.Chart(long)
+        .mark_line(strokeWidth=1, clip=True)
+        .encode(
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("cross-entropy:Q", title="cross-entropy", scale=alt.Scale(domain=[0, MAX_LOSS])),
+            color=_by_variant(results),
+            strokeDash=alt.StrokeDash("subset:N", title="faces").scale(range=[[1, 0], [4, 3]]),
+            detail="training:N",
+            tooltip=["variant", "training", "epoch", "subset", alt.Tooltip("cross-entropy", format=".3f")],
+        )
     )
+    text = f"Cross-entropy of every training of {model} by epoch, on training and validation faces, for each variant; "
+    text += f"above {MAX_LOSS} it is cut off."
+    last = long[long["epoch"] == long.groupby(["variant", "training"])["epoch"].transform("max")]
+    table = last.reset_index(drop=True)
+    return Chart(f"training_{model}", f"Training of {model}", text, _one_by_legend(chart, 0.8), table)
 
 
-def intervals(name: str, title: str, text: str, table: pd.DataFrame, axis: str, zero: float = 0.0) -> Chart:
-    """Draw values with their intervals, one row each, and a line at the value of no difference.
+def _robustness(results: Results, model: str) -> Chart:
+    table = results.robustness
+    table = table.assign(altered=[label(row.kind, row.severity) for row in table.itertuples()])
+    rows = _of_model(table[["model", "variant", "altered", "auc", "auc_low", "auc_high"]], model, ["altered"])
+    base = alt.Chart(rows).encode(
+        y=alt.Y("altered:N", title=None, sort=None, axis=alt.Axis(labelLimit=220)),
+        yOffset=alt.YOffset("variant:N", sort=list(results.variants)),
+        color=_by_variant(results),
+        tooltip=list(rows.columns),
+    )
+    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("auc_low:Q", title="AUC"), x2="auc_high:Q")
+    points = base.mark_point(filled=True, size=60, opacity=1)
+    points = points.encode(x=alt.X("auc:Q", title="AUC", scale=alt.Scale(zero=False)))
+    text = f"AUC of {model} on altered test faces, with {results.level} intervals, for each variant."
+    return Chart(f"robustness_{model}", f"Robustness of {model}", text, alt.layer(bars, points), rows)
 
-    Parameters
-    ----------
-    name, title, text : str
-        As in `Chart`.
-    table : DataFrame
-        Columns row (text), value, low, high; NaN without an interval.
-    axis : str
-        Title of the axis, with the unit.
-    zero : float
-        Where the line is drawn.
 
-    Returns
-    -------
-    Chart
-    """
+def _differences(results: Results) -> Chart:
+    contrasts = results.contrasts
+    rows = [f"{row.model}: {row.second} − {row.first} ({row.contrast})" for row in contrasts.itertuples()]
+    numbers = {name: pd.to_numeric(contrasts[name]) for name in ("difference", "low", "high")}
+    table = pd.DataFrame({"row": rows} | numbers).rename(columns={"difference": "value"})
+    text = f"Planned contrasts: the difference of AUC of each pair of variants with its {results.level} interval."
+    return _intervals("contrasts", "Differences of AUC", text, table, "difference of AUC", 0.0)
+
+
+def _shortcuts(results: Results) -> Chart:
+    rows = results.shortcuts[results.shortcuts["measure"] == "auc"].reset_index(drop=True)
+    table = rows[["value", "low", "high"]]
+    table.insert(0, "row", rows["control"].str.replace("_", " "))
+    text = "AUC of regressions on cues other than the face, each with its interval; .5 is guessing."
+    return _intervals("shortcuts", "Without seeing the face", text, table, "AUC", 0.5)
+
+
+def _intervals(name: str, title: str, text: str, table: pd.DataFrame, axis: str, zero: float) -> Chart:
+    """A point and its interval for each row of the table (row, value, low, high), and a line at `zero`."""
     base = alt.Chart(table).encode(
         y=alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=260)), tooltip=list(table.columns)
     )
@@ -323,68 +330,12 @@ def intervals(name: str, title: str, text: str, table: pd.DataFrame, axis: str, 
     return Chart(name, title, text, alt.layer(line, bars, points), table)
 
 
-def differences(contrasts: pd.DataFrame) -> Chart:
-    """Draw the planned contrasts.
-
-    Parameters
-    ----------
-    contrasts : DataFrame
-        metrics/contrasts.csv as text cells.
-
-    Returns
-    -------
-    Chart
-    """
-    table = pd.DataFrame(
-        {
-            "row": [f"{row.model}: {row.second} − {row.first} ({row.contrast})" for row in contrasts.itertuples()],
-            "value": pd.to_numeric(contrasts["difference"]),
-            "low": pd.to_numeric(contrasts["low"]),
-            "high": pd.to_numeric(contrasts["high"]),
-        }
-    )
-    text = "Planned contrasts: the difference of AUC of each pair of variants with its 95 % interval."
-    return intervals("contrasts", "Differences of AUC", text, table, "difference of AUC")
-
-
-def shortcuts(table: pd.DataFrame) -> Chart:
-    """Draw the AUCs of the shortcut audit.
-
-    Parameters
-    ----------
-    table : DataFrame
-        metrics/shortcuts.csv.
-
-    Returns
-    -------
-    Chart
-    """
-    rows = table[table["measure"] == "auc"]
-    found = pd.DataFrame(
-        {"row": rows["control"].str.replace("_", " "), **{k: rows[k] for k in ("value", "low", "high")}}
-    )
-    text = "AUC with which cues other than the face tell the classes apart, with 95 % intervals; .5 is guessing."
-    return intervals("shortcuts", "Without seeing the face", text, found.reset_index(drop=True), "AUC", zero=0.5)
-
-
-def exclusions(table: pd.DataFrame) -> Chart:
-    """Draw the share of frames without a usable face, by reason and class.
-
-    Parameters
-    ----------
-    table : DataFrame
-        metrics/faces.csv.
-
-    Returns
-    -------
-    Chart
-    """
-    parts = [
-        table[["reason"]].assign(
-            label=label, share=table[f"{label}_dropped"] / table[f"{label}_examined"].clip(lower=1)
-        )
-        for label in CLASS_COLOURS
-    ]
+def _exclusions(results: Results) -> Chart:
+    table, parts = results.faces, []
+    for label_ in CLASS_COLOURS:
+        dropped, examined = (pd.to_numeric(table[f"{label_}_{name}"]) for name in ("dropped", "examined"))
+        share = dropped / examined.clip(lower=1)
+        parts.append(table[["reason"]].assign(label=label_, share=share))
     rows = pd.concat(parts, ignore_index=True)
     chart = (
         alt.Chart(rows)
@@ -397,80 +348,5 @@ def exclusions(table: pd.DataFrame) -> Chart:
             tooltip=["reason", "label", alt.Tooltip("share", format=".1%")],
         )
     )
-    return Chart(
-        "exclusions",
-        "Frames without a usable face",
-        "Share of frames that gave no face, by reason and class.",
-        chart,
-        rows,
-    )
-
-
-def robustness(model: str, table: pd.DataFrame, variants: Sequence[str], labels: Sequence[str]) -> Chart:
-    """Draw the AUC of a model on altered test faces.
-
-    Parameters
-    ----------
-    model : str
-    table : DataFrame
-        metrics/robustness.csv as text cells.
-    variants : sequence of str
-        In the order of their colours.
-    labels : sequence of str
-        What each row of the table is, in words.
-
-    Returns
-    -------
-    Chart
-    """
-    chosen = (table["model"] == model).to_numpy()
-    rows = table[chosen].assign(altered=[label for label, keep in zip(labels, chosen, strict=True) if keep])
-    rows = _numbers(rows[["variant", "altered", "auc", "auc_low", "auc_high"]], ["variant", "altered"])
-    base = alt.Chart(rows).encode(
-        y=alt.Y("altered:N", title=None, sort=None, axis=alt.Axis(labelLimit=220)),
-        yOffset=alt.YOffset("variant:N", sort=list(variants)),
-        color=_by_variant(variants),
-        tooltip=list(rows.columns),
-    )
-    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("auc_low:Q", title="AUC"), x2="auc_high:Q")
-    points = base.mark_point(filled=True, size=60, opacity=1)
-    points = points.encode(x=alt.X("auc:Q", title="AUC", scale=alt.Scale(zero=False)))
-    text = f"AUC of {model} on altered test faces, with 95 % intervals, for each variant."
-    return Chart(f"robustness_{model}", f"Robustness of {model}", text, alt.layer(bars, points), rows)
-
-
-def training(model: str, table: pd.DataFrame, variants: Sequence[str]) -> Chart:
-    """Draw the losses of all trainings of a model.
-
-    Parameters
-    ----------
-    model : str
-    table : DataFrame
-        metrics/curves/training.csv as text cells.
-    variants : sequence of str
-
-    Returns
-    -------
-    Chart
-    """
-    rows = _numbers(table[table["model"] == model].drop(columns="model"), ["variant", "training"])
-    long = rows.melt(["variant", "training", "epoch"], ["loss", "validation_loss"], "subset", "cross-entropy")
-    long = long.assign(subset=long["subset"].map({"loss": "training", "validation_loss": "validation"}))
-    chosen = _legend_choice()
-    chart = (
-        alt.Chart(long)
-        .mark_line(strokeWidth=1, clip=True)
-        .encode(
-            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("cross-entropy:Q", title="cross-entropy", scale=alt.Scale(domain=[0, 1.2])),
-            color=_by_variant(variants),
-            strokeDash=alt.StrokeDash("subset:N", title="faces").scale(range=[[1, 0], [4, 3]]),
-            detail="training:N",
-            opacity=alt.condition(chosen, alt.value(0.8), alt.value(0.05)),
-            tooltip=["variant", "training", "epoch", "subset", alt.Tooltip("cross-entropy", format=".3f")],
-        )
-        .add_params(chosen)
-    )
-    text = f"Cross-entropy of every training of {model} by epoch, on training and validation faces, for each variant."
-    last = long[long["epoch"] == long.groupby(["variant", "training"])["epoch"].transform("max")]
-    return Chart(f"training_{model}", f"Training of {model}", text, chart, last.reset_index(drop=True))
+    text = "Share of frames that gave no face, by reason and class."
+    return Chart("exclusions", "Frames without a usable face", text, chart, rows)

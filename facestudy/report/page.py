@@ -19,8 +19,8 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
 from facestudy.core.arrays import Picture
-from facestudy.report import charts
-from facestudy.report.charts import Chart
+from facestudy.evaluation.metrics import THRESHOLD
+from facestudy.report.charts import WIDTH, Chart
 from facestudy.report.labels import label
 
 VEGALITE = "6.4"
@@ -78,33 +78,6 @@ class Section:
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The tables that the charts draw, as text cells unless noted.
-
-    Attributes
-    ----------
-    curves : mapping of str to DataFrame
-        metrics/curves/: roc, precision_recall, histogram, confusion, training.
-    reliability, contrasts, hypotheses, robustness : DataFrame
-        metrics/<name>.csv.
-    robustness_labels : sequence of str
-        What each row of `robustness` is, in words.
-    shortcuts, faces, clips : DataFrame
-        metrics/shortcuts.csv, metrics/faces.csv and data/clips.csv, with numbers.
-    """
-
-    curves: Mapping[str, pd.DataFrame]
-    reliability: pd.DataFrame
-    contrasts: pd.DataFrame
-    hypotheses: pd.DataFrame
-    robustness: pd.DataFrame
-    robustness_labels: Sequence[str]
-    shortcuts: pd.DataFrame
-    faces: pd.DataFrame
-    clips: pd.DataFrame
-
-
 def picture_of(text: str, picture: Picture) -> Shown:
     """Encode a picture for the page, at most MAX_WIDTH wide.
 
@@ -127,45 +100,6 @@ def picture_of(text: str, picture: Picture) -> Shown:
     assert done
     source = "data:image/jpeg;base64," + base64.b64encode(content.tobytes()).decode("ascii")
     return Shown(text, source, picture.shape[1], picture.shape[0])
-
-
-def all_charts(models: Sequence[str], variants: Sequence[str], tables: Tables) -> dict[str, list[Chart]]:
-    """Make the charts of a study.
-
-    Parameters
-    ----------
-    models, variants : sequence of str
-        Their order is that of the page and of the colours.
-    tables : Tables
-
-    Returns
-    -------
-    dict of str to list of Chart
-        By the title of the section that they belong to; the first sections are those of `page`.
-    """
-    curves = tables.curves
-    altered = (tables.robustness["kind"] != "none").any()
-    return {
-        "Differences of AUC": [charts.differences(tables.contrasts)],
-        "ROC": [charts.roc(model, curves["roc"], variants) for model in models],
-        "Precision and recall": [
-            charts.precision_recall(model, curves["precision_recall"], variants) for model in models
-        ],
-        "Scores": [charts.histogram(model, variant, curves["histogram"]) for model in models for variant in variants],
-        "Scores of each clip": [
-            charts.clips(model, variant, tables.clips) for model in models for variant in variants[:2]
-        ],
-        "Confusion": [charts.confusion(model, curves["confusion"], variants) for model in models],
-        "Thresholds and calibration": [charts.calibration(model, tables.reliability, variants) for model in models],
-        "Training and validation": [charts.training(model, curves["training"], variants) for model in models],
-        "Robustness": [
-            charts.robustness(model, tables.robustness, variants, tables.robustness_labels)
-            for model in models
-            if altered
-        ],
-        "Without seeing the face": [charts.shortcuts(tables.shortcuts)],
-        "Excluded frames": [charts.exclusions(tables.faces)],
-    }
 
 
 WRONG = "Most confidently wrong clips"
@@ -264,9 +198,9 @@ def most_wrong(models: Sequence[str], variants: Sequence[str], clips: pd.DataFra
     tested = clips[clips["subset"] == "test"]
     for model in models:
         for variant in variants:
-            scored = tested.assign(p_fake=pd.to_numeric(tested[f"{model}.{variant}"]))
+            scored = tested.assign(p_fake=tested[f"{model}.{variant}"])
             for label_, sign in (("real", -1), ("fake", 1)):
-                wrong = scored[(scored["label"] == label_) & (sign * (scored["p_fake"] - 0.5) < 0)]
+                wrong = scored[(scored["label"] == label_) & (sign * (scored["p_fake"] - THRESHOLD) < 0)]
                 for row in wrong.sort_values("p_fake", ascending=sign > 0, kind="stable").head(count).itertuples():
                     rows.append((model, variant, row.video_id, row.path, row.label, f"{row.p_fake:.3f}"))
     return pd.DataFrame(rows, columns=["model", "variant", "clip", "file", "label", "p_fake"])
@@ -274,9 +208,10 @@ def most_wrong(models: Sequence[str], variants: Sequence[str], clips: pd.DataFra
 
 def page(
     text: str,
+    *,
     source: str,
     trial: bool,
-    found: Mapping[str, Sequence[Chart]],
+    charts: Mapping[str, Sequence[Chart]],
     sentences: Sequence[str],
     pictures: Sequence[Shown],
     wrong: pd.DataFrame,
@@ -294,8 +229,8 @@ def page(
         Where the videos come from, as `source` in params.yaml.
     trial : bool
         Whether the study only tries out whether everything works.
-    found : mapping of str to sequence of Chart
-        As `all_charts` returns them.
+    charts : mapping of str to sequence of Chart
+        As `facestudy.report.charts.all_charts` returns them.
     sentences : sequence of str
         The answer.
     pictures : sequence of Shown
@@ -323,7 +258,7 @@ def page(
         Section(
             title,
             written.get(title, Markup()),
-            found.get(title, ()),
+            charts.get(title, ()),
             pictures if title == "What the models see" else (),
         )
         for title in titles
@@ -412,7 +347,7 @@ def write_figures(folder: Path, found: Mapping[str, Sequence[Chart]], note: str)
     ----------
     folder : Path
     found : mapping of str to sequence of Chart
-        As `all_charts` returns them.
+        As `facestudy.report.charts.all_charts` returns them.
     note : str
         A line under the titles.
 
@@ -423,7 +358,7 @@ def write_figures(folder: Path, found: Mapping[str, Sequence[Chart]], note: str)
     """
     listed = [chart for part in found.values() for chart in part]
     for chart in listed:
-        spec = chart.spec(charts.WIDTH, note)
+        spec = chart.spec(WIDTH, note)
         svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE)
         (folder / f"{chart.name}.svg").write_text(svg, encoding="utf-8")
         (folder / f"{chart.name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=2))
