@@ -55,7 +55,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
         parser.error("--weights is for the published detectors; a study has its own")
     if not found.study and (found.model or found.seed or found.allow_sample):
         parser.error("--model, --variant, --seed and --allow-sample need --study")
-    found.out = None
+    found.out, found.video = None, False
     return found
 
 

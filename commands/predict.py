@@ -27,6 +27,7 @@ from facestudy.media.frames import FrameSettings
 from facestudy.media.settings import DecodingSettings
 from facestudy.media.video import Limits, MediaError
 from facestudy.prediction import published, text
+from facestudy.prediction.annotated import write_video
 from facestudy.prediction.answer import Answer, ClipAnswer, about, not_scored, scored
 from facestudy.prediction.clip import Look, look, minimum
 from facestudy.prediction.detectors import Detector
@@ -34,6 +35,7 @@ from facestudy.prediction.pictures import write_report
 from facestudy.prediction.trained import trained
 from facestudy.runtime.work_cache import WorkCache
 from facestudy.sources import youtube
+from facestudy.sources.folder import make_id
 from facestudy.sources.layouts import MEDIA_SUFFIXES, media_below, others_below
 from facestudy.sources.links import Link
 from facestudy.sources.user_files import called
@@ -82,12 +84,15 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print JSON instead of text (docs/one-clip.md)")
     parser.add_argument("--schema", action="store_true", help="print the schema of this JSON, and do nothing else")
     parser.add_argument("--out", type=Path, help="a folder for the faces as pictures, scores over time, CSV and JSON")
+    parser.add_argument("--video", action="store_true", help="also the clip with boxes and scores, in --out")
     found = parser.parse_args(words)
     if not found.sources and os.environ.get("FILE"):
         found.sources = [os.environ["FILE"]]
     if not found.sources and not found.schema:
         parser.error("give a video, a picture, a folder, a pattern or a link")
     check_detectors(parser, found)
+    if found.video and found.out is None:
+        parser.error("--video needs --out, the folder to write to")
     if found.model and found.weights:
         parser.error("--weights is for the published detectors; a study has its own")
     if not found.model and (found.seed or found.allow_sample or found.study != Path()):
@@ -132,14 +137,15 @@ def fetched(url: str, settings: YoutubeSettings, limits: Limits, folder: Path) -
 
 @dataclass(frozen=True)
 class Work:
-    """What clips are looked at and scored with, and the folder for pictures, if any."""
+    """What clips are looked at and scored with, the folder for pictures, if any, and whether it gets a video."""
 
     detectors: Sequence[Detector]
     frames: FrameSettings
     faces: FaceSettings
     limits: Limits
     links: YoutubeSettings
-    out: Path | None
+    out: Path | None = None
+    video: bool = False
 
 
 def clips_of(sources: Sequence[str], work: Work) -> Iterator[ClipAnswer]:
@@ -165,7 +171,16 @@ def clip_of(name: str, reason: str, work: Work, link: bool = False) -> ClipAnswe
             return not_scored(source, str(error))
         if work.out is not None and found.found:
             write_report(work.out, clip, found, work.detectors[0])
+            if work.video and clip.duration_s:
+                write_annotated(path, clip, work, work.out)
     return clip
+
+
+def write_annotated(path: Path, clip: ClipAnswer, work: Work, out: Path) -> None:
+    """Write the clip with its boxes and scores into a folder; standard error has the reason where it is cut short."""
+    target = out / f"{make_id(clip.source)}_scores.mp4"
+    if reason := write_video(path, clip, work.frames, work.limits, target):
+        print(f"predict: {clip.source}: the video is cut short: {reason}.", file=sys.stderr)
 
 
 def seen(source: str, path: Path, work: Work, private: Path) -> tuple[ClipAnswer, Look]:
@@ -202,6 +217,7 @@ def prepared(wanted: argparse.Namespace, cells: Sequence[tuple[str, str]] = ()) 
         section(params, "decoding", DecodingSettings).limits,
         section(params, "youtube", YoutubeSettings),
         wanted.out,
+        wanted.video,
     )
 
 
