@@ -263,6 +263,25 @@ def test_nothing_is_left_when_it_ends(tmp_path: Path, study: Path, number: int) 
         assert (tmp_path / "stderr").read_text() == ""
 
 
+def test_nothing_is_left_when_it_ends_at_work(browser: Browser, tmp_path: Path, study: Path) -> None:
+    """While the decoder's process looks at a clip, and while another upload waits."""
+    clip = write_clip(tmp_path / "clip.mp4", count=400, size=(640, 480))
+    with opened(tmp_path, "--study", str(study), "--frames", "400") as app:
+        context = browser.new_context()
+        for _ in range(2):
+            page = context.new_page()
+            page.goto(app.address)
+            page.locator("#drop input[type=file]").set_input_files(clip)
+        end = time.monotonic() + 120
+        while not any("frames" in path.parts for path in app.private.rglob("*.png")) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert app.files()
+        app.process.send_signal(signal.SIGTERM)
+        assert app.process.wait(60) == 0
+        assert not list((tmp_path / "tmp").iterdir())
+        context.close()
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_study(tmp_path_factory.mktemp("study"))
