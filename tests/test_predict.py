@@ -577,7 +577,7 @@ def test_a_real_clip_from_start_to_end(weights: Path, outside_data: Path, tmp_pa
     assert len(written) == 5 and "scores.mp4" in written, written
 
 
-@pytest.mark.parametrize(("command", "variable"), [("predict", "FILE"), ("export", "MODEL")])
+@pytest.mark.parametrize(("command", "variable"), [("predict", "FILE"), ("export", "MODEL"), ("app", "SET")])
 def test_make_passes_file_as_it_is(tmp_path: Path, command: str, variable: str) -> None:
     """Neither make nor a shell expands it."""
     (tmp_path / "bin").mkdir()
