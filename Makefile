@@ -34,9 +34,9 @@ $(if $(strip $(unknown)),$(error unknown variable $(strip $(unknown)); the varia
 # Python reads these from the environment exactly as given: neither make nor the shell expands them.
 GIVEN := URL NAME SET PRESET QUICK WHAT FILE MODEL
 NAME :=# not that of the environment, where WSL has a NAME
-$(foreach name,$(GIVEN),$(eval remote pull study predict export: override export $(name) := $$(value $(name))))
+$(foreach name,$(GIVEN),$(eval remote pull study predict app export: override export $(name) := $$(value $(name))))
 
-.PHONY: help env python run test test-fast fuzz faults audit study predict export retry remote push pull reasons calibrate \
+.PHONY: help env python run test test-fast fuzz faults audit study predict app export retry remote push pull reasons calibrate \
   bench lint docs plots-page wheels format lock clean-cache
 # A `python -m venv` that fails leaves an environment without pip, which the next run replaces.
 .DELETE_ON_ERROR:
@@ -71,6 +71,9 @@ study: env      ## a preset in studies/NAME: make study PRESET=videos SET="folde
 
 predict: env    ## how fake a clip looks to the published detectors: make predict FILE=clip.mp4 (a folder or a link too)
 	@python -m commands.predict
+
+app: env        ## a local page for one clip: drop it, see faces, crops, scores, warnings: make app SET="--port 8000"
+	@python -m commands.app
 
 export: env     ## a trained model as an ONNX file: make export MODEL=models/full/mesonet/1 (or Meso4_DF)
 	@python -m commands.export

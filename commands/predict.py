@@ -27,13 +27,15 @@ from facestudy.media.frames import FrameSettings
 from facestudy.media.settings import DecodingSettings
 from facestudy.media.video import Limits, MediaError
 from facestudy.prediction import published, text
+from facestudy.prediction.annotated import write_video
 from facestudy.prediction.answer import Answer, ClipAnswer, about, not_scored, scored
-from facestudy.prediction.clip import look, minimum
+from facestudy.prediction.clip import Look, look, minimum
 from facestudy.prediction.detectors import Detector
 from facestudy.prediction.pictures import write_report
 from facestudy.prediction.trained import trained
 from facestudy.runtime.work_cache import WorkCache
 from facestudy.sources import youtube
+from facestudy.sources.folder import make_id
 from facestudy.sources.layouts import MEDIA_SUFFIXES, media_below, others_below
 from facestudy.sources.links import Link
 from facestudy.sources.user_files import called
@@ -52,32 +54,45 @@ class _Parser(argparse.ArgumentParser):
         self.exit(NONE, f"predict: {message}; see `python -m commands.predict --help`.\n")
 
 
+def add_detectors(parser: argparse.ArgumentParser) -> None:
+    """The options of `prepared`, without --study: its default is another one on the page."""
+    parser.add_argument("--model", default="", help="a model of a study; default: the published detectors")
+    parser.add_argument("--variant", default="", help="the crop variant that the model was trained on")
+    parser.add_argument("--seed", default="", help="one training of the model; default: all of them")
+    parser.add_argument("--allow-sample", action="store_true", help="use models that have seen drawn people only")
+    parser.add_argument("--weights", type=Path, help="a folder with the published weights; nothing is fetched")
+    parser.add_argument("--frames", type=int, default=FRAMES, help=f"frames of a clip to look at; default: {FRAMES}")
+
+
+def check_detectors(parser: argparse.ArgumentParser, found: argparse.Namespace) -> None:
+    """Refuse values of these options that do not go together."""
+    if not 1 <= found.frames <= 1000:
+        parser.error(f"--frames {found.frames}: give 1 to 1000")
+    if bool(found.model) != bool(found.variant):
+        parser.error("--model and --variant go together, as in --model mesonet --variant full")
+
+
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """What is asked for; from the command line by default, and FILE of the environment where it names no source."""
     parser = _Parser(
         "python -m commands.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="video, picture, folder, pattern or link")
-    parser.add_argument("--model", default="", help="a model of a study; default: the published detectors")
-    parser.add_argument("--variant", default="", help="the crop variant that the model was trained on")
-    parser.add_argument("--seed", default="", help="one training of the model; default: all of them")
     parser.add_argument("--study", type=Path, default=Path(), help="the study's folder; default: this one")
-    parser.add_argument("--allow-sample", action="store_true", help="use models that have seen drawn people only")
-    parser.add_argument("--weights", type=Path, help="a folder with the published weights; nothing is fetched")
-    parser.add_argument("--frames", type=int, default=FRAMES, help=f"frames of a clip to look at; default: {FRAMES}")
+    add_detectors(parser)
     parser.add_argument("--faces", action="store_true", help="also a line for each face")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text (docs/one-clip.md)")
     parser.add_argument("--schema", action="store_true", help="print the schema of this JSON, and do nothing else")
     parser.add_argument("--out", type=Path, help="a folder for the faces as pictures, scores over time, CSV and JSON")
+    parser.add_argument("--video", action="store_true", help="also the clip with boxes and scores, in --out")
     found = parser.parse_args(words)
     if not found.sources and os.environ.get("FILE"):
         found.sources = [os.environ["FILE"]]
     if not found.sources and not found.schema:
         parser.error("give a video, a picture, a folder, a pattern or a link")
-    if not 1 <= found.frames <= 1000:
-        parser.error(f"--frames {found.frames}: give 1 to 1000")
-    if bool(found.model) != bool(found.variant):
-        parser.error("--model and --variant go together, as in --model mesonet --variant full")
+    check_detectors(parser, found)
+    if found.video and found.out is None:
+        parser.error("--video needs --out, the folder to write to")
     if found.model and found.weights:
         parser.error("--weights is for the published detectors; a study has its own")
     if not found.model and (found.seed or found.allow_sample or found.study != Path()):
@@ -122,14 +137,15 @@ def fetched(url: str, settings: YoutubeSettings, limits: Limits, folder: Path) -
 
 @dataclass(frozen=True)
 class Work:
-    """What clips are looked at and scored with, and the folder for pictures, if any."""
+    """What clips are looked at and scored with, the folder for pictures, if any, and whether it gets a video."""
 
     detectors: Sequence[Detector]
     frames: FrameSettings
     faces: FaceSettings
     limits: Limits
     links: YoutubeSettings
-    out: Path | None
+    out: Path | None = None
+    video: bool = False
 
 
 def clips_of(sources: Sequence[str], work: Work) -> Iterator[ClipAnswer]:
@@ -150,25 +166,47 @@ def clip_of(name: str, reason: str, work: Work, link: bool = False) -> ClipAnswe
             if reason:
                 raise MediaError(reason)
             path = fetched(name, work.links, work.limits, Path(private) / "link") if link else Path(name)
-            frames = Path(private) / "frames"
-            frames.mkdir()
-            found = look(path, work.frames, work.faces, work.limits, frames)
+            clip, found = seen(source, path, work, Path(private))
         except MediaError as error:
             return not_scored(source, str(error))
-        clip = scored(source, found, work.detectors)
         if work.out is not None and found.found:
             write_report(work.out, clip, found, work.detectors[0])
+            if work.video and clip.duration_s:
+                write_annotated(path, clip, work, work.out)
     return clip
 
 
-def prepared(wanted: argparse.Namespace) -> Work:
-    """The detectors that are asked for, with the settings that go with them."""
+def write_annotated(path: Path, clip: ClipAnswer, work: Work, out: Path) -> None:
+    """Write the clip with its boxes and scores into a folder; standard error has the reason where it is cut short."""
+    target = out / f"{make_id(clip.source)}_scores.mp4"
+    if reason := write_video(path, clip, work.frames, work.limits, target):
+        print(f"predict: {clip.source}: the video is cut short: {reason}.", file=sys.stderr)
+
+
+def seen(source: str, path: Path, work: Work, private: Path) -> tuple[ClipAnswer, Look]:
+    """What is known of a file that is called `source`, and its faces; frames go to a private folder.
+
+    Raises MediaError when the file cannot be used.
+    """
+    frames = private / "frames"
+    frames.mkdir()
+    found = look(path, work.frames, work.faces, work.limits, frames)
+    return scored(source, found, work.detectors), found
+
+
+def prepared(wanted: argparse.Namespace, cells: Sequence[tuple[str, str]] = ()) -> Work:
+    """The detectors that are asked for, with the settings that go with them.
+
+    They are those of --model and --variant, or else of `cells` (models and variants of the study), or else the
+    published ones.
+    """
     params = read_params()
     count = {"per_video": wanted.frames, "every": None, "max_per_video": wanted.frames}
     frames, faces = section(params, "frames", FrameSettings), section(params, "faces", FaceSettings)
-    if wanted.model:
-        found = trained(wanted.study, wanted.model, wanted.variant, wanted.seed, wanted.allow_sample)
-        detectors, frames, faces = [found.detector], found.frames, found.faces
+    if chosen := [(wanted.model, wanted.variant)] if wanted.model else cells:
+        seed, sample = wanted.seed, wanted.allow_sample
+        found = [trained(wanted.study, model, variant, seed, sample) for model, variant in chosen]
+        detectors, frames, faces = [one.detector for one in found], found[0].frames, found[0].faces
     else:
         detectors = published.detectors(wanted.weights or published.cache_folder(), fetch=wanted.weights is None)
         count |= {"format": "png", "max_side": None}  # as in the clip, whatever the study here does
@@ -179,6 +217,7 @@ def prepared(wanted: argparse.Namespace) -> Work:
         section(params, "decoding", DecodingSettings).limits,
         section(params, "youtube", YoutubeSettings),
         wanted.out,
+        wanted.video,
     )
 
 

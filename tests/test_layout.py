@@ -31,6 +31,7 @@ ORDER = [
     "attribution",
     "report",
     "prediction",
+    "app",
 ]
 MODULES = sorted((ROOT / "facestudy").glob("*/*.py"))
 

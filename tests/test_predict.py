@@ -536,6 +536,7 @@ def test_json_of_input_without_a_score(tmp_path: Path, capsys: pytest.CaptureFix
         (["a.mp4", "--model", "mesonet"], "--model and --variant go together"),
         (["a.mp4", "--seed", "1"], "--study, --seed and --allow-sample need --model and --variant"),
         (["a.mp4", "--model", "m", "--variant", "v", "--weights", "w"], "--weights is for the published detectors"),
+        (["a.mp4", "--video"], "--video needs --out, the folder to write to"),
         (["a.mp4", "--weights", "/nowhere"], "/nowhere/Meso4_DF.h5 is missing; get https://"),
         (["a.mp4", "--model", "mesonet", "--variant", "full", "--study", "/nowhere"], "/nowhere is no study"),
     ],
@@ -567,7 +568,7 @@ def test_links_are_fetched_as_in_a_study(tmp_path: Path) -> None:
 def test_a_real_clip_from_start_to_end(weights: Path, outside_data: Path, tmp_path: Path) -> None:
     clip = next((outside_data / "videos/real").glob("liveportrait_d18.mp4"))
     (tmp_path / "text.mp4").write_text("x")
-    options = ["--weights", str(weights), "--frames", "3", "--json", "--out", str(tmp_path / "out")]
+    options = ["--weights", str(weights), "--frames", "3", "--json", "--out", str(tmp_path / "out"), "--video"]
     done = call(ROOT, "python", "-m", "commands.predict", str(clip), str(tmp_path / "text.mp4"), *options)
     assert done.returncode == 2, done.stderr
     answer = Answer.model_validate_json(done.stdout, strict=True)
@@ -576,10 +577,10 @@ def test_a_real_clip_from_start_to_end(weights: Path, outside_data: Path, tmp_pa
     assert [score.detector for score in first.persons[0].scores] == [one.name for one in DETECTORS]
     written = {path.name.split("_", 2)[-1] for path in (tmp_path / "out").iterdir()}
     assert json.loads((tmp_path / "out/predict.json").read_text()) == json.loads(done.stdout)
-    assert len(written) == 4, written
+    assert len(written) == 5 and "scores.mp4" in written, written
 
 
-@pytest.mark.parametrize(("command", "variable"), [("predict", "FILE"), ("export", "MODEL")])
+@pytest.mark.parametrize(("command", "variable"), [("predict", "FILE"), ("export", "MODEL"), ("app", "SET")])
 def test_make_passes_file_as_it_is(tmp_path: Path, command: str, variable: str) -> None:
     """Neither make nor a shell expands it."""
     (tmp_path / "bin").mkdir()

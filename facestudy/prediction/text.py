@@ -48,55 +48,107 @@ def of_clip(clip: ClipAnswer, faces: bool = False) -> list[str]:
 
 def _of_clip(clip: ClipAnswer, faces: bool) -> Iterator[str]:
     if clip.status == "not_scored":
-        yield f"{clip.source}: no score: {clip.reason}."
+        yield f"{clip.source}: {no_score(clip)}"
         return
-    length = f", {clip.duration_s:.1f} s" if clip.duration_s else ""
-    looked = f"{clip.frames} frame{'s' if clip.frames > 1 else ''} looked at"
-    yield f"{clip.source}: {clip.codec}, {clip.width}x{clip.height}{length}; {looked}"
+    yield f"{clip.source}: {facts(clip)}"
     for person in clip.persons:
-        yield _who(person, len(clip.persons), bool(clip.duration_s))
+        yield f"  {who(person, clip)}"
         width = max(len(score.detector) for score in person.scores)
         for score in person.scores:
             yield f"    {score.detector:{width}}  {_says(score)}"
         for score in person.scores:
             if score.meaning:
-                yield f"    {_means(score)}"
-        for warning in dict.fromkeys(warning for score in person.scores for warning in score.warnings):
-            names = [score.detector for score in person.scores if warning in score.warnings]
-            yield f"    warning, {' and '.join(names)}: {warning}"
-        if len({score.label for score in person.scores}) > 1:
-            yield "    the detectors disagree"
+                yield f"    {means(score)}"
+        for line in cautions(person):
+            yield f"    {line}"
         if faces:
             yield from _faces(person)
-    skipped = sorted(clip.skipped.items(), key=lambda one: -one[1])
-    if skipped:
-        yield "  left out: " + "; ".join(f"{in_words(reason)} ({count})" for reason, count in skipped)
-    if clip.undecoded:
-        yield f"  not all frames: {clip.undecoded}"
+    for line in left_out(clip):
+        yield f"  {line}"
 
 
-def _who(person: Person, people: int, moving: bool) -> str:
+def no_score(clip: ClipAnswer) -> str:
+    """Say why a clip has no score.
+
+    Examples
+    --------
+    >>> no_score(ClipAnswer(source="a.mp4", status="not_scored", reason="the file is empty"))
+    'no score: the file is empty.'
+    """
+    return f"no score: {clip.reason}."
+
+
+def facts(clip: ClipAnswer) -> str:
+    """Describe a clip that has a score: format, size, length, frames."""
+    length = f", {clip.duration_s:.1f} s" if clip.duration_s else ""
+    looked = f"{clip.frames} frame{'s' if clip.frames > 1 else ''} looked at"
+    return f"{clip.codec}, {clip.width}x{clip.height}{length}; {looked}"
+
+
+def who(person: Person, clip: ClipAnswer) -> str:
+    """Tell one person of a clip from the others.
+
+    Parameters
+    ----------
+    person : Person
+    clip : ClipAnswer
+        With this person.
+
+    Returns
+    -------
+    str
+        Such as "person 1 of 2: 10 faces, 0.2 to 4.8 s".
+    """
     count = f"{len(person.faces)} face{'s' if len(person.faces) > 1 else ''}"
-    when = f", {person.faces[0].time_s:.1f} to {person.faces[-1].time_s:.1f} s" if moving else ""
-    return f"  person {person.person} of {people}: {count}{when}"
+    when = f", {person.faces[0].time_s:.1f} to {person.faces[-1].time_s:.1f} s" if clip.duration_s else ""
+    return f"person {person.person} of {len(clip.persons)}: {count}{when}"
 
 
 def _says(score: Score) -> str:
-    spread = []
+    around = spread(score)
+    return f"P(fake) {score.p_fake:.2f}  {score.label}" + (f"  ({around})" if around else "")
+
+
+def spread(score: Score) -> str:
+    """Say how far faces and trainings lie apart; "" for one face and one training."""
+    found = []
     if score.faces_sd is not None:
-        spread.append(f"faces {score.faces_low:.2f} to {score.faces_high:.2f}")
+        found.append(f"faces {score.faces_low:.2f} to {score.faces_high:.2f}")
     if score.trainings_sd is not None:
-        spread.append(f"trainings {score.trainings_low:.2f} to {score.trainings_high:.2f}")
-    return f"P(fake) {score.p_fake:.2f}  {score.label}" + (f"  ({', '.join(spread)})" if spread else "")
+        found.append(f"trainings {score.trainings_low:.2f} to {score.trainings_high:.2f}")
+    return ", ".join(found)
 
 
-def _means(score: Score) -> str:
+def means(score: Score) -> str:
+    """Say how often such scores were of fakes; the score has a meaning."""
     found = score.meaning
     assert found is not None
     return (
         f"of {found.scores} scores of test faces from {found.low:g} to {found.high:g}, "
         f"{found.fake_share:.0%} were of fakes"
     )
+
+
+def cautions(person: Person) -> list[str]:
+    """List the warnings, each with the detectors that it is about, and whether the detectors disagree."""
+    lines = []
+    for warning in dict.fromkeys(warning for score in person.scores for warning in score.warnings):
+        names = [score.detector for score in person.scores if warning in score.warnings]
+        lines.append(f"warning, {' and '.join(names)}: {warning}")
+    if len({score.label for score in person.scores}) > 1:
+        lines.append("the detectors disagree")
+    return lines
+
+
+def left_out(clip: ClipAnswer) -> list[str]:
+    """Say which frames and faces have no score, and why."""
+    lines = []
+    skipped = sorted(clip.skipped.items(), key=lambda one: -one[1])
+    if skipped:
+        lines.append("left out: " + "; ".join(f"{in_words(reason)} ({count})" for reason, count in skipped))
+    if clip.undecoded:
+        lines.append(f"not all frames: {clip.undecoded}")
+    return lines
 
 
 def _faces(person: Person) -> Iterator[str]:

@@ -102,6 +102,31 @@ def trained(study: Path, model: str, variant: str, training: str = "", sample: b
     )
 
 
+def cells(study: Path) -> list[tuple[str, str]]:
+    """List what a study has trained.
+
+    Parameters
+    ----------
+    study : Path
+        The study's folder, which holds dvc.lock.
+
+    Returns
+    -------
+    list of (str, str)
+        Model and variant of each cell, sorted by variant.
+
+    Raises
+    ------
+    StudyError
+        When the folder is no study, or one that has trained nothing.
+    """
+    lock = _read_lock(study)
+    found = sorted({(match[1], match[2]) for path in lock.outs if (match := _cell(path))})
+    if not found:
+        raise StudyError(f"{lock.path} has no trained model; `make run` trains those of params.yaml.")
+    return [(model, variant) for variant, model in found]
+
+
 def _cell(path: str) -> re.Match[str] | None:
     return re.fullmatch(r"models/([a-z0-9_]+)/([a-z0-9_]+)", path)
 

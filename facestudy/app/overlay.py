@@ -1,0 +1,183 @@
+"""Which part of one face speaks for what a detector says of it: an occlusion map over the crop.
+
+The map is that of facestudy.attribution.maps. There one patch is hidden in many faces at a time, here all patches in
+one face, which takes the time of three batches.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from facestudy.attribution.areas import shown_places
+from facestudy.core.arrays import BoolArray, FloatArray, Picture
+from facestudy.crops.cutting import crop
+from facestudy.evaluation.metrics import THRESHOLD
+from facestudy.prediction.clip import Found
+from facestudy.prediction.detectors import Detector, score_with
+
+HEAT = np.array([255, 110, 0])
+STRENGTH = 0.75
+"""Colour of the overlay, and how much of it covers the patch that counts most."""
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What one training of a detector goes by in one face.
+
+    Attributes
+    ----------
+    detector, training : str
+    p_fake : float
+        Of the face, by this training.
+    time_s : float
+        Of the frame, seconds.
+    says : {"fake", "real"}
+        What the map is evidence for.
+    picture : ndarray of uint8, shape (height, width, 3)
+        The crop in grey, with the map in colour.
+    empty : bool
+        Whether hiding no part at all lowers the evidence.
+    """
+
+    detector: str
+    training: str
+    p_fake: float
+    time_s: float
+    says: str
+    picture: Picture
+    empty: bool
+
+
+def overlay(detector: Detector, faces: Sequence[Found], p_fake: Sequence[float]) -> Overlay:
+    """Make the overlay for the face with the most typical score, by the training with the most typical one.
+
+    Parameters
+    ----------
+    detector : Detector
+    faces : sequence of Found
+        The faces of one person, with cut-outs.
+    p_fake : sequence of float
+        Of each face, mean over trainings.
+
+    Returns
+    -------
+    Overlay
+
+    Raises
+    ------
+    StudyError
+        When the network cannot be loaded, or has no layer that attribution can use.
+    """
+    cut_outs = [(one.face.picture, one.face) for one in faces]
+    cut = [crop(picture, face, detector.plan, detector.colour) for picture, face in cut_outs if picture is not None]
+    pictures, row = np.stack(cut), int(np.abs(np.asarray(p_fake) - np.mean(p_fake)).argmin())
+    networks = {name: load() for name, load in detector.trainings.items()}
+    one = pictures[row : row + 1]
+    scores = {name: float(score_with(network, one)[0]) for name, network in networks.items() if len(networks) > 1}
+    scores = scores or dict.fromkeys(networks, float(p_fake[row]))
+    training = min(scores, key=lambda name: abs(scores[name] - p_fake[row]))
+    says = "fake" if scores[training] > THRESHOLD else "real"
+    shown = ~np.isnan(shown_places(detector.plan)[..., 0])
+    found = occlusion(networks[training], pictures, row, shown, 1.0 if says == "fake" else -1.0)
+    return Overlay(
+        detector.name, training, scores[training], faces[row].time_s, says,
+        painted(pictures[row], found), not found.any(),
+    )  # fmt: skip
+
+
+def occlusion(network: Any, pictures: Picture, row: int, shown: BoolArray, sign: float) -> FloatArray:
+    """Compute the occlusion map of one picture, as facestudy.attribution.maps.occlusion computes it.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Its last layers are `logit` and `p_fake`.
+    pictures : ndarray of uint8, shape (n, height, width, 3)
+        RGB. Hidden parts get their mean colour.
+    row : int
+        Which of them.
+    shown : ndarray of bool, shape (height, width)
+        Where they show a face.
+    sign : float
+        1 for evidence of fake, -1 for evidence of real.
+
+    Returns
+    -------
+    ndarray of float64, shape (height, width)
+        0 where hiding the patch does not lower the logit of the class.
+
+    Raises
+    ------
+    StudyError
+        When the network has no layer that attribution can use.
+    """
+    from facestudy.attribution.maps import Evidence, replacement  # imports TensorFlow
+
+    probe, hidden = opened(network), patches(shown)
+    same = np.broadcast_to(pictures[row], (len(hidden), *pictures[row].shape))
+    filled = np.broadcast_to(replacement(pictures, shown, "mean")[row], same.shape)
+    before = np.repeat(probe.logits(pictures[row : row + 1]), len(hidden))
+    lost = Evidence(probe, same, shown, filled, np.full(len(hidden), sign), before).lost(hidden)
+    return np.asarray(np.tensordot(np.maximum(lost, 0) / hidden.sum(axis=(1, 2)), hidden, axes=1))
+
+
+@functools.lru_cache(maxsize=64)
+def opened(network: Any) -> Any:
+    """Open a network for inspection, once: TensorFlow takes a second or two to build the graph."""
+    from facestudy.attribution.maps import Probe
+
+    return Probe(network)
+
+
+def patches(shown: BoolArray) -> BoolArray:
+    """Divide what a crop shows into the patches that are hidden one after the other.
+
+    Parameters
+    ----------
+    shown : ndarray of bool, shape (height, width)
+        Where it shows a face.
+
+    Returns
+    -------
+    ndarray of bool, shape (patches, height, width)
+        Without empty ones.
+    """
+    from facestudy.attribution.maps import PATCHES
+
+    rows, columns = (np.linspace(0, side, PATCHES + 1).round().astype(int) for side in shown.shape)
+    cells = np.zeros((PATCHES**2, *shown.shape), bool)
+    for number, (top, bottom) in enumerate(pairwise(rows)):
+        for other, (left, right) in enumerate(pairwise(columns)):
+            cells[number * PATCHES + other, top:bottom, left:right] = shown[top:bottom, left:right]
+    return cells[cells.any(axis=(1, 2))]
+
+
+def painted(picture: Picture, found: FloatArray) -> Picture:
+    """Paint a map over a crop: the crop in grey, the colour as strong as the map, the highest value strongest.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, shape (height, width, 3)
+        RGB.
+    found : ndarray of float64, shape (height, width)
+        Not negative.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+        RGB.
+
+    Examples
+    --------
+    >>> painted(np.full((1, 2, 3), 100, np.uint8), np.array([[0.0, 2.0]]))[0].tolist()
+    [[100, 100, 100], [216, 108, 25]]
+    """
+    grey = picture.astype(float) @ [0.299, 0.587, 0.114]
+    alpha = STRENGTH * (found / found.max() if found.any() else found)[..., None]
+    return np.asarray(np.rint((1 - alpha) * grey[..., None] + alpha * HEAT), np.uint8)
