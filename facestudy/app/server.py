@@ -325,7 +325,7 @@ def start(
         tried = f"port {port} is" if port else f"the ports {FIRST_PORT} to {FIRST_PORT + PORTS - 1} are"
         raise StudyError(f"{tried} not free on {HOST}; name another one, as in --port 8000.") from None
     worker.start(first)
-    return Running(blocks.local_url, blocks.close)
+    return Running(blocks.local_url, lambda: blocks.close(verbose=False))
 
 
 def _documents_at(path: str, pages: Mapping[str, str]) -> Any:
