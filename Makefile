@@ -84,7 +84,7 @@ retry: env      ## look again for the videos that a passing fault kept away (sou
 remote: env     ## where to share data: make remote URL=s3://bucket/study SET="endpointurl=https://…" NAME=team
 	@python -m commands.remote set
 
-push: env       ## this clone's videos, frames, faces, crops and models to the remote
+push: env       ## this clone's videos, frames, faces, crops, models and page to the remote
 	@python -m commands.remote push
 
 pull: env       ## them from the remote; only the models: make pull WHAT=train

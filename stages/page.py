@@ -63,7 +63,7 @@ def main() -> str:
         TEXT.read_text(encoding="utf-8"),
         note=note,
         charts=charts,
-        sentences=page.answer(contrasts, hypotheses),
+        sentences=page.answer(contrasts, hypotheses, results.level),
         pictures=[page.picture_of(f"Real and fake faces, variant {name}.", read_sheet(name)) for name in variants],
         wrong=page.most_wrong(models, variants[:2], clips),
         settings=settings(params),
@@ -108,9 +108,10 @@ def scripts() -> str:
 
 
 def provenance() -> pd.DataFrame:
-    """The data and the packages that the page goes back to."""
+    """The data that the page goes back to, and the packages that were installed when it was written."""
     rows = [("sha256 of " + name, file_sha256(Path(name))) for name in ("data/split.csv", "metrics/results.json")]
-    return pd.DataFrame([*rows, *((name, version(name)) for name in PACKAGES)], columns=["what", "value"])
+    installed = [(f"{name}, when the page was written", version(name)) for name in PACKAGES]
+    return pd.DataFrame([*rows, *installed], columns=["what", "value"])
 
 
 if __name__ == "__main__":

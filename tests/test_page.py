@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,15 +18,17 @@ from facestudy.dataset.split import SplitSettings
 from facestudy.report import page
 from facestudy.report.charts import Chart, Results, all_charts
 from facestudy.report.labels import label
-from tests.project import params
+from tests.conftest import absent
+from tests.pipeline_files import ROOT
+from tests.project import environment_for, params
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 MODELS, VARIANTS = ["meso", "vgg"], ["full", "eyes_lower"]
 
 
 CONTRASTS = pd.DataFrame(
-    [(model, "crop", "full", "eyes_lower", "0.1", "0.02", "0.18") for model in MODELS],
-    columns=["model", "contrast", "first", "second", "difference", "low", "high"],
+    [(model, "crop", "full", "eyes_lower", "0.1", "0.02", "0.18", "greater") for model in MODELS],
+    columns=["model", "contrast", "first", "second", "difference", "low", "high", "outcome"],
 )
 HYPOTHESES = pd.DataFrame(
     [("meso", "cropped_is_worse", "contradicted"), ("vgg", "cropped_is_worse", "not_tested")],
@@ -171,6 +175,49 @@ def test_a_study_without_seeds_or_alterations_has_a_page() -> None:
     assert page.answer(contrasts, HYPOTHESES)[1].endswith("+0.100 for meso, +0.100 for vgg.")
 
 
+@pytest.mark.parametrize(("outcome", "words"), [("broken", "gets? the same score"), ("chance", "both are at chance")])
+def test_a_contrast_that_is_no_result_has_no_number(outcome: str, words: str) -> None:
+    contrasts = CONTRASTS.assign(outcome=[outcome, "greater"])
+    sentence = page.answer(contrasts, HYPOTHESES)[1]
+    assert re.search(rf"no result \(.*?{words.replace('s?', '')}\) for meso, \+0\.100", sentence)
+    (chart,) = all_charts(replace(results(), contrasts=contrasts))["Planned contrasts"]
+    assert chart.table["row"].tolist() == ["vgg: crop"] and "Not shown: 1 " in chart.text
+
+
+def test_without_the_crop_the_page_says_so() -> None:
+    assert page.answer(CONTRASTS[:0], HYPOTHESES[:0]) == ["This study does not compare a crop with the whole face."]
+
+
+FIGURES = """
+import pathlib, sys
+from tests.test_page import found
+from facestudy.report import page
+page.write_figures(pathlib.Path(sys.argv[1]), {"x": found()["Planned contrasts"]}, "A note.")
+"""
+
+
+def test_figures_do_not_depend_on_the_fonts_of_the_machine(tmp_path: Path) -> None:
+    """Another machine has a font with other letters that calls itself Liberation Sans."""
+    mono = next(Path("/usr/share/fonts").rglob("LiberationMono-Regular.ttf"), None)
+    if mono is None:
+        absent("the font Liberation Mono (Debian's fonts-liberation)")
+    decoy = mono.read_bytes()
+    for code in ("ascii", "utf-16-be"):
+        decoy = decoy.replace("Liberation Mono".encode(code), "Liberation Sans".encode(code))
+    written = []
+    for name in ("none", "decoy"):
+        out, fonts = tmp_path / name / "out", tmp_path / name / "fonts"
+        out.mkdir(parents=True)
+        fonts.mkdir()
+        if name == "decoy":
+            (fonts / "sans.ttf").write_bytes(decoy)
+        (tmp_path / "fonts.conf").write_text(f"<fontconfig><dir>{fonts}</dir></fontconfig>")
+        environment = environment_for(ROOT) | {"FONTCONFIG_FILE": str(tmp_path / "fonts.conf")}
+        subprocess.run([sys.executable, "-c", FIGURES, str(out)], cwd=ROOT, env=environment, check=True)
+        written.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert len(written[0]) == 4 and written[0] == written[1]
+
+
 def test_charts_name_the_confidence_of_the_study() -> None:
     texts = [chart.text for part in all_charts(results(confidence=0.9)).values() for chart in part]
     assert any("90 % intervals" in text for text in texts) and any("90 % bands" in text for text in texts)
@@ -178,7 +225,7 @@ def test_charts_name_the_confidence_of_the_study() -> None:
 
 
 def test_figures_are_files(tmp_path: Path) -> None:
-    few = {"x": found()["Differences of AUC"]}
+    few = {"x": found()["Planned contrasts"]}
     assert page.write_figures(tmp_path, few, "Drawn people.") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"contrasts.{end}" for end in ("csv", "png", "svg", "tex")

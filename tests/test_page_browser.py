@@ -21,6 +21,9 @@ from tests.project import stage
 WIDTHS = (360, 1440)
 SCHEMES = ("light", "dark")
 HOSTILE = "<img src=x onerror=alert(1)>"
+KINDS = ("line path[d]", "rect path", "symbol path", "rule line", "rule path")
+MARKS = ", ".join(f"svg .role-mark.mark-{kind}" for kind in KINDS)
+"""What the data of a chart draws: not its axes, grid and legends."""
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +69,20 @@ def test_every_chart_has_marks(opened: Page) -> None:
     assert charts.count() >= 20
     for number in range(charts.count()):
         chart = charts.nth(number)
-        assert chart.locator(
-            "svg .mark-line path, svg .mark-rect path, svg .mark-symbol path, svg .mark-rule line"
-        ).count()
+        assert chart.locator(MARKS).count(), chart.get_attribute("id")
+
+
+def test_a_chart_without_data_has_no_marks(opened: Page) -> None:
+    """Its grid and legend do not count."""
+    empty = """async () => {
+      const spec = structuredClone(specs.roc_mesonet);
+      for (const name of Object.keys(spec.datasets)) spec.datasets[name] = [];
+      await vegaEmbed("#chart-roc_mesonet", spec, {renderer: "svg"});
+    }"""
+    opened.evaluate(empty)
+    chart = opened.locator("#chart-roc_mesonet")
+    assert chart.locator("svg").count()
+    assert not chart.locator(MARKS).count()
 
 
 @pytest.mark.parametrize("opened", [(scheme, width) for scheme in SCHEMES for width in WIDTHS], indirect=True)
@@ -78,6 +92,11 @@ def test_nothing_is_clipped_or_inaccessible(opened: Page) -> None:
         "[...document.querySelectorAll('.chart svg')].filter(e => e.getBoundingClientRect().right > innerWidth).length"
     )
     assert opened.evaluate(wide) == 0
+    cut = """[...document.querySelectorAll('.chart svg.marks text')].filter(e => {
+      const text = e.getBoundingClientRect(), svg = e.closest('svg').getBoundingClientRect();
+      return text.width && (text.left < svg.left - 1 || text.right > svg.right + 1);
+    }).map(e => e.closest('.chart').id + ': ' + e.textContent)"""
+    assert opened.evaluate(cut) == []
     found = Axe().run(opened)
     assert [(one["id"], one["nodes"][0]["html"]) for one in found.response["violations"]] == []
 

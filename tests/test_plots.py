@@ -62,7 +62,8 @@ def test_plots_open_without_a_network(command: tuple[str, ...], clone: Path, bro
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
     page.goto((clone / "dvc_plots/index.html").as_uri())
-    page.wait_for_function("n => document.querySelectorAll('.vega-embed :is(svg, canvas)').length >= n", arg=len(PLOTS))
+    drawn = "n => document.querySelectorAll('.vega-embed :is(svg, canvas).marks').length >= n"
+    page.wait_for_function(drawn, arg=len(PLOTS))
     assert messages == []
     text = (clone / "dvc_plots/index.html").read_text(encoding="utf-8")
     for title in PLOTS:

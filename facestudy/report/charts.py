@@ -1,4 +1,4 @@
-"""The charts of the report, as Vega-Lite: one colour per variant, in every chart the same."""
+"""The charts of the report, as Vega-Lite: a variant has the same colour and dash in every chart."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ import altair as alt
 import pandas as pd
 
 from facestudy.alterations.settings import label
+from facestudy.evaluation.metrics import THRESHOLD
 
 alt.data_transformers.disable_max_rows()  # the losses of many trainings have more than altair's 5,000
 WIDTH, HEIGHT = 420, 260
 """Of a drawn picture, pixels; on the page a chart is as wide as its column."""
 COLOURS = ("#3b78b5", "#d8731a", "#2f9d74", "#b04fa3", "#8c7a00", "#d1495b", "#5f6b7a", "#008ea8")
-"""Of the variants, in their order; readable on white and on black, told apart by colour-blind readers."""
+"""Of the variants, in their order; readable on white and on black."""
+DASHES = ((1, 0), (8, 3), (2, 2), (8, 3, 2, 3), (4, 4))
+"""Of their lines. No two of the first forty variants have the same colour and dash, and dashes help where colours look
+alike to a reader."""
+NO_RESULT = ("broken", "chance")
+"""Outcomes of a contrast whose difference is not shown."""
 CLASS_COLOURS = {"real": "#3b78b5", "fake": "#d1495b"}
+LABELS = 190
+"""The longest label of a row, pixels: it leaves room for the marks on a telephone."""
 MAX_LOSS = 1.2
 """Where the axis of the losses ends."""
 SHARE = alt.Scale(domain=[0, 1])
@@ -35,7 +43,9 @@ class Chart:
         What it shows, in a sentence, for people who do not see it.
     chart : altair.TopLevelMixin
     table : DataFrame
-        What is drawn, for the table beside it.
+        What is drawn.
+    shown : DataFrame, optional
+        The rows of it that stand on the page; by default all.
     """
 
     name: str
@@ -43,6 +53,7 @@ class Chart:
     text: str
     chart: Any
     table: pd.DataFrame
+    shown: pd.DataFrame | None = None
 
     def spec(self, width: int | str = "container", subtitle: str = "") -> dict[str, Any]:
         """Write the chart as Vega-Lite.
@@ -115,7 +126,7 @@ def all_charts(results: Results) -> dict[str, list[Chart]]:
     models, variants = results.models, results.variants
     altered = (results.robustness["kind"] != "none").any()
     return {
-        "Differences of AUC": [_differences(results)],
+        "Planned contrasts": [_contrasts(results)],
         "ROC": [_roc(results, model) for model in models],
         "Precision and recall": [_precision_recall(results, model) for model in models],
         "Scores": [_histogram(results, model, variant) for model in models for variant in variants],
@@ -143,14 +154,23 @@ def _by_variant(results: Results) -> alt.Color:
     return colour.legend(symbolOpacity=1)
 
 
+def _dashes(results: Results) -> alt.StrokeDash:
+    variants = list(results.variants)
+    dashes = [list(DASHES[number % len(DASHES)]) for number in range(len(variants))]
+    return alt.StrokeDash("variant:N", title="variant", sort=variants).scale(domain=variants, range=dashes)
+
+
 def _by_class() -> alt.Color:
     return alt.Color("label:N", title="class").scale(domain=list(CLASS_COLOURS), range=list(CLASS_COLOURS.values()))
 
 
-def _one_by_legend(chart: Any, opacity: float = 1.0) -> Any:
-    """Let a click on a variant in the legend leave only its marks."""
+def _one_by_legend(chart: Any, opacity: float = 1.0, bands: Any = None) -> Any:
+    """Let a click on a variant in the legend leave only its marks, and its band if there are any."""
     chosen = alt.selection_point(fields=["variant"], bind="legend")
-    return chart.encode(opacity=alt.condition(chosen, alt.value(opacity), alt.value(0.08))).add_params(chosen)
+    lines = chart.encode(opacity=alt.condition(chosen, alt.value(opacity), alt.value(0.08))).add_params(chosen)
+    if bands is None:
+        return lines
+    return alt.layer(bands.encode(opacity=alt.condition(chosen, alt.value(0.15), alt.value(0))), lines)
 
 
 def _dashed(x: Sequence[float], y: Sequence[float]) -> Any:
@@ -162,9 +182,9 @@ def _dashed(x: Sequence[float], y: Sequence[float]) -> Any:
 def _curves(results: Results, rows: pd.DataFrame, x: alt.X, y: str, title: str) -> Any:
     """Lines with bands, one for each variant."""
     base = alt.Chart(rows).encode(x=x, color=_by_variant(results))
-    bands = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title=title, scale=SHARE), y2="high:Q")
+    bands = base.mark_area().encode(y=alt.Y("low:Q", title=title, scale=SHARE), y2="high:Q")
     lines = base.mark_line(clip=True).encode(y=alt.Y(f"{y}:Q", title=title, scale=SHARE), tooltip=list(rows.columns))
-    return alt.layer(bands, _one_by_legend(lines))
+    return _one_by_legend(lines.encode(strokeDash=_dashes(results)), bands=bands)
 
 
 def _roc(results: Results, model: str) -> Chart:
@@ -172,20 +192,20 @@ def _roc(results: Results, model: str) -> Chart:
     x = alt.X("fpr:Q", title="real faces called fake (false positive rate)", scale=SHARE)
     chart = alt.layer(_dashed([0, 1], [0, 1]), _curves(results, rows, x, "tpr", "fakes found (true positive rate)"))
     text = f"ROC curves of {model} for each variant, with {results.level} bands; the dashed diagonal is guessing."
-    return Chart(f"roc_{model}", f"ROC of {model}", text, chart, _tenths(rows, "fpr"))
+    return Chart(f"roc_{model}", f"ROC of {model}", text, chart, rows, _tenths(rows, "fpr"))
 
 
 def _precision_recall(results: Results, model: str) -> Chart:
     rows = _of_model(results.curves["precision_recall"], model)
     x = alt.X("recall:Q", title="fakes found (recall)", scale=SHARE)
-    chart = _curves(results, rows, x, "precision", "of the faces called fake, fakes (precision)")
+    chart = _curves(results, rows, x, "precision", "fakes among the faces called fake (precision)")
     text = f"Precision–recall curves of {model} for each variant, with {results.level} bands."
     name, title = f"precision_recall_{model}", f"Precision and recall of {model}"
-    return Chart(name, title, text, chart, _tenths(rows, "recall"))
+    return Chart(name, title, text, chart, rows, _tenths(rows, "recall"))
 
 
 def _tenths(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Every tenth point of a curve, for its table."""
+    """Every tenth point of a curve, for its table on the page."""
     return rows[(rows[column] * 10).round(6) % 1 == 0].reset_index(drop=True)
 
 
@@ -222,7 +242,8 @@ def _clips(results: Results, model: str, variant: str) -> Chart:
             tooltip=["video_id", "path", "label", alt.Tooltip("p_fake", format=".3f")],
         )
     )
-    text = f"One mark per test clip at the mean p_fake that {model} gives its faces on {variant}."
+    text = f"One mark per test clip at the mean p_fake that {model} gives its faces on {variant}; of several persons, "
+    text += "the one with the highest mean counts."
     return Chart(f"clips_{model}_{variant}", f"Test clips, {model} on {variant}", text, chart, rows)
 
 
@@ -235,20 +256,19 @@ def _calibration(results: Results, model: str) -> Chart:
             x=alt.X("mean_p_fake:Q", title="mean p_fake of a bin", scale=SHARE),
             y=alt.Y("fake_share:Q", title="share of fakes in the bin", scale=SHARE),
             color=_by_variant(results),
+            strokeDash=_dashes(results),
             tooltip=list(rows.columns),
         )
     )
-    text = (
-        f"Share of fakes against mean p_fake, in bins, for {model} on each variant; on the dashed diagonal p_fake is "
-    )
-    text += "a probability."
+    text = f"Share of fakes against mean p_fake, in bins, for {model} on each variant; on the dashed diagonal, p_fake "
+    text += "equals the share of fakes."
     chart = alt.layer(_dashed([0, 1], [0, 1]), _one_by_legend(lines))
     return Chart(f"calibration_{model}", f"Calibration of {model}", text, chart, rows)
 
 
 def _confusion(results: Results, model: str) -> Chart:
     rows = _of_model(results.curves["confusion"], model, ["label", "predicted"])
-    order = [f"{variant}, {label_}" for variant in results.variants for label_ in CLASS_COLOURS]
+    order = [f"{variant}, {name}" for variant in results.variants for name in CLASS_COLOURS]
     base = alt.Chart(rows.assign(row=rows["variant"] + ", " + rows["label"])).encode(
         x=alt.X("predicted:N", title="called", sort=list(CLASS_COLOURS), axis=alt.Axis(labelAngle=0)),
         y=alt.Y("row:N", title=None, sort=order),
@@ -258,7 +278,9 @@ def _confusion(results: Results, model: str) -> Chart:
     ink = alt.condition(alt.datum.share > 0.6, alt.value("white"), alt.value("black"))
     words = base.mark_text().encode(text=alt.Text("share:Q", format=".0%"), color=ink)
     text = f"For {model}, how many of the real and of the fake faces are called real and fake, on each variant."
-    return Chart(f"confusion_{model}", f"Confusion of {model} (threshold .5)", text, alt.layer(marks, words), rows)
+    return Chart(
+        f"confusion_{model}", f"Confusion of {model} (threshold {THRESHOLD:g})", text, alt.layer(marks, words), rows
+    )
 
 
 def _training(results: Results, model: str) -> Chart:
@@ -280,8 +302,8 @@ def _training(results: Results, model: str) -> Chart:
     text = f"Cross-entropy of every training of {model} by epoch, on training and validation faces, for each variant; "
     text += f"above {MAX_LOSS} it is cut off."
     last = long[long["epoch"] == long.groupby(["variant", "training"])["epoch"].transform("max")]
-    table = last.reset_index(drop=True)
-    return Chart(f"training_{model}", f"Training of {model}", text, _one_by_legend(chart, 0.8), table)
+    last = last.reset_index(drop=True)
+    return Chart(f"training_{model}", f"Training of {model}", text, _one_by_legend(chart, 0.8), long, last)
 
 
 def _robustness(results: Results, model: str) -> Chart:
@@ -289,7 +311,7 @@ def _robustness(results: Results, model: str) -> Chart:
     table = table.assign(altered=[label(row.kind, row.severity) for row in table.itertuples()])
     rows = _of_model(table[["model", "variant", "altered", "auc", "auc_low", "auc_high"]], model, ["altered"])
     base = alt.Chart(rows).encode(
-        y=alt.Y("altered:N", title=None, sort=None, axis=alt.Axis(labelLimit=220)),
+        y=alt.Y("altered:N", title=None, sort=None, axis=alt.Axis(labelLimit=LABELS)),
         yOffset=alt.YOffset("variant:N", sort=list(results.variants)),
         color=_by_variant(results),
         tooltip=list(rows.columns),
@@ -301,27 +323,42 @@ def _robustness(results: Results, model: str) -> Chart:
     return Chart(f"robustness_{model}", f"Robustness of {model}", text, alt.layer(bars, points), rows)
 
 
-def _differences(results: Results) -> Chart:
-    contrasts = results.contrasts
-    rows = [f"{row.model}: {row.second} − {row.first} ({row.contrast})" for row in contrasts.itertuples()]
+def _contrasts(results: Results) -> Chart:
+    contrasts = results.contrasts[~results.contrasts["outcome"].isin(NO_RESULT)]
+    rows = [
+        f"{row.model}: {row.contrast}" + (" (under a shift)" if row.contrast == "sensitivity" else "")
+        for row in contrasts.itertuples()
+    ]
+    about = [f"{row.second} − {row.first}" for row in contrasts.itertuples()]
     numbers = {name: pd.to_numeric(contrasts[name]) for name in ("difference", "low", "high")}
-    table = pd.DataFrame({"row": rows} | numbers).rename(columns={"difference": "value"})
-    text = f"Planned contrasts: the difference of AUC of each pair of variants with its {results.level} interval."
-    return _intervals("contrasts", "Differences of AUC", text, table, "difference of AUC", 0.0)
+    table = pd.DataFrame({"row": rows, "difference of": about} | numbers).rename(columns={"difference": "value"})
+    text = f"Planned contrasts: the difference of AUC between two variants with its {results.level} interval; "
+    text += "for sensitivity, the difference of what a shift of the crop does to the AUC."
+    if left := len(results.contrasts) - len(contrasts):
+        text += f" Not shown: {left} where a model gives all faces the same score or is at chance."
+    return _intervals("contrasts", "Planned contrasts", text, table, "difference of AUC", 0.0)
+
+
+WITH_FACE = {"face": "the face itself", "with_face": "all, with the face"}
+"""Regressions that see the face, and how the chart calls them."""
 
 
 def _shortcuts(results: Results) -> Chart:
-    rows = results.shortcuts[results.shortcuts["measure"] == "auc"].reset_index(drop=True)
+    rows = results.shortcuts[results.shortcuts["measure"] == "auc"]
+    first, last = rows["control"] == "without_face", rows["control"].isin(WITH_FACE)
+    rows = pd.concat([rows[first], rows[~first & ~last], rows[last]]).reset_index(drop=True)
+    names = rows["control"].replace({"without_face": "all, without the face"} | WITH_FACE).str.replace("_", " ")
     table = rows[["value", "low", "high"]]
-    table.insert(0, "row", rows["control"].str.replace("_", " "))
-    text = "AUC of regressions on cues other than the face, each with its interval; .5 is guessing."
+    table.insert(0, "row", names)
+    text = f"AUC of regressions on groups of cues, each with its {results.level} interval; .5 is guessing. The first "
+    text += "one is the control; for comparison, the last ones see the face."
     return _intervals("shortcuts", "Without seeing the face", text, table, "AUC", 0.5)
 
 
 def _intervals(name: str, title: str, text: str, table: pd.DataFrame, axis: str, zero: float) -> Chart:
     """A point and its interval for each row of the table (row, value, low, high), and a line at `zero`."""
     base = alt.Chart(table).encode(
-        y=alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=260)), tooltip=list(table.columns)
+        y=alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=LABELS)), tooltip=list(table.columns)
     )
     line = alt.Chart(pd.DataFrame({"value": [zero]})).mark_rule(strokeDash=[4, 4], color="#888").encode(x="value:Q")
     bars = base.mark_rule(strokeWidth=2, color=COLOURS[0]).encode(x=alt.X("low:Q", title=axis), x2="high:Q")
@@ -348,5 +385,5 @@ def _exclusions(results: Results) -> Chart:
             tooltip=["reason", "label", alt.Tooltip("share", format=".1%")],
         )
     )
-    text = "Share of frames that gave no face, by reason and class."
+    text = "Share of frames without a usable face, by reason and class."
     return Chart("exclusions", "Frames without a usable face", text, chart, rows)

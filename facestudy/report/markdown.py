@@ -398,7 +398,8 @@ def hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level:
         if row.low:
             auc += f" [{float(row.low):+.3f}, {float(row.high):+.3f}]"
         p = [_p_text(float(row.p_holm))] if tested_by_p else []
-        body.append([row.model, row.contrast, row.second, row.first, auc, *p, row.outcome])
+        of = "change of {} under a shift" if row.contrast == "sensitivity" else "{}"
+        body.append([row.model, row.contrast, of.format(row.second), of.format(row.first), auc, *p, row.outcome])
     head = ["model", "contrast", "AUC of", "minus AUC of", f"difference, {level} interval"]
     head += [*(["p Holm"] if tested_by_p else []), "outcome"]
     return [*lines, *_markdown_table(head, body), ""]

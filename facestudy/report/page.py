@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from markupsafe import Markup, escape
 
 from facestudy.core.arrays import Picture
 from facestudy.evaluation.metrics import THRESHOLD
-from facestudy.report.charts import WIDTH, Chart
+from facestudy.report.charts import NO_RESULT, WIDTH, Chart
 
 VEGALITE = "6.4"
 """The version of Vega-Lite that draws the charts."""
@@ -29,6 +32,8 @@ QUESTION = (
     "Do CNN detectors of deepfakes do better when a face is cropped to the eyes and the lower face (mouth to chin) "
     "than on the whole face?"
 )
+FONT = "Liberation Sans, Arial, sans-serif"
+"""Of the figures in files. vl-convert carries the first one."""
 JPEG_QUALITY = 88
 MAX_WIDTH = 800
 
@@ -106,7 +111,7 @@ ORDER = (
     "Summary",
     "Accuracy, %",
     "AUC",
-    "Differences of AUC",
+    "Planned contrasts",
     "What the models see",
     "ROC",
     "Precision and recall",
@@ -126,17 +131,20 @@ ORDER = (
     "How to read the tables",
 )
 """The titles of the sections in the order of the page."""
-AFTER_AUC = "Differences of AUC"
+FIRST_TWO = Markup("<p>On the first two variants.</p>")
+AFTER_AUC = "Planned contrasts"
 """Sections of the text that ORDER does not list, such as "Difference from full", stand before this one."""
 
 
-def answer(contrasts: pd.DataFrame, hypotheses: pd.DataFrame) -> list[str]:
+def answer(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level: str = "95 %") -> list[str]:
     """Answer the study's question in two sentences, from the verdicts and the contrast `crop`.
 
     Parameters
     ----------
     contrasts, hypotheses : DataFrame of str
         metrics/contrasts.csv and metrics/hypotheses.csv.
+    level : str
+        Of the intervals.
 
     Returns
     -------
@@ -144,30 +152,37 @@ def answer(contrasts: pd.DataFrame, hypotheses: pd.DataFrame) -> list[str]:
 
     Examples
     --------
-    >>> contrasts = pd.DataFrame([["meso", "crop", "full", "eyes_lower", "0.07", "0.01", "0.13"]],
-    ...     columns=["model", "contrast", "first", "second", "difference", "low", "high"])
+    >>> contrasts = pd.DataFrame([["meso", "crop", "full", "eyes_lower", "0.07", "0.01", "0.13", "greater"]],
+    ...     columns=["model", "contrast", "first", "second", "difference", "low", "high", "outcome"])
     >>> hypotheses = pd.DataFrame([["meso", "cropped_is_worse", "contradicted"]],
     ...     columns=["model", "hypothesis", "verdict"])
     >>> answer(contrasts, hypotheses)[0]
-    'The claim that cropped is worse is contradicted for meso.'
+    'The claim that detectors do worse on cropped faces is contradicted for meso.'
     >>> answer(contrasts, hypotheses)[1]
-    'AUC on eyes_lower minus AUC on full: +0.070 [+0.010, +0.130] for meso.'
+    'AUC on eyes_lower minus AUC on full, with its 95 % interval: +0.070 [+0.010, +0.130] for meso.'
     """
     claim = hypotheses[hypotheses["hypothesis"] == "cropped_is_worse"]
     by_verdict = [
         f"{verdict.replace('_', ' ')} for {', '.join(rows['model'])}"
         for verdict, rows in claim.groupby("verdict", sort=False)
     ]
-    sentences = [f"The claim that cropped is worse is {'; '.join(by_verdict)}."] if by_verdict else []
+    sentences = (
+        [f"The claim that detectors do worse on cropped faces is {'; '.join(by_verdict)}."] if by_verdict else []
+    )
     rows = contrasts[contrasts["contrast"] == "crop"]
     if len(rows):
         parts = []
         for row in rows.itertuples():
             interval = f" [{float(row.low):+.3f}, {float(row.high):+.3f}]" if row.low else ""
-            parts.append(f"{float(row.difference):+.3f}{interval} for {row.model}")
-        first = rows.iloc[0]
-        sentences.append(f"AUC on {first['second']} minus AUC on {first['first']}: {', '.join(parts)}.")
-    return sentences
+            number = f"{float(row.difference):+.3f}{interval}" if row.outcome not in NO_RESULT else WORDS[row.outcome]
+            parts.append(f"{number} for {row.model}")
+        first, among = rows.iloc[0], f", with its {level} interval" if (rows["low"] != "").any() else ""
+        sentences.append(f"AUC on {first['second']} minus AUC on {first['first']}{among}: {', '.join(parts)}.")
+    return sentences or ["This study does not compare a crop with the whole face."]
+
+
+WORDS = {"broken": "no result (all faces get the same score)", "chance": "no result (both are at chance)"}
+"""What the answer says instead of a number, by the outcome of the contrast."""
 
 
 def most_wrong(models: Sequence[str], variants: Sequence[str], clips: pd.DataFrame, count: int = 3) -> pd.DataFrame:
@@ -246,8 +261,9 @@ def page(
         HTML that loads nothing.
     """
     written = {title: Markup(_html(title, lines)) for title, lines in _sections(text).items()}
+    written["Scores of each clip"] = FIRST_TWO
     if len(wrong):
-        written[WRONG] = Markup(_table(wrong, WRONG))
+        written[WRONG] = FIRST_TWO + Markup(_table(wrong, WRONG))
     place = ORDER.index(AFTER_AUC)
     titles = [*ORDER[:place], *(title for title in written if title not in ORDER), *ORDER[place:]]
     sections = [
@@ -284,7 +300,7 @@ def page(
         ],
         scripts=Markup(scripts),
         specs=Markup(json.dumps(specs, ensure_ascii=True).replace("<", "\\u003c")),
-        footer="Charts: click a name in a legend to see it alone; the menu at a chart saves it as SVG or PNG.",
+        footer="Charts of lines: a click on a name in the legend shows it alone. The menu at a chart saves it.",
     )
 
 
@@ -325,8 +341,9 @@ def _table(table: pd.DataFrame, name: str) -> str:
 
 
 def _shown_table(chart: Chart) -> dict[str, Any]:
-    rows = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in _cells(chart.table)]
-    return {"name": chart.name, "text": chart.text, "columns": list(chart.table.columns), "rows": rows}
+    table = chart.table if chart.shown is None else chart.shown
+    rows = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in _cells(table)]
+    return {"name": chart.name, "title": chart.title, "text": chart.text, "columns": list(table.columns), "rows": rows}
 
 
 def _cells(table: pd.DataFrame) -> list[list[Any]]:
@@ -336,7 +353,9 @@ def _cells(table: pd.DataFrame) -> list[list[Any]]:
 
 
 def write_figures(folder: Path, found: Mapping[str, Sequence[Chart]], note: str) -> int:
-    """Write every chart as SVG and PNG, and its numbers as CSV and LaTeX.
+    """Write every chart as SVG and PNG, its numbers as CSV, and its table on the page as LaTeX.
+
+    The files are the same whatever fonts the machine has.
 
     Parameters
     ----------
@@ -352,21 +371,41 @@ def write_figures(folder: Path, found: Mapping[str, Sequence[Chart]], note: str)
         The number of charts.
     """
     listed = [chart for part in found.values() for chart in part]
-    for chart in listed:
-        spec = chart.spec(WIDTH, note)
-        svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE)
-        (folder / f"{chart.name}.svg").write_text(svg, encoding="utf-8")
-        (folder / f"{chart.name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=2))
-        chart.table.to_csv(folder / f"{chart.name}.csv", index=False, encoding="utf-8", lineterminator="\n")
-        (folder / f"{chart.name}.tex").write_text(_latex(chart), encoding="utf-8")
+    with _own_fonts():
+        for chart in listed:
+            spec = chart.spec(WIDTH, note)
+            spec["config"] = {**spec.get("config", {}), "font": FONT}
+            svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE)
+            (folder / f"{chart.name}.svg").write_text(svg, encoding="utf-8")
+            (folder / f"{chart.name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=2))
+            chart.table.to_csv(folder / f"{chart.name}.csv", index=False, encoding="utf-8", lineterminator="\n")
+            (folder / f"{chart.name}.tex").write_text(_latex(chart), encoding="utf-8")
     return len(listed)
+
+
+@contextmanager
+def _own_fonts() -> Iterator[None]:
+    """Let vl-convert find the fonts that it carries, and none of the machine's.
+
+    It looks for fonts once in a process, when it draws first, in the folders that this file names.
+    """
+    with tempfile.TemporaryDirectory() as empty:
+        path, before = Path(empty) / "fonts.conf", os.environ.get("FONTCONFIG_FILE")
+        path.write_text(f"<fontconfig><dir>{escape(empty)}</dir></fontconfig>", encoding="utf-8")
+        os.environ["FONTCONFIG_FILE"] = str(path)
+        try:
+            yield
+        finally:
+            os.environ.pop("FONTCONFIG_FILE")
+            if before is not None:
+                os.environ["FONTCONFIG_FILE"] = before
 
 
 def _latex(chart: Chart) -> str:
     """The table of a chart as a LaTeX tabular, with every special character escaped."""
     shown = _shown_table(chart)
     body = [" & ".join(map(_latex_text, row)) + r" \\" for row in (shown["columns"], *shown["rows"])]
-    form = "".join("r" if pd.api.types.is_numeric_dtype(chart.table[name]) else "l" for name in chart.table)
+    form = "".join("r" if pd.api.types.is_numeric_dtype(chart.table[name]) else "l" for name in shown["columns"])
     return "\n".join(
         [rf"\begin{{tabular}}{{{form}}}", r"\hline", body[0], r"\hline", *body[1:], r"\hline", r"\end{tabular}", ""]
     )
