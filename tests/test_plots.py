@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from playwright.sync_api import Browser
 
 from commands import plots_page
+from facestudy.evaluation.metrics import THRESHOLD
+from facestudy.report import charts
 from tests.committed import committed, git
 from tests.pipeline_files import ROOT
 from tests.project import call
@@ -41,6 +45,27 @@ def test_every_plot_has_a_template_and_titles_with_words() -> None:
         json.loads((ROOT / f".dvc/plots/{plot['template']}.json").read_text(encoding="utf-8"))
         assert plot["x_label"]
         assert plot["y_label"]
+
+
+def values_of(thing: Any, key: str) -> Iterator[Any]:
+    """Every value of a key, however deep."""
+    for name, value in thing.items() if isinstance(thing, dict) else enumerate(thing):
+        if name == key:
+            yield value
+        if isinstance(value, dict | list):
+            yield from values_of(value, key)
+
+
+def test_the_templates_have_the_colours_and_limits_of_the_report() -> None:
+    templates = {
+        plot["template"]: json.loads((ROOT / f".dvc/plots/{plot['template']}.json").read_text(encoding="utf-8"))
+        for plot in PLOTS.values()
+    }
+    for name in ("curve_roc", "curve_precision_recall", "calibration", "histogram", "training"):
+        ranges = [found for found in values_of(templates[name], "range") if isinstance(found[0], str)]
+        assert ranges and all(found == list(charts.COLOURS) for found in ranges), name
+    assert [0, charts.MAX_LOSS] in list(values_of(templates["training"], "domain"))
+    assert f"threshold {THRESHOLD:g}" in PLOTS["Confusion"]["x_label"].replace("threshold .", "threshold 0.")
 
 
 def test_every_trained_model_has_a_name() -> None:
