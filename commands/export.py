@@ -16,18 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
-
 from facestudy.core.errors import StudyError
 from facestudy.prediction import published
 from facestudy.prediction.arrays import load_model
 from facestudy.prediction.detectors import Detector
 from facestudy.sources.user_files import called
-
-TOLERANCE = 1e-4
-"""The largest difference of p_fake between the file and the Keras model."""
-PICTURES = 8
-"""Random pictures that both are compared on."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,7 +60,7 @@ def detector_of(name: str, weights: Path | None) -> tuple[Detector, str]:
 def place_of(out: Path | None, detector: Detector, training: str) -> Path:
     """Where the file goes; a folder is made."""
     name = detector.name if training == "published" else f"{detector.name}.{training}"
-    path = out if out is not None and out.suffix == ".onnx" else (out or Path()) / f"{name}.onnx"
+    path = out if out is not None and out.suffix.lower() == ".onnx" else (out or Path()) / f"{name}.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -78,19 +71,11 @@ def export(wanted: argparse.Namespace) -> None:
     path = place_of(wanted.out, detector, training)
     from facestudy.prediction import onnx_file
 
-    onnx_file.write(detector, training, path)
+    difference = onnx_file.write(detector, training, path)
     width, height = detector.plan.size
-    pictures = np.random.default_rng(0).integers(0, 256, (PICTURES, height, width, 3)).astype(np.uint8)
-    difference = onnx_file.largest_difference(path, detector, training, pictures)
-    if not difference <= TOLERANCE:
-        path.unlink()
-        raise StudyError(
-            f"the file would give another p_fake than the Keras model (by up to {difference:.1g}) and is removed; "
-            "a layer of the network is not converted faithfully."
-        )
     print(
         f"export: {called(str(path))}, {path.stat().st_size / 1e6:.1f} MB: uint8 RGB {width}x{height}, the crop "
-        f"{detector.plan.name}, to p_fake; at most {difference:.0e} from Keras on {PICTURES} random pictures."
+        f"{detector.plan.name}, to p_fake; within {difference:.0e} of Keras on {onnx_file.PICTURES} drawn pictures."
     )
 
 

@@ -63,7 +63,6 @@ def test_published_detectors_give_the_same_p_fake(faces: list[Any], weights: Pat
     onnx_file.write(detector, "published", tmp_path / "a.onnx")
     ours, theirs = score_with(detector.trainings["published"](), crops), onnx_file.run(tmp_path / "a.onnx", crops)
     assert np.abs(ours - theirs).max() < 1e-4 and np.ptp(ours) > 0.5
-    assert onnx_file.largest_difference(tmp_path / "a.onnx", detector, "published", crops) < 1e-4
 
 
 def as_trained(network: Any, crops: Picture) -> None:
@@ -180,13 +179,48 @@ def test_wrong_use_is_one_sentence(
     assert not list(tmp_path.rglob("*.onnx"))
 
 
-def test_a_file_that_differs_is_removed(
-    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def other_weight(model: onnx.ModelProto, factor: float) -> onnx.ModelProto:
+    """The model with a slightly wrong kernel in its last layer."""
+    kernel = next(one for one in model.graph.initializer if list(one.dims)[-1:] == [1])
+    kernel.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(kernel) * np.float32(factor), kernel.name))
+    return model
+
+
+@pytest.mark.parametrize("fault", ["differs", "cannot run", "interrupted"])
+def test_an_unchecked_file_never_takes_the_place_of_a_good_one(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr(onnx_file, "largest_difference", lambda *_: 0.02)
-    code, out, err = run(capsys, study, "models/full/tiny/1", "--out", str(tmp_path))
-    assert (code, out) == (1, "") and "another p_fake than the Keras model (by up to 0.02) and is removed" in err
-    assert not list(tmp_path.iterdir())
+    good, converted = tmp_path / "tiny.full.1.ONNX", onnx_file._converted
+    good.write_bytes(b"an earlier file")
+    if fault == "differs":
+        monkeypatch.setattr(onnx_file, "_converted", lambda *given: other_weight(converted(*given), 1.01))
+    else:
+
+        def stopped(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt if fault == "interrupted" else RuntimeError("no kernel for it\nand more")
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", stopped)
+    code, out, err = run(capsys, study, "models/full/tiny/1", "--out", str(good))
+    sentence = {
+        "differs": "another p_fake than the Keras model (by up to ",
+        "cannot run": "export: ONNX Runtime cannot run the converted network (no kernel for it).",
+        "interrupted": "export: interrupted.",
+    }
+    assert (code, out) == (130 if fault == "interrupted" else 1, "") and sentence[fault] in err
+    assert good.read_bytes() == b"an earlier file" and [*tmp_path.iterdir()] == [good]
+
+
+def test_a_difference_shows_where_p_fake_does_not_vary(study: Path, tmp_path: Path) -> None:
+    """A network that calls every picture fake, beyond doubt."""
+    network = network_of("meso4")
+    kernel, bias = network.get_layer("logit").get_weights()
+    network.get_layer("logit").set_weights([100 * kernel, bias + 40])
+    detector = Detector("sure", {"1": lambda: network}, plan_of(64, 64))
+    crops = onnx_file.pictures_of((64, 64))
+    assert np.ptp(score_with(network, crops)) < 1e-6
+    assert onnx_file.write(detector, "1", tmp_path / "a.onnx") < onnx_file.TOLERANCE
+    changed = other_weight(onnx.load(tmp_path / "a.onnx"), 1.1)
+    assert onnx_file.difference_of(changed, network, crops) > onnx_file.TOLERANCE
 
 
 def test_what_onnx_lacks_is_refused(tmp_path: Path) -> None:

@@ -7,24 +7,32 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.errors import StudyError
 from facestudy.models.layers import Resize
-from facestudy.prediction.detectors import Detector, score_with
+from facestudy.prediction.detectors import Detector
 from facestudy.runtime import backend
 from facestudy.runtime.backend import keras
 
 OPSET = 17
 """Of ONNX 1.12 (2022), ONNX Runtime 1.12 and later."""
 INPUT, OUTPUT = "pictures", "p_fake"
+TOLERANCE = 1e-4
+"""The largest difference of p_fake between a file and the Keras model."""
+PICTURES = 24
+"""Pictures that both are compared on."""
+STRAIGHT = 10
+"""Where the sigmoid is flat, beyond a logit of so much, logits are compared relative to their size."""
 
 
 class FixedResize(keras.layers.Layer):
@@ -63,8 +71,8 @@ def _weights(side: int, size: int) -> Any:
     return np.array(Resize(size)(lines))[:, :, 0, 0].T.copy()
 
 
-def write(detector: Detector, training: str, path: Path) -> None:
-    """Write one training of a detector as ONNX.
+def write(detector: Detector, training: str, path: Path) -> float:
+    """Write one training of a detector as ONNX, and compare it with the Keras model before the file is at its place.
 
     The input `pictures` is uint8 (batch, height, width, 3), RGB, the crop of the detector; the output `p_fake` is
     float32 (batch, 1). The metadata entry `facestudy` is JSON: `name`, `training`, `seen`, and `crop`, the variant.
@@ -75,26 +83,39 @@ def write(detector: Detector, training: str, path: Path) -> None:
     training : str
         One of `detector.trainings`.
     path : Path
-        The file, which appears whole or not at all; its folder exists.
+        The file, which appears whole or not at all, and replaces an older one; its folder exists.
+
+    Returns
+    -------
+    float
+        As `difference_of`.
 
     Raises
     ------
     StudyError
-        When the network cannot be loaded or has an operation that ONNX lacks, or the backend is not TensorFlow.
+        When the network cannot be loaded or has an operation that ONNX lacks, when the file would give another p_fake
+        than the Keras model, or when the backend is not TensorFlow.
     """
     if backend.name() != "tensorflow":
         raise StudyError(f"KERAS_BACKEND is {backend.name()}; models are written as ONNX with tensorflow only.")
-    network = _with_fixed_size(detector.trainings[training](), detector.plan.size)
-    model = _converted(network, detector.name)
+    network = detector.trainings[training]()
+    model = _converted(_with_fixed_size(network, detector.plan.size), detector.name)
     _name_ends(model.graph)
     facts = {"name": detector.name, "training": training, "seen": detector.seen, "crop": detector.plan.name}
     _describe(model, facts)
-    private = path.with_name(f".{path.name}.making")
+    difference = difference_of(model, network, pictures_of(detector.plan.size))
+    if not difference <= TOLERANCE:
+        raise StudyError(
+            f"the file would give another p_fake than the Keras model (by up to {difference:.1g}) and is not written; "
+            "a layer of the network is not converted faithfully."
+        )
+    private = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         private.write_bytes(model.SerializeToString())
         private.replace(path)
     finally:
         private.unlink(missing_ok=True)
+    return difference
 
 
 def _with_fixed_size(network: Any, size: tuple[int, int]) -> Any:
@@ -146,26 +167,69 @@ def _describe(model: Any, facts: Mapping[str, str]) -> None:
     entry.key, entry.value = "facestudy", json.dumps(dict(facts))
 
 
-def largest_difference(path: Path, detector: Detector, training: str, crops: Picture) -> float:
-    """Compare p_fake of a file under ONNX Runtime with that of the Keras model.
+def pictures_of(size: tuple[int, int]) -> Picture:
+    """Draw pictures to compare two forms of a network on: smooth fields of several contrasts, and noise.
 
     Parameters
     ----------
-    path : Path
-        A file that `write` wrote.
-    detector : Detector
-    training : str
-        One of `detector.trainings`.
+    size : (int, int)
+        Width and height, pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape (PICTURES, height, width, 3)
+        RGB.
+    """
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 256, (PICTURES, 4, 4, 3)).astype(np.uint8)
+    noise = random.integers(0, 256, (PICTURES, size[1], size[0], 3))
+    contrast = np.linspace(0, 1, PICTURES)
+    smooth = [cv2.resize(one, size, interpolation=cv2.INTER_CUBIC).astype(float) for one in coarse]
+    mixed = [128 + (field - 128) * share for field, share in zip(smooth, contrast, strict=True)]
+    mixed[::4] = list(noise[::4])
+    return np.clip(np.rint(np.stack(mixed)), 0, 255).astype(np.uint8)
+
+
+def difference_of(model: Any, network: Any, crops: Picture) -> float:
+    """Bound the difference of p_fake between a converted network, under ONNX Runtime, and the Keras model.
+
+    Logits are compared: where p_fake is 0 or 1, two networks that differ would look the same.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        It ends in a sigmoid.
+    network : keras.Model
+        With a layer `logit`.
     crops : ndarray of uint8, shape (n, height, width, 3)
-        RGB, of the size in `detector.plan`.
+        RGB.
 
     Returns
     -------
     float
-        The largest absolute difference.
+        A quarter, the greatest slope of the sigmoid, of the largest difference of the logits. Beyond STRAIGHT, the
+        difference counts relative to the logit over STRAIGHT.
+
+    Raises
+    ------
+    StudyError
+        When ONNX Runtime cannot run the model.
     """
-    ours = score_with(detector.trainings[training](), crops)
-    return float(np.abs(run(path, crops) - ours).max())
+    import onnx
+    import onnxruntime
+
+    end = next(node for node in model.graph.node if OUTPUT in node.output)
+    probed = onnx.ModelProto()
+    probed.CopyFrom(model)
+    probed.graph.output.append(onnx.helper.make_tensor_value_info(end.input[0], onnx.TensorProto.FLOAT, None))
+    try:
+        runtime = onnxruntime.InferenceSession(probed.SerializeToString(), providers=["CPUExecutionProvider"])
+        (theirs,) = runtime.run([end.input[0]], {INPUT: crops})
+    except Exception as error:  # ONNX Runtime has classes of its own, which have no other parent
+        raise StudyError(f"ONNX Runtime cannot run the converted network ({str(error).splitlines()[0]}).") from None
+    logits = keras.Model(network.inputs, network.get_layer("logit").output)
+    ours = np.asarray(logits.predict_on_batch(crops), float)
+    return float((np.abs(theirs - ours) / np.maximum(1, np.abs(ours) / STRAIGHT)).max() / 4)
 
 
 def run(path: Path, crops: Picture) -> FloatArray:
