@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -35,10 +36,10 @@ def subset(read: Reader) -> str:
     )
 
 
-def shortcuts(read: Reader) -> str:
-    """The shortcut audit of the sample as a Markdown table."""
+def shortcuts(read: Reader, path: str = "metrics/shortcuts.csv") -> str:
+    """A shortcut audit, by default that of the sample, as a Markdown table."""
     lines = ["| cues | AUC | its interval |", "|---|---|---|"]
-    for row in _table(read, "metrics/shortcuts.csv").query("measure == 'auc'").to_dict("records"):
+    for row in _table(read, path).query("measure == 'auc'").to_dict("records"):
         varies = isinstance(row["cues"], str)
         told = f"{row['value']:.3f} | {row['low']:.3f} to {row['high']:.3f}" if varies else "constant |"
         lines.append(f"| `{row['control']}` | {told} |")
@@ -50,13 +51,21 @@ def calibration(read: Reader) -> str:
     return f"```\n{calibrate.summary(_table(read, 'metrics/calibration.csv'))}\n```"
 
 
-def reasons(read: Reader) -> str:
-    """The verdicts of `make reasons` and the contrasts behind them."""
+def battery(read: Reader, start: str = "metrics/reasons/") -> str:
+    """The verdicts of `make reasons`, or of another study with its variants, and the contrasts behind them."""
     contrasts, hypotheses = (
-        pd.read_csv(io.StringIO(read(f"metrics/reasons/{name}.csv")), dtype=str, keep_default_na=False)
+        pd.read_csv(io.StringIO(read(f"{start}{name}.csv")), dtype=str, keep_default_na=False)
         for name in ("contrasts", "hypotheses")
     )
     return "\n".join(hypotheses_section(contrasts, hypotheses, "95 %")[4:]).strip()
+
+
+def areas(read: Reader, path: str) -> str:
+    """The AUC of each variant, from a table of metrics/robustness.csv."""
+    lines = ["| variant | AUC | its interval |", "|---|---|---|"]
+    for row in _table(read, path).query("kind == 'none'").to_dict("records"):
+        lines.append(f"| `{row['variant']}` | {row['auc']:.3f} | {row['auc_low']:.3f} to {row['auc_high']:.3f} |")
+    return "\n".join(lines)
 
 
 def places(read: Reader) -> str:
@@ -78,15 +87,28 @@ def _table(read: Reader, path: str) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(read(path)))
 
 
-QUOTES = (
+FINDINGS = "metrics/findings/"
+"""What the studies of docs/findings.md found."""
+QUOTES: tuple[tuple[str, str, Callable[[Reader], str]], ...] = (
     ("README.md", "subset", subset),
     ("README.md", "results", results),
     ("docs/sample.md", "calibration", calibration),
-    ("README.md", "reasons", reasons),
+    ("README.md", "reasons", battery),
     ("README.md", "places", places),
     ("docs/statistics.md", "sources", sources),
     ("docs/sample.md", "shortcuts", shortcuts),
     ("docs/reproducibility.md", "faults", faults),
+    ("docs/findings.md", "lfw", partial(battery, start=f"{FINDINGS}lfw_")),
+    ("docs/findings.md", "lfw_shortcuts", partial(shortcuts, path=f"{FINDINGS}lfw_shortcuts.csv")),
+    *(
+        ("docs/findings.md", name, partial(areas, path=f"{FINDINGS}{study}_robustness.csv"))
+        for name, study in (
+            ("lfw_areas", "lfw"),
+            ("lfw_equal_areas", "lfw_equal"),
+            ("leak_clips", "leak_clips"),
+            ("leak", "leak"),
+        )
+    ),
 )
 """File, name of the part, what it must say."""
 

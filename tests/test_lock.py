@@ -66,8 +66,8 @@ def test_the_lock_holds_the_stages_of_the_pipeline_only() -> None:
     assert set(yaml.safe_load(committed("dvc.lock"))["stages"]) == wanted
 
 
-BY_COMMANDS = ("metrics/calibration.csv", "metrics/known_verdicts.csv", "metrics/faults.csv", "metrics/reasons/")
-"""What `make calibrate`, `make faults` and `make reasons` write."""
+BY_COMMANDS = ("metrics/calibration.csv", "metrics/known_verdicts.csv", "metrics/faults.csv", "metrics/reasons/", "metrics/findings/")
+"""What `make calibrate`, `make faults`, `make reasons` and the studies of docs/findings.md write."""
 
 
 def test_no_result_of_a_stage_that_is_gone_stays_committed() -> None:
