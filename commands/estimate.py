@@ -101,6 +101,9 @@ def estimate(
     lines = [f"Estimated for {faces} faces from two timed batches of each model, {at_once} trainings at a time:"]
     total = 0.0
     for name, model in models.items():
+        if not model.epochs:
+            lines.append(f"  {name}: not trained")
+            continue
         one = training_seconds(model.epochs, timings[name], faces, split)
         total += one * len(variants) * rounds
         lines.append(

@@ -186,8 +186,9 @@ def _preset(name: str) -> Path:
 
 
 def _shorten(models: Any) -> None:
-    """Keep one model, a MesoNet if there is one, and train it for a few epochs."""
-    small = (name for name, model in models.items() if str(model.get("network")).startswith("meso"))
+    """Keep one model, a MesoNet that is trained if there is one, and train it for a few epochs."""
+    meso = {name: model for name, model in models.items() if str(model.get("network")).startswith("meso")}
+    small = (name for name, model in meso.items() if model.get("epochs"))
     kept = next(small, next(iter(models)))
     for name in list(models):
         if name != kept:

@@ -19,6 +19,7 @@ from facestudy.controls.shortcuts import SHORTCUTS
 from facestudy.core import tables
 from facestudy.core.arrays import Picture
 from facestudy.core.errors import StudyError
+from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.media.archive import read_picture
 from facestudy.report import page
@@ -57,10 +58,10 @@ def main() -> str:
         clips,
     )
     charts = all_charts(results)
+    note = label(source, evaluation.trial, section(params, "split", SplitSettings).control())
     html = page.page(
         TEXT.read_text(encoding="utf-8"),
-        source=source,
-        trial=evaluation.trial,
+        note=note,
         charts=charts,
         sentences=page.answer(contrasts, hypotheses),
         pictures=[page.picture_of(f"Real and fake faces, variant {name}.", read_sheet(name)) for name in variants],
@@ -72,7 +73,7 @@ def main() -> str:
     with output_file(Path("reports/index.html")) as path:
         path.write_text(html, encoding="utf-8")
     with output_folder(Path("reports/figures")) as folder:
-        count = page.write_figures(folder, charts, label(source, evaluation.trial))
+        count = page.write_figures(folder, charts, note)
     return f"reports/index.html with {count} charts, which reports/figures/ has as files"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from facestudy.attribution.findings import ATTRIBUTION
 from facestudy.controls.shortcuts import SHORTCUTS
 from facestudy.core import tables
+from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.results import read_results
 from facestudy.models.settings import ModelSettings
@@ -42,9 +43,9 @@ def main() -> str:
     contrasts, hypotheses, robustness = (
         tables.read_text(Path("metrics") / f"{name}.csv") for name in ("contrasts", "hypotheses", "robustness")
     )
-    text = results_markdown(
-        results, models, seeds, source, clips, shortcuts, losses, contrasts, hypotheses, robustness, attribution, trial
-    )
+    about = (results, models, seeds, source, clips, shortcuts, losses)
+    found = (contrasts, hypotheses, robustness, attribution)
+    text = results_markdown(*about, *found, trial, section(params, "split", SplitSettings).control())
     with output_file(Path("metrics/results.md")) as path:
         path.write_text(text, encoding="utf-8")
     return f"metrics/results.md, {len(text.splitlines())} lines"

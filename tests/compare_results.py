@@ -2,7 +2,7 @@
 
     python tests/compare_results.py
 
-On an AMD x86-64 CPU with AVX2 every result must have the committed bytes. Other CPUs may round differently, see "CPUs"
+On an x86-64 CPU with AVX2 every result must have the committed bytes. Other CPUs may round differently, see "CPUs"
 in docs/reproducibility.md: there the differences are listed, and the conclusions must agree.
 """
 

@@ -164,6 +164,16 @@ def test_mean_and_standard_deviation_over_seeds() -> None:
     assert found.seed_sd == pytest.approx(np.std(each, ddof=1))
 
 
+def test_a_model_that_is_not_trained_varies_with_the_groups_only() -> None:
+    """The scores of every seed are the same."""
+    trained, other = simulate(np.random.default_rng(3), Study(groups=24, seeds=3))
+    first, second = (Scores(s.fake, np.repeat(s.p_fake[:1], 5, axis=0), s.video, s.group) for s in (trained, other))
+    for name in METRICS:
+        found, pair = estimate(first, name), difference(first, second, name)
+        assert (found.low, found.high) == pytest.approx((found.groups_low, found.groups_high), rel=1e-9)
+        assert (pair.low, pair.high, pair.p) == pytest.approx((pair.groups_low, pair.groups_high, pair.groups_p))
+
+
 def test_paired_interval_is_narrower_than_unpaired() -> None:
     rng = np.random.default_rng(4)
     p_real, p_fake = rng.random(40) * 0.7, 0.3 + rng.random(40) * 0.7

@@ -11,7 +11,7 @@ from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 
 from commands import study
 from facestudy.core.errors import StudyError
-from tests.committed import committed
+from tests.committed import RESULTS, committed, committed_files
 from tests.project import call
 
 
@@ -64,3 +64,19 @@ def test_the_lock_holds_the_stages_of_the_pipeline_only() -> None:
         matrix = [list(values[source.strip("${}")]) for source in stage.get("matrix", {}).values()]
         wanted |= {f"{name}@{'-'.join(cell)}" if cell else name for cell in itertools.product(*matrix)}
     assert set(yaml.safe_load(committed("dvc.lock"))["stages"]) == wanted
+
+
+BY_COMMANDS = ("metrics/calibration.csv", "metrics/known_verdicts.csv", "metrics/faults.csv", "metrics/reasons/")
+"""What `make calibrate`, `make faults` and `make reasons` write."""
+
+
+def test_no_result_of_a_stage_that_is_gone_stays_committed() -> None:
+    stages = yaml.safe_load(committed("dvc.lock"))["stages"].values()
+    written = {out["path"] for stage in stages for out in stage.get("outs", [])}
+    results = [name for name in committed_files() if name.startswith(RESULTS) and name != "dvc.lock"]
+    gone = [
+        name
+        for name in results
+        if not name.startswith(BY_COMMANDS) and not {name, *map(str, Path(name).parents)} & written
+    ]
+    assert len(results) > 50 and not gone

@@ -30,6 +30,7 @@ from facestudy.runtime.backend import keras
 from facestudy.runtime.work_cache import file_sha256
 from facestudy.training.loop import Faces, fit, predict
 from tests.pipeline_files import ROOT
+from tests.weights_files import write_notop
 
 TEST_FACES = ("df00204", "df01254", "real00240", "real00772")
 TINY: dict[str, dict[str, Any]] = {
@@ -86,16 +87,20 @@ def test_published_weights_of_the_other_network_are_refused(published: Path) -> 
         load_published_mesonet(meso4(128), published / "Meso4_DF.h5")
 
 
-def write_notop(path: Path, model: keras.Model) -> None:
-    """A weights file in the layout of keras.applications."""
-    with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
-        for layer in model.layers:
-            group = file.create_group(layer.name)
-            names = [f"{layer.name}/{index}:0" for index, _ in enumerate(layer.weights)]
-            group.attrs["weight_names"] = [name.encode() for name in names]
-            for name, value in zip(names, layer.get_weights(), strict=True):
-                group[name] = value
+def test_published_weights_come_from_the_users_cache(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    chosen = settings(network="mesoinception4", input_size=256, weights="published", epochs=0)
+    (tmp_path / "facestudy").mkdir()
+    shutil.copy(published / "MesoInception_DF.h5", tmp_path / "facestudy")
+    wanted = mesoinception4(256)
+    load_published_mesonet(wanted, published / "MesoInception_DF.h5")
+    for one, other in zip(build(chosen).get_weights(), wanted.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+    (tmp_path / "facestudy/MesoInception_DF.h5").write_bytes(b"changed")
+    with pytest.raises(StudyError, match=r"MesoInception_DF\.h5 is not the published file"):
+        build(chosen)
 
 
 @pytest.mark.parametrize(
@@ -436,6 +441,13 @@ def test_a_warmup_leaves_half_of_the_epochs() -> None:
         ({"network": "meso4", "input_size": 32}, "input_size must be at least 64"),
         ({"network": "meso4", "width": 0.5}, "width 0.5 is for resnet50 and vgg19"),
         ({"network": "mesoinception4", "weights": "imagenet"}, "weights are for resnet50 and vgg19"),
+        ({"network": "vgg19", "weights": "published", "batch_norm": False}, "published weights are of MesoNet"),
+        ({"network": "meso4", "weights": "published"}, "need an input_size of 256, not 64"),
+        ({"network": "meso4", "epochs": 0}, "epochs: 0 scores faces with the weights of a whole network"),
+        (
+            {"network": "vgg19", "weights": "imagenet", "batch_norm": False, "epochs": 0},
+            "meso4 and mesoinception4 have",
+        ),
         ({"network": "resnet50", "batch_norm": False}, "batch_norm can be false with vgg19 only"),
         ({"network": "resnet50", "width": 0.25, "weights": "imagenet"}, "width must be 1.0, not 0.25"),
         ({"network": "vgg19", "weights": "imagenet"}, "batch_norm must be false"),

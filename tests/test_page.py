@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from facestudy.dataset.split import SplitSettings
 from facestudy.report import page
 from facestudy.report.charts import Chart, Results, all_charts
 from facestudy.report.labels import label
+from tests.project import params
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 MODELS, VARIANTS = ["meso", "vgg"], ["full", "eyes_lower"]
@@ -75,8 +77,7 @@ def found(clip: str = "a.mp4") -> dict[str, list[Chart]]:
 def written(clip: str = "a.mp4", text: str = "# Results\n\nintro\n\n## AUC\n\n| a |\n|---|\n| 1 |\n") -> str:
     return page.page(
         text,
-        source="sample",
-        trial=False,
+        note=label("sample", trial=False),
         charts=found(clip),
         sentences=page.answer(CONTRASTS, HYPOTHESES),
         pictures=[page.picture_of("Faces.", np.zeros((8, 6, 3), np.uint8))],
@@ -156,6 +157,9 @@ def test_the_label_is_on_every_chart_and_picture(html: str) -> None:
 def test_labels(source: str, trial: bool, words: str) -> None:
     assert words in label(source, trial)
     assert bool(label(source, trial)) == bool(words)
+    split = SplitSettings(**params()["split"] | {"unit": "face", "labels": "shuffled"})
+    assert split.control() == "Control: faces of one person are on both sides of the split and the labels are shuffled."
+    assert split.control() in label(source, trial, split.control())
 
 
 def test_a_study_without_seeds_or_alterations_has_a_page() -> None:

@@ -30,7 +30,9 @@ from facestudy.faces.face import Face
 from facestudy.media.frames import FrameSettings
 from facestudy.media.video import MediaError, Probe
 from facestudy.models import pinned
+from facestudy.models.mesonet_weights import PLACE
 from facestudy.models.networks import build
+from facestudy.models.pinned import Pinned
 from facestudy.models.settings import ModelSettings
 from facestudy.prediction import published, text
 from facestudy.prediction.answer import Answer, about, in_words, not_scored, scored
@@ -47,7 +49,8 @@ from tests.pipeline_files import ROOT
 from tests.project import SMALL, call, params
 
 CONTENT = b"weights" * 1000
-MINE = Published("Mine", "meso4", "mine.h5", hashlib.sha256(CONTENT).hexdigest(), "")
+WEIGHTS = Pinned("mine.h5", f"{PLACE}/mine.h5", hashlib.sha256(CONTENT).hexdigest(), 1_000_000)
+MINE = Published("Mine", "meso4", WEIGHTS, "")
 PROBE = Probe("h264", 1280, 720, 25.0, 4.0, 100)
 PLAN = resolve(
     "full", {"full": Variant(regions=["face"], layout="stack")}, {"face": (0, 0, 1, 1)}, CropSettings(size=(8, 8))
@@ -61,7 +64,7 @@ PLAN = resolve(
 def server(tmp_path: Path) -> Iterator[MediaServer]:
     folder = tmp_path / "served"
     folder.mkdir()
-    (folder / MINE.file).write_bytes(CONTENT)
+    (folder / WEIGHTS.name).write_bytes(CONTENT)
     with serving(folder, stall_s=5) as running:
         yield running
 
@@ -70,7 +73,7 @@ def test_weights_are_fetched_once_and_whole(server: MediaServer, tmp_path: Path)
     for _ in range(2):
         path = weights_file(MINE, tmp_path / "cache", place=f"{server.address}/ok")
         assert path.read_bytes() == CONTENT
-    assert server.requests == {f"/ok/{MINE.file}": 1}
+    assert server.requests == {f"/ok/{WEIGHTS.name}": 1}
     assert list((tmp_path / "cache").iterdir()) == [path]
 
 
@@ -82,7 +85,7 @@ def test_a_server_that_misbehaves_leaves_nothing_behind(
     place = f"{server.address}/{behaviour}"
     with pytest.raises(StudyError) as caught:
         weights_file(MINE, tmp_path / "cache", place=place)
-    wanted = f"get {place}/{MINE.file} (sha256 {MINE.sha256}) and put it at {tmp_path / 'cache' / MINE.file}."
+    wanted = f"get {place}/{WEIGHTS.name} (sha256 {WEIGHTS.digest}) and put it at {tmp_path / 'cache' / WEIGHTS.name}."
     assert str(caught.value).endswith(wanted) and "\n" not in str(caught.value)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.parent != server.folder]
 
@@ -97,11 +100,11 @@ def test_without_a_network_one_sentence_says_what_to_put_where(tmp_path: Path) -
 def test_only_the_published_file_is_used(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"mine\.h5 is missing; get https://raw\.githubusercontent\.com/.*/mine\.h5 "):
         weights_file(MINE, tmp_path, fetch=False)
-    (tmp_path / MINE.file).write_bytes(CONTENT[:-1])
+    (tmp_path / WEIGHTS.name).write_bytes(CONTENT[:-1])
     with pytest.raises(StudyError, match=r"mine\.h5 is not the published file \(its sha256 differs\)"):
         weights_file(MINE, tmp_path)
-    (tmp_path / MINE.file).write_bytes(CONTENT)
-    assert weights_file(MINE, tmp_path, fetch=False) == tmp_path / MINE.file
+    (tmp_path / WEIGHTS.name).write_bytes(CONTENT)
+    assert weights_file(MINE, tmp_path, fetch=False) == tmp_path / WEIGHTS.name
 
 
 def test_weights_go_to_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -151,6 +151,19 @@ def test_the_estimate_counts_trainings_side_by_side() -> None:
         assert f"training in all: {duration(2 * rounds * one)}" in text and "10 trainings" in text
 
 
+def test_a_model_that_is_not_trained_takes_no_time_and_no_trial() -> None:
+    _, settings = study.preset_settings("published", ["source=sample"])
+    pictures = Pictures(0.0, 960, 240, "png", (256, 256), 3)
+    timings = dict.fromkeys(settings.models, TIMING)
+    text = estimate(settings.models, timings, settings.variants, range(5), settings.split, 960, pictures, 2)
+    (one,) = (model for model in settings.models.values() if model.epochs)
+    seconds = training_seconds(one.epochs, TIMING, 960, settings.split)
+    assert f"training in all: {duration(3 * 3 * seconds)}" in text and "meso4_df: not trained" in text
+    models = {"given": {"network": "meso4", "epochs": 0}, "mine": {"network": "meso4", "epochs": 40}}
+    study._shorten(models)
+    assert models == {"mine": {"network": "meso4", "epochs": study.TRIAL_EPOCHS}}
+
+
 @pytest.mark.parametrize("batch_size", [2, 16])
 def test_a_model_is_timed_whatever_its_weights_and_learning_rate(batch_size: int) -> None:
     """Settings that would need a download or diverge must not stop an estimate."""

@@ -509,6 +509,12 @@ def test_a_damaged_results_file_is_named(study: Study, text: str) -> None:
         report.main()
 
 
+def test_a_control_is_labelled(study: Study) -> None:
+    assert "Control:" not in study.compare()[1]
+    study.set(split=study.params["split"] | {"unit": "face"})
+    assert "**Control: faces of one person are on both sides of the split. Its figures are no" in study.compare()[1]
+
+
 def test_a_trial_is_labelled(study: Study) -> None:
     assert "Trial" not in study.compare()[1]
     study.set(evaluate={"confidence": 0.95, "trial": True})
@@ -561,6 +567,13 @@ def test_a_path_of_weights_is_no_html_on_the_results_page(study: Study) -> None:
     ):
         study.set(models={"mesonet": MODEL, "vgg": whole | {"weights": path}})
         assert f"starting from the weights {said}, 1 epochs" in study.compare()[1]
+
+
+def test_the_page_says_which_models_are_not_trained(study: Study) -> None:
+    given = {"network": "meso4", "input_size": 256, "weights": "published", "epochs": 0}
+    study.set(models={"mesonet": MODEL, "vgg": given})
+    _, page = study.compare()
+    assert "- vgg: meso4, width 1, 256 × 256 pixels, weights `published`, not trained here: its scores are " in page
 
 
 def test_results_by_method_use_its_fakes_and_all_reals(study: Study) -> None:

@@ -253,6 +253,22 @@ def test_too_few_groups_are_refused_with_their_number() -> None:
         make_split(*twins(2), SETTINGS)
 
 
+def test_the_leak_divides_faces_and_keeps_their_groups() -> None:
+    faces, videos = twins(40)
+    honest, leaky = make_split(faces, videos, SETTINGS), make_split(faces, videos, with_settings(unit="face"))
+    assert leaky.drop(columns="subset").equals(honest.drop(columns="subset"))
+    shares = leaky.groupby("label")["subset"].value_counts(normalize=True)
+    for name, share in SETTINGS.shares().items():
+        assert shares[:, name].to_numpy() == pytest.approx(share, abs=0.02), name
+    trained = set(leaky.query("subset == 'train'")["group"])
+    assert leaky.query("subset == 'test'")["group"].isin(trained).mean() > 0.9
+    assert not honest.query("subset == 'test'")["group"].isin(honest.query("subset == 'train'")["group"]).any()
+    fewer = make_split(faces, videos, with_settings(unit="face", train_share=0.5))
+    assert (fewer["subset"] == "train").sum() == pytest.approx((leaky["subset"] == "train").sum() / 2, abs=2)
+    official = videos.assign(official_subset=["test" if name < "p2" else "train" for name in videos["video_id"]])
+    assert make_split(faces, official, with_settings(unit="face"))["subset"].equals(leaky["subset"])
+
+
 def test_a_straddling_group_is_refused() -> None:
     split = make_split(*twins(20), SETTINGS)
     split.loc[split.index[0], "subset"] = "test" if split.loc[split.index[0], "subset"] != "test" else "train"

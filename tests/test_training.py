@@ -16,15 +16,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+import sklearn.metrics
 import yaml
 
 from facestudy.alterations.settings import ALTERED_SCORES
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
+from facestudy.media.archive import read_picture
+from facestudy.models.mesonet import meso4
 from facestudy.models.networks import build
 from facestudy.models.settings import ModelSettings, training_seed
 from facestudy.runtime.backend import keras, make_deterministic
 from facestudy.runtime.disk import weights_bytes
+from facestudy.runtime.work_cache import file_sha256
 from facestudy.training import cell, loop
 from facestudy.training.data import Faces, check_classes, open_pictures, store_pictures, subset_faces
 from facestudy.training.gaps import gaps
@@ -40,6 +44,7 @@ from facestudy.training.loop import (
 from stages import train
 from tests.pipeline_files import ROOT
 from tests.project import call, deep_update, params, stage, write_params
+from tests.weights_files import write_notop
 
 
 def settings(**values: Any) -> ModelSettings:
@@ -392,6 +397,32 @@ def test_only_a_new_or_damaged_seed_is_trained(tmp_path: Path, monkeypatch: pyte
     damaged.write_text("2 ?")
     assert trainer.run() == [2]
     assert files_below(tmp_path) == written
+
+
+def test_weights_that_are_not_trained_score_once_for_all_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = meso4(256)
+    write_notop(tmp_path / "other.h5", published)
+    weights = {"weights": str(tmp_path / "other.h5"), "weights_sha256": file_sha256(tmp_path / "other.h5")}
+    split = study(tmp_path, [1, 2, 3], workers=2, input_size=256, epochs=0, **weights)
+    result = stage(tmp_path, "train", *CELL)
+    assert result.returncode == 0, result.stderr
+    assert "tiny on full: not trained, weights as given (validation AUC " in result.stdout
+    written = files_below(tmp_path)
+    for end in ENDS:
+        assert len({written[f"predictions/full/tiny/{seed}{end}"] for seed in (1, 2, 3)}) == 1
+    assert len([*(tmp_path / ".cache/train").glob("*/model.weights.h5")]) == 1
+    assert {written[f"models/full/tiny/{seed}/history.csv"].count(b"\n") for seed in (1, 2, 3)} == {2}
+
+    found = tables.read(tmp_path / "predictions/full/tiny/1.csv", tables.PREDICTIONS)
+    assert found["face_id"].tolist() == split.query("subset in ['validation', 'test']")["face_id"].tolist()
+    paths = [tmp_path / f"data/crops/full/pictures/{face}.png" for face in found["face_id"]]
+    pictures = [picture for path in paths if (picture := read_picture(path)) is not None]
+    p_real = np.asarray(published.predict_on_batch(np.stack(pictures)))[:, 0]  # what such a file says is P(real)
+    assert found["p_fake"].to_numpy() == pytest.approx(1 - p_real, abs=1e-5)
+    (row,) = pd.read_csv(tmp_path / "metrics/training/full/tiny.csv").query("training == 2").to_dict("records")
+    checked = found.query("subset == 'validation'")
+    loss = sklearn.metrics.log_loss(checked["label"] == "fake", checked["p_fake"])
+    assert (row["epoch"], row["selected"]) == (0, 1) and row["validation_loss"] == pytest.approx(loss, abs=1e-5)
 
 
 def test_what_decides_the_bytes_trains_every_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,16 @@ class SplitSettings(Section):
     test: Annotated[float, Field(gt=0, lt=1)]
     validation: Annotated[float, Field(gt=0, lt=1)]
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    unit: Literal["group", "face"] = "group"
     labels: Literal["given", "shuffled"] = "given"
+
+    def control(self) -> str:
+        """Say what makes a study a control, whose figures are no result; "" where nothing does."""
+        said = [
+            *(["faces of one person are on both sides of the split"] if self.unit == "face" else []),
+            *(["the labels are shuffled"] if self.labels == "shuffled" else []),
+        ]
+        return f"Control: {' and '.join(said)}." if said else ""
 
     def folds(self) -> int:
         """In how many parts the groups are divided when there are repeats; each part is the test subset once."""
@@ -210,6 +219,9 @@ def make_split(
     Where the videos have an official subset (and `split.official` is set), it is kept, and a person who is on two
     sides of it has a group on each. Duplicates never lie on two sides.
 
+    With `split.unit: face`, single faces are divided, so groups lie on all sides: a control, which shows what this
+    leak would have claimed. The column `group` is the same as without.
+
     Parameters
     ----------
     faces : DataFrame
@@ -266,7 +278,7 @@ def make_split(
         part.loc[drawn.index, "subset"] = subsets
         if settings.labels == "shuffled":
             part.loc[drawn.index, "label"] = shuffled_labels(part.loc[drawn.index], [settings.seed, 6, repeat])
-        check_split(part)
+        check_split(part, settings.unit)
         parts.append(part)
     split = pd.concat(parts, ignore_index=True)
     split["repeat"] = split["repeat"].astype("Int64")
@@ -289,7 +301,7 @@ def _official(data: pd.DataFrame, settings: SplitSettings) -> pd.Series:
     """Get the official subset of each face, or "" where there is no official split. A split needs a test subset."""
     official = data["official_subset"]
     without = data.loc[official == "", "video_id"]
-    if not settings.official or "test" not in set(official):
+    if not settings.official or settings.unit == "face" or "test" not in set(official):
         return pd.Series("", index=data.index)
     if len(without):
         raise StudyError(
@@ -306,7 +318,7 @@ def _subsets(drawn: pd.DataFrame, settings: SplitSettings, repeat: int) -> pd.Se
         return official
     free = (official == "").all()
     rows = drawn if free else drawn[official == "train"]
-    counts = _class_counts(rows)
+    counts = _class_counts(rows, settings)
     shares = settings.shares()
     if settings.repeats > 1:
         assigned = _repeat(counts, settings, repeat)
@@ -314,12 +326,17 @@ def _subsets(drawn: pd.DataFrame, settings: SplitSettings, repeat: int) -> pd.Se
         assigned = assign(
             counts, {subset: shares[subset] for subset in (USED if free else USED[:2])}, [settings.seed, 2]
         )
-    return rows["group"].map(assigned).reindex(drawn.index).fillna(official)
+    return _units(rows, settings).map(assigned).reindex(drawn.index).fillna(official)
 
 
-def _class_counts(faces: pd.DataFrame) -> pd.DataFrame:
-    """The faces of each class, by group."""
-    return pd.crosstab(faces["group"], faces["label"]).reindex(columns=list(LABELS), fill_value=0)
+def _units(faces: pd.DataFrame, settings: SplitSettings) -> pd.Series:
+    """What lies on one side of the split as a whole: the group of each face, or in the control the face itself."""
+    return faces["group" if settings.unit == "group" else "face_id"]
+
+
+def _class_counts(faces: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
+    """The faces of each class, by what lies on one side as a whole."""
+    return pd.crosstab(_units(faces, settings), faces["label"]).reindex(columns=list(LABELS), fill_value=0)
 
 
 def _repeat(counts: pd.DataFrame, settings: SplitSettings, repeat: int) -> pd.Series:
@@ -338,8 +355,8 @@ def _fewer_to_train(drawn: pd.DataFrame, subsets: pd.Series, settings: SplitSett
     if settings.train_share == 1 or rows.empty:
         return subsets
     shares = {"train": settings.train_share, "unused": 1 - settings.train_share}
-    assigned = assign(_class_counts(rows), shares, [settings.seed, 5, repeat])
-    return subsets.mask(subsets == "train", drawn["group"].map(assigned))
+    assigned = assign(_class_counts(rows, settings), shares, [settings.seed, 5, repeat])
+    return subsets.mask(subsets == "train", _units(drawn, settings).map(assigned))
 
 
 def shuffled_labels(faces: pd.DataFrame, seed: Sequence[int]) -> pd.Series:
@@ -371,13 +388,15 @@ def shuffled_labels(faces: pd.DataFrame, seed: Sequence[int]) -> pd.Series:
     return new
 
 
-def check_split(data: pd.DataFrame) -> None:
+def check_split(data: pd.DataFrame, unit: str = "group") -> None:
     """Refuse a split in which a group lies in two subsets, or a subset lacks a class.
 
     Parameters
     ----------
     data : DataFrame
         Columns group, label, subset of one repeat.
+    unit : {"group", "face"}
+        See `make_split`; with "face", a group may lie in two subsets.
 
     Raises
     ------
@@ -386,7 +405,7 @@ def check_split(data: pd.DataFrame) -> None:
     """
     used = data[data["subset"] != "unused"]
     straddling = used.groupby("group")["subset"].nunique()
-    if (straddling > 1).any():
+    if unit == "group" and (straddling > 1).any():
         raise StudyError(f"The group {straddling.idxmax()} lies in more than one subset; the split is not written.")
     for subset in USED:
         for label in LABELS:

@@ -11,12 +11,16 @@ from typing import Any
 
 from facestudy.models.fused import BatchNormalization
 from facestudy.models.layers import load_by_layer_order, p_fake_out, pictures_in
+from facestudy.models.mesonet_weights import PUBLISHED, cache_folder
+from facestudy.models.pinned import at_its_place
 from facestudy.runtime.backend import keras
 
 layers = keras.layers
 
 
-def meso4(input_size: int, *, batch_norm_momentum: float = 0.99) -> keras.Model:
+def meso4(
+    input_size: int, *, batch_norm_momentum: float = 0.99, weights: str | None = None, fill: bool = True
+) -> keras.Model:
     """Build Meso4: uint8 RGB (batch, h, w, 3) to p_fake (batch, 1), 0 to 1.
 
     Parameters
@@ -25,10 +29,20 @@ def meso4(input_size: int, *, batch_norm_momentum: float = 0.99) -> keras.Model:
         Width and height to which pictures are resized, pixels; 256 in the paper.
     batch_norm_momentum
         Of the moving averages in batch normalisation.
+    weights
+        None (Glorot initialisation), "published", or the path of another weights file of the authors. They need an
+        `input_size` of 256.
+    fill
+        Whether the weights are loaded.
 
     Returns
     -------
     keras.Model
+
+    Raises
+    ------
+    StudyError
+        When the weights cannot be read, cannot be fetched or belong to another network.
 
     References
     ----------
@@ -37,10 +51,12 @@ def meso4(input_size: int, *, batch_norm_momentum: float = 0.99) -> keras.Model:
     pictures, x = pictures_in(input_size, "unit")
     for filters, kernel, pool in ((8, 3, 2), (8, 5, 2)):
         x = _convolution(x, filters, kernel, pool, batch_norm_momentum)
-    return keras.Model(pictures, _last_blocks(x, batch_norm_momentum), name="meso4")
+    return _filled(keras.Model(pictures, _last_blocks(x, batch_norm_momentum), name="meso4"), weights, fill)
 
 
-def mesoinception4(input_size: int, *, batch_norm_momentum: float = 0.99) -> keras.Model:
+def mesoinception4(
+    input_size: int, *, batch_norm_momentum: float = 0.99, weights: str | None = None, fill: bool = True
+) -> keras.Model:
     """Build MesoInception4: uint8 RGB (batch, h, w, 3) to p_fake (batch, 1), 0 to 1.
 
     Parameters
@@ -49,10 +65,20 @@ def mesoinception4(input_size: int, *, batch_norm_momentum: float = 0.99) -> ker
         Width and height to which pictures are resized, pixels; 256 in the paper.
     batch_norm_momentum
         Of the moving averages in batch normalisation.
+    weights
+        None (Glorot initialisation), "published", or the path of another weights file of the authors. They need an
+        `input_size` of 256.
+    fill
+        Whether the weights are loaded.
 
     Returns
     -------
     keras.Model
+
+    Raises
+    ------
+    StudyError
+        When the weights cannot be read, cannot be fetched or belong to another network.
 
     References
     ----------
@@ -63,7 +89,7 @@ def mesoinception4(input_size: int, *, batch_norm_momentum: float = 0.99) -> ker
         x = layers.Concatenate()(_inception(x, *filters))
         x = BatchNormalization(momentum=batch_norm_momentum)(x)
         x = layers.MaxPooling2D(2, padding="same")(x)
-    return keras.Model(pictures, _last_blocks(x, batch_norm_momentum), name="mesoinception4")
+    return _filled(keras.Model(pictures, _last_blocks(x, batch_norm_momentum), name="mesoinception4"), weights, fill)
 
 
 def load_published_mesonet(model: keras.Model, path: Path) -> None:
@@ -86,6 +112,15 @@ def load_published_mesonet(model: keras.Model, path: Path) -> None:
     load_by_layer_order(model, path)
     logit = model.get_layer("logit")
     logit.set_weights([-weight for weight in logit.get_weights()])
+
+
+def _filled(model: keras.Model, weights: str | None, fill: bool) -> keras.Model:
+    """The model, with the weights that are asked for."""
+    if weights is not None and fill:
+        published = weights == "published"
+        path = at_its_place(PUBLISHED[model.name], cache_folder()) if published else Path(weights)
+        load_published_mesonet(model, path)
+    return model
 
 
 def _convolution(x: Any, filters: int, kernel: int, pool: int, momentum: float) -> Any:

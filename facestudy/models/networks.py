@@ -12,7 +12,7 @@ from pathlib import Path
 
 from facestudy.models.catalogue import builders
 from facestudy.models.layers import OWN_ENDING, check_digest, load_by_name
-from facestudy.models.settings import ModelSettings
+from facestudy.models.settings import NAMED, ModelSettings
 from facestudy.runtime.backend import keras
 
 __all__ = ["ModelSettings", "build", "load"]
@@ -26,8 +26,8 @@ def build(settings: ModelSettings) -> keras.Model:
     StudyError
         When weights are asked for and cannot be read or do not fit.
     """
-    if settings.weights not in (None, "imagenet"):
-        check_digest(Path(settings.weights), settings.weights_sha256)
+    if settings.weights not in NAMED:
+        check_digest(Path(str(settings.weights)), settings.weights_sha256)
     return _network(settings, fill=True)
 
 

@@ -15,6 +15,10 @@ from pydantic import AfterValidator, Field, model_validator
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import Section, check
 from facestudy.models.catalogue import builders, networks_with
+from facestudy.models.mesonet_weights import INPUT_SIZE, PUBLISHED
+
+NAMED = (None, "imagenet", "published")
+"""Values of `weights` that are no path of a file."""
 
 
 def _known(network: str) -> str:
@@ -24,7 +28,10 @@ def _known(network: str) -> str:
 
 
 class ModelSettings(Section):
-    """A network, its size and how it is trained. Defaults are those of a short training from scratch."""
+    """A network, its size and how it is trained. Defaults are those of a short training from scratch.
+
+    With `epochs: 0` it is not trained, and scores faces with the weights that the settings name.
+    """
 
     network: Annotated[str, AfterValidator(_known)]
     input_size: Annotated[int, Field(ge=32, le=1024)]
@@ -33,9 +40,9 @@ class ModelSettings(Section):
     batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weights: Annotated[str, Field(min_length=1)] | None = None
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    epochs: Annotated[int, Field(ge=0, le=100_000)]
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
-    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
     flip: bool = True
@@ -60,13 +67,24 @@ class ModelSettings(Section):
             raise ValueError(
                 f"weights are for {networks_with('weights')}; {self.network} is trained from scratch (null)"
             )
+        complete = self.network in PUBLISHED
+        if self.weights == ("imagenet" if complete else "published"):
+            others = "ImageNet weights are for resnet50 and vgg19" if complete else "published weights are of MesoNet"
+            raise ValueError(f"{others}; {self.network} has none")
+        if self.weights is not None and complete and self.input_size != INPUT_SIZE:
+            raise ValueError(f"weights of {self.network} need an input_size of {INPUT_SIZE}, not {self.input_size}")
+        if not self.epochs and not (complete and self.weights):
+            raise ValueError(
+                "epochs: 0 scores faces with the weights of a whole network, which only "
+                f"{' and '.join(PUBLISHED)} have: set weights to published"
+            )
         if self.weights is not None and self.width != 1:
             raise ValueError(f"weights need the full network: width must be 1.0, not {self.width:g}")
         if self.weights is not None and self.network == "vgg19" and self.batch_norm:
             raise ValueError(
                 "weights of vgg19 are of the network without batch normalisation: batch_norm must be false"
             )
-        if self.weights_sha256 is not None and self.weights in (None, "imagenet"):
+        if self.weights_sha256 is not None and self.weights in NAMED:
             raise ValueError("weights_sha256 goes with weights that are the path of a file")
         return self
 

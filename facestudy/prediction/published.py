@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from facestudy.core.regions import Box
 from facestudy.crops.cutting import CropSettings, Plan, Variant, resolve
+from facestudy.models.mesonet_weights import INPUT_SIZE, PLACE, PUBLISHED, cache_folder
 from facestudy.models.pinned import Pinned, at_its_place
 from facestudy.prediction.detectors import Detector, Known
 
-PLACE = "https://raw.githubusercontent.com/DariusAf/MesoNet/f3aa786e8f87e0894dcf36f6dba2f77a25293566/weights"
-"""Where the files are fetched from: the authors' repository, which is under the Apache licence 2.0."""
-MAX_BYTES = 1_000_000
-"""Five times the larger of the two files."""
-INPUT_SIZE = 256
+__all__ = ["DETECTORS", "Published", "authors_crop", "cache_folder", "detector", "detectors", "load", "weights_file"]
+
 SQUARE: Box = (0.0, 0.0, 1.0, 1.0)
 SEEN = "face swaps and real videos from the web of 2018"
 KNOWN = Known(codecs=frozenset({"h264"}), smallest_frame=(854, 480))
@@ -39,18 +36,15 @@ class Published:
     name : str
     network : str
         Its network, a function of facestudy.models.mesonet.
-    file : str
-        Name of the weights file, here and at PLACE.
-    sha256 : str
-        Of the file.
+    weights : Pinned
+        Its weights file.
     measured : str
         What others measured with these weights.
     """
 
     name: str
     network: str
-    file: str
-    sha256: str
+    weights: Pinned
     measured: str
 
 
@@ -58,15 +52,13 @@ DETECTORS = (
     Published(
         "Meso4_DF",
         "meso4",
-        "Meso4_DF.h5",
-        "036ed30d04ffd9c7506f825b97c86aa64915f5818931da96817b169aad790af5",
+        PUBLISHED["meso4"],
         "AUC 0.85 on FaceForensics++ Deepfakes, 0.75 on DFDC, 0.55 on Celeb-DF; calls slightly blurred real faces fake",
     ),
     Published(
         "MesoInception4_DF",
         "mesoinception4",
-        "MesoInception_DF.h5",
-        "234586d40058e76ef8b6f27ca4b63c06e31c2a5a69c0d8ba6f30b1468ab7bafa",
+        PUBLISHED["mesoinception4"],
         "AUC 0.83 on FaceForensics++ Deepfakes, 0.73 on DFDC, 0.54 on Celeb-DF; calls slightly blurred real faces fake",
     ),
 )
@@ -102,14 +94,7 @@ def load(network: str, path: Path) -> Any:
         When the file does not fit the network.
     """
     mesonet = importlib.import_module("facestudy.models.mesonet")  # imports TensorFlow, which takes seconds
-    model = getattr(mesonet, network)(INPUT_SIZE)
-    mesonet.load_published_mesonet(model, path)
-    return model
-
-
-def cache_folder() -> Path:
-    """Find the folder where published weights are kept: in the user's own cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facestudy"
+    return getattr(mesonet, network)(INPUT_SIZE, weights=str(path))
 
 
 def detectors(folder: Path, fetch: bool = True, place: str = PLACE) -> list[Detector]:
@@ -180,4 +165,4 @@ def weights_file(detector: Published, folder: Path, fetch: bool = True, place: s
     StudyError
         When the file is missing and cannot be fetched, or is another file; the message says which file belongs where.
     """
-    return at_its_place(Pinned(detector.file, f"{place}/{detector.file}", detector.sha256, MAX_BYTES), folder, fetch)
+    return at_its_place(replace(detector.weights, address=f"{place}/{detector.weights.name}"), folder, fetch)

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from facestudy.core.arrays import BoolArray, FloatArray, Layer, Picture
+from facestudy.media import npz
 from facestudy.media.encoding import encode, one_thread
 from facestudy.media.video import Limits
 from facestudy.pseudo_fakes import donor_swap, masks, self_blend
@@ -32,8 +33,6 @@ REAL = "real.mp4"
 PARAMETERS = "parameters.json"
 COLOUR_FRAMES = 8
 """Evenly spaced frames that decide a clip's transfer of colours."""
-TIME = (1980, 1, 1, 0, 0, 0)
-"""Of the members of a file of masks, the earliest that a ZIP can hold."""
 
 
 @dataclass(frozen=True)
@@ -316,26 +315,15 @@ class PseudoFake:
 
 @contextmanager
 def _truth(path: Path, track: Track, size: tuple[int, int]) -> Iterator[Callable[[Picture], None]]:
-    """Write a file as np.savez_compressed does, the masks one by one: those of a long clip do not fit into memory."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+    """Write the truth of a clip, the masks one by one: those of a long clip do not fit into memory."""
+    with zipfile.ZipFile(path, "w") as file:
         shape = (len(track.names), *size)
-        with _member(file, "mask.npy", np.dtype(np.uint8), shape) as masks_file:
+        with npz.member(file, "mask", np.dtype(np.uint8), shape) as masks_file:
 
             def keep(mask: Picture) -> None:
                 masks_file.write(np.ascontiguousarray(mask).tobytes())
 
             yield keep
         points: FloatArray = track.points()
-        with _member(file, "landmarks.npy", np.dtype(np.float32), points.shape) as landmarks_file:
+        with npz.member(file, "landmarks", np.dtype(np.float32), points.shape) as landmarks_file:
             landmarks_file.write(points.astype(np.float32).tobytes())
-
-
-@contextmanager
-def _member(file: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> Iterator[IO[bytes]]:
-    """Begin an array in an archive; its values follow in order."""
-    info = zipfile.ZipInfo(name, TIME)
-    info.compress_type, info.create_system, info.external_attr = zipfile.ZIP_DEFLATED, 3, 0o100644 << 16
-    described: Mapping[str, Any] = {"descr": dtype.str, "fortran_order": False, "shape": tuple(shape)}
-    with file.open(info, "w", force_zip64=True) as member:
-        np.lib.format.write_array_header_1_0(member, dict(described))
-        yield member

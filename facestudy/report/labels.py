@@ -1,4 +1,4 @@
-"""What must stand on the results of studies whose videos are not deepfakes, and of trials."""
+"""What must stand on the results of studies whose videos are not deepfakes, of trials and of controls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ LABELS = {"sample": "Built-in sample: drawn people.", "pseudo_fakes": "Pseudo-fa
 """By `source` in params.yaml."""
 
 
-def label(source: str, trial: bool) -> str:
+def label(source: str, trial: bool, control: str = "") -> str:
     """What must stand on every picture of a study.
 
     Parameters
@@ -16,6 +16,8 @@ def label(source: str, trial: bool) -> str:
         Where the videos come from, as `source` in params.yaml.
     trial : bool
         Whether the study only tries out whether everything works.
+    control : str
+        What makes the study a control, see `facestudy.dataset.split.SplitSettings.control`.
 
     Returns
     -------
@@ -27,4 +29,4 @@ def label(source: str, trial: bool) -> str:
     >>> label("sample", trial=False)
     'Built-in sample: drawn people.'
     """
-    return " ".join([*([TRIAL] if trial else []), *([LABELS[source]] if source in LABELS else [])])
+    return " ".join([*([TRIAL] if trial else []), *([control] if control else []), LABELS.get(source, "")]).rstrip()

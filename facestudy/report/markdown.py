@@ -51,6 +51,7 @@ def results_markdown(
     robustness: pd.DataFrame,
     attribution: pd.DataFrame,
     trial: bool = False,
+    control: str = "",
 ) -> str:
     """Write the page: metrics by model and variant, differences, verdicts, controls, robustness, clips.
 
@@ -74,6 +75,8 @@ def results_markdown(
         What the models go by, as facestudy.attribution.findings.ATTRIBUTION; without rows there is no section.
     trial
         Whether the study only tries out whether everything works; the page then says so.
+    control
+        What makes the study a control, see `facestudy.dataset.split.SplitSettings.control`.
 
     Returns
     -------
@@ -88,6 +91,8 @@ def results_markdown(
             "**Trial: few videos and short training. It shows that the study runs; its figures are no result.**",
             "",
         ]
+    if control:
+        lines += [f"**{control} Its figures are no result.**", ""]
     if source in ABOUT:
         lines += [ABOUT[source], ""]
     interval = _interval_text(test)
@@ -231,12 +236,15 @@ def describe_model(name: str, model: ModelSettings, seeds: Sequence[int]) -> str
     >>> describe_model("meso", ModelSettings(network="meso4", input_size=64, epochs=9, learning_rate=1e-3), [1, 2])
     'meso: meso4, width 1, 64 × 64 pixels, trained from scratch, 9 epochs, seeds 1, 2'
     """
+    what = f"{name}: {model.network}, width {model.width:g}, {model.input_size} × {model.input_size} pixels"
+    if not model.epochs:
+        return (
+            f"{what}, weights {_code(str(model.weights))}, not trained here: its scores are the same with every seed, "
+            "and its intervals are for new groups"
+        )
     start = "trained from scratch" if model.weights is None else f"starting from the weights {_code(model.weights)}"
     numbers = ", ".join(map(str, seeds))
-    return (
-        f"{name}: {model.network}, width {model.width:g}, {model.input_size} × {model.input_size} pixels, {start}, "
-        f"{model.epochs} epochs, seed{'s' if len(seeds) > 1 else ''} {numbers}"
-    )
+    return f"{what}, {start}, {model.epochs} epochs, seed{'s' if len(seeds) > 1 else ''} {numbers}"
 
 
 def _code(text: str) -> str:

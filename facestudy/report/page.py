@@ -21,7 +21,6 @@ from markupsafe import Markup, escape
 from facestudy.core.arrays import Picture
 from facestudy.evaluation.metrics import THRESHOLD
 from facestudy.report.charts import WIDTH, Chart
-from facestudy.report.labels import label
 
 VEGALITE = "6.4"
 """The version of Vega-Lite that draws the charts."""
@@ -199,8 +198,8 @@ def most_wrong(models: Sequence[str], variants: Sequence[str], clips: pd.DataFra
     for model in models:
         for variant in variants:
             scored = tested.assign(p_fake=tested[f"{model}.{variant}"])
-            for label_, sign in (("real", -1), ("fake", 1)):
-                wrong = scored[(scored["label"] == label_) & (sign * (scored["p_fake"] - THRESHOLD) < 0)]
+            for label, sign in (("real", -1), ("fake", 1)):
+                wrong = scored[(scored["label"] == label) & (sign * (scored["p_fake"] - THRESHOLD) < 0)]
                 for row in wrong.sort_values("p_fake", ascending=sign > 0, kind="stable").head(count).itertuples():
                     rows.append((model, variant, row.video_id, row.path, row.label, f"{row.p_fake:.3f}"))
     return pd.DataFrame(rows, columns=["model", "variant", "clip", "file", "label", "p_fake"])
@@ -209,8 +208,7 @@ def most_wrong(models: Sequence[str], variants: Sequence[str], clips: pd.DataFra
 def page(
     text: str,
     *,
-    source: str,
-    trial: bool,
+    note: str,
     charts: Mapping[str, Sequence[Chart]],
     sentences: Sequence[str],
     pictures: Sequence[Shown],
@@ -225,10 +223,8 @@ def page(
     ----------
     text : str
         What `facestudy.report.markdown.results_markdown` wrote.
-    source : str
-        Where the videos come from, as `source` in params.yaml.
-    trial : bool
-        Whether the study only tries out whether everything works.
+    note : str
+        What must stand on every chart, see `facestudy.report.labels.label`.
     charts : mapping of str to sequence of Chart
         As `facestudy.report.charts.all_charts` returns them.
     sentences : sequence of str
@@ -267,7 +263,6 @@ def page(
         Markup(_table(provenance, "Provenance")), settings
     )
     sections = [one for one in sections if one.html or one.charts or one.pictures] + [Section("Provenance", origin)]
-    note = label(source, trial)
     specs = {chart.name: chart.spec(subtitle=note) for one in sections for chart in one.charts}
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True

@@ -13,6 +13,7 @@ rendered in any order and by any number of processes.
 from __future__ import annotations
 
 import functools
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,6 +28,7 @@ from facestudy.core.arrays import FloatArray, Layer, Picture
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box, apply, invert, to_canonical
 from facestudy.core.settings import Section
+from facestudy.media import npz
 from facestudy.media.encoding import encode, one_thread
 from facestudy.sample.people import (
     EYE_STATES,
@@ -178,11 +180,10 @@ def render(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box], fol
             yield drawing.picture
 
     encode(pictures(), Fraction(settings.fps), settings.quantizer, folder / f"{clip.video_id}.mp4")
-    np.savez_compressed(
-        folder / f"{clip.video_id}.npz",
-        landmarks=np.array(landmarks, np.float32),
-        mask=np.array(masks, np.uint8),
-    )
+    with zipfile.ZipFile(folder / f"{clip.video_id}.npz", "w") as file:
+        for name, array in {"landmarks": np.array(landmarks, np.float32), "mask": np.array(masks, np.uint8)}.items():
+            with npz.member(file, name, array.dtype, array.shape) as opened:
+                opened.write(array.tobytes())
 
 
 def draw(clip: Clip, settings: SampleSettings, regions: Mapping[str, Box]) -> Iterator[Drawing]:

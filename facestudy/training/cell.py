@@ -149,7 +149,7 @@ def plan(
     settings: ModelSettings,
     common: TrainSettings,
 ) -> list[Training]:
-    """List the trainings of a cell: every seed on every split.
+    """List the trainings of a cell: every seed on every split. Without epochs, those of one split share their key.
 
     Parameters
     ----------
@@ -188,7 +188,9 @@ def plan(
         subsets = [split["subset"].tolist(), split["label"].tolist()]
         altered = crops.altered["sha256"].to_numpy()[crops.altered_rows(split)].tolist()
         for seed in seeds:
-            number = training_seed(seed, variant, repeat)
+            number = (
+                training_seed(seed, variant, repeat) if settings.epochs else 0
+            )  # without training, all are the same
             name, key = tables.training_name(seed, repeat, len(splits)), key_of(shared, subsets, number)
             found.append(Training(name, repeat, number, key, key_of(key, altered) if altered else ""))
     return found
@@ -235,7 +237,7 @@ def train_all(
     """
     keys = [key for one in trainings for key in one.keys]
     entries = {key: entry for key in keys if (entry := WorkCache(cache).find(key)) is not None}
-    missing = [one for one in trainings if not one.keys <= entries.keys()]
+    missing = [*{one.key: one for one in trainings if not one.keys <= entries.keys()}.values()]
     trained = sum(one.key not in entries for one in missing)
     if has_gpu():  # one training fills it
         compute = compute.model_copy(update={"workers": 1})
@@ -383,7 +385,10 @@ def summary(cell: str, histories: Sequence[pd.DataFrame], run_now: int) -> str:
     kept = [history.query("selected == 1").iloc[0] for history in histories]
     epochs = ", ".join(f"{row['epoch']:.0f}" for row in kept)
     aucs = [row["validation_auc"] for row in kept]
+    reached = f"validation AUC {min(aucs):.3f} to {max(aucs):.3f}"
+    if not any(row["epoch"] for row in kept):
+        return f"{cell}: not trained, weights as given ({reached})"
     return (
         f"{cell}: {len(kept)} training{'s' if len(kept) > 1 else ''} ({run_now} run now), {len(histories[0])} epochs; "
-        f"epochs kept: {epochs} (validation AUC {min(aucs):.3f} to {max(aucs):.3f})"
+        f"epochs kept: {epochs} ({reached})"
     )

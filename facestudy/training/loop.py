@@ -42,11 +42,11 @@ class Epoch:
     Attributes
     ----------
     epoch : int
-        Its number, from 1.
+        Its number, from 1; 0 for a model that is not trained.
     learning_rate : float
         That of its last step.
     loss : float
-        Mean binary cross-entropy of its training batches.
+        Mean binary cross-entropy of its training batches; of epoch 0, that of the training faces.
     validation_loss, validation_auc : float
         Of the validation faces, after the epoch.
     selected : int
@@ -102,7 +102,11 @@ def train_seed(
         model = fresh_model(settings, seed)
         opened = open_pictures(pictures)
         training, validation, test = (subset_faces(split, subset, opened) for subset in ("train", "validation", "test"))
-        history = fit(model, training, validation, settings, select_on, seed, quiet=quiet)
+        history = (
+            fit(model, training, validation, settings, select_on, seed, quiet=quiet)
+            if settings.epochs
+            else [as_given(model, training, validation)]
+        )
         p_fake = np.empty(len(split))
         for faces in (validation, test):
             p_fake[faces.rows] = predict(model, faces)
@@ -375,9 +379,7 @@ def fit(
             rate = learning_rate_at(epoch * per_epoch + step, settings.epochs * per_epoch, warmup_steps, settings)
             logits.optimizer.learning_rate = rate
             losses.append(float(logits.train_on_batch(*batch)))
-        fake, p_fake = validation.labels == 1, score(model, validation)
-        loss = float(log_loss(fake, p_fake, np.ones((1, len(fake))), CLIP)[0])
-        record = Epoch(epoch + 1, rate, float(np.mean(losses)), loss, roc_auc(fake, p_fake))
+        record = Epoch(epoch + 1, rate, float(np.mean(losses)), *_loss_and_auc(validation, score(model, validation)))
         history.append(record)
         progress.set_postfix(loss=f"{record.loss:.3f}", validation_auc=f"{record.validation_auc:.3f}")
         rank = (record.validation_loss, 0.0)
@@ -393,6 +395,30 @@ def fit(
     model.set_weights(best_weights)
     history[best] = replace(history[best], selected=1)
     return history
+
+
+def as_given(model: keras.Model, training: Faces, validation: Faces) -> Epoch:
+    """Record how well a model does whose weights are used as they are.
+
+    Parameters
+    ----------
+    model : keras.Model
+        The model.
+    training, validation : Faces
+        The faces on which a model of the same study would be trained, and its epoch chosen.
+
+    Returns
+    -------
+    Epoch
+        Epoch 0, which is selected.
+    """
+    loss, _ = _loss_and_auc(training, predict(model, training))
+    return Epoch(0, 0.0, loss, *_loss_and_auc(validation, predict(model, validation)), selected=1)
+
+
+def _loss_and_auc(faces: Faces, p_fake: FloatArray) -> tuple[float, float]:
+    fake = faces.labels == 1
+    return float(log_loss(fake, p_fake, np.ones((1, len(fake))), CLIP)[0]), roc_auc(fake, p_fake)
 
 
 def predict(model: keras.Model, faces: Faces) -> FloatArray:
