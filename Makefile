@@ -93,7 +93,7 @@ pull: env       ## them from the remote; only the models: make pull WHAT=train
 reasons: env    ## the study's three reasons put to the test, on the sample: metrics/reasons/
 	python -m commands.study run reasons
 	mkdir -p metrics/reasons
-	cd studies/reasons/metrics && cp contrasts.csv hypotheses.csv attribution.csv $(CURDIR)/metrics/reasons/
+	cd studies/reasons/metrics && cp contrasts.csv hypotheses.csv attribution.csv robustness.csv $(CURDIR)/metrics/reasons/
 
 calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv
 	python -m commands.calibrate

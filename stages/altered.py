@@ -15,8 +15,10 @@ from typing import Any
 import pandas as pd
 
 from facestudy.alterations.altering import altered
+from facestudy.alterations.composites import Rest, kept_boxes, with_donors
+from facestudy.alterations.donors import donors_for
 from facestudy.alterations.recoding import Footage, places
-from facestudy.alterations.settings import ALTERATIONS_FILE, RECODED, RobustnessSettings
+from facestudy.alterations.settings import ALTERATIONS_FILE, COMPOSITE, RECODED, RobustnessSettings
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.core.regions import Box
@@ -41,34 +43,39 @@ def main(variant: str) -> str:
     plan = resolve(variant, variants, boxes, settings, feather)
     colour = read_colour(DATA / "crops" / variant / "variant.json")
 
-    table = test_faces()
-    alterations, footage, note = section(params, "robustness", RobustnessSettings).alterations(), None, ""
+    table, tested = test_faces()
+    alterations, footage = section(params, "robustness", RobustnessSettings).alterations(), None
+    notes: list[str] = []
     if any(one.kind == RECODED for one in alterations):
         footage = clips_of(params, table)
         if stills := footage.stills():
             alterations = [one for one in alterations if one.kind != RECODED]
-            note = f"; {RECODED} is left out, as {stills} test faces are from pictures, which have no clip to encode"
-    faces = faces_from_table(table)
+            notes += [f"{RECODED} is left out, as {stills} test faces are from pictures, which have no clip to encode"]
+    donors, lacking = donors_for(alterations, tested)
+    alterations = [one for one in alterations if one.kind != COMPOSITE or one in donors]
+    faces, rest = faces_from_table(table), Rest(DATA / "faces", kept_boxes(boxes), feather) if donors else None
     check_disk_space(len(alterations) * len(faces) * crop_bytes(settings.size))
     storage, compute = section(params, "storage", StorageSettings), section(params, "compute", ComputeSettings)
     archived = storage.archived(len(faces), table["video_id"].nunique())
     with output_folder(DATA / "altered" / variant) as target:
         for one in alterations:
-            alter = partial(altered, alteration=one, region=boxes["face"], footage=footage)
-            write_crops(faces, DATA / "faces", target / one.name, plan, colour, compute, archived, alter)
+            alter = partial(altered, alteration=one, region=boxes["face"], footage=footage, rest=rest)
+            cut = with_donors(faces, donors[one]) if one in donors else faces
+            write_crops(cut, DATA / "faces", target / one.name, plan, colour, compute, archived, alter)
         names = json.dumps([one.name for one in alterations]) + "\n"
         (target / ALTERATIONS_FILE).write_text(names, encoding="utf-8")
-    return f"{variant}: {len(faces)} test faces, cut with {len(alterations)} alterations{note}."
+    summary = f"{variant}: {len(faces)} test faces, cut with {len(alterations)} alterations"
+    return "; ".join([summary, *notes, *lacking]) + "."
 
 
-def test_faces() -> pd.DataFrame:
-    """The faces that are tested in any split."""
+def test_faces() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The faces that are tested in any split, and the rows of the splits that say so."""
     split = tables.read(DATA / "split.csv", tables.SPLIT)
-    tested = set(split.loc[split["subset"] == "test", "face_id"])
+    tested = split[split["subset"] == "test"]
     table = tables.read(DATA / "faces/index.csv", tables.FACES)
-    if missing := sorted(tested - set(table["face_id"])):
+    if missing := sorted(set(tested["face_id"]) - set(table["face_id"])):
         raise StudyError(f"data/split.csv has the face {missing[0]}, data/faces/index.csv has not; run `dvc repro`.")
-    return table[table["face_id"].isin(tested)]
+    return table[table["face_id"].isin(tested["face_id"])], tested
 
 
 def clips_of(params: dict[str, Any], faces: pd.DataFrame) -> Footage:

@@ -10,11 +10,11 @@ if __name__ == "__main__":  # before the imports that take seconds
 from pathlib import Path
 from typing import Any
 
-from facestudy.alterations.settings import RECODED, RobustnessSettings
+from facestudy.alterations.settings import RobustnessSettings
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.comparisons import check_cells, read_cells
 from facestudy.evaluation.intervals import EvaluateSettings
-from facestudy.robustness.results import altered_scores, largest_fall, left_out, robustness_table
+from facestudy.robustness.results import altered_scores, largest_fall, left_out, robustness_table, why_left_out
 from stages.stage import not_empty, output_file, read_params, run, section
 
 PREDICTIONS = Path("predictions")
@@ -34,11 +34,11 @@ def main() -> str:
     table = robustness_table(cells, altered, section(params, "evaluate", EvaluateSettings), split.test_share())
     with output_file(Path("metrics/robustness.csv")) as path:
         table.to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
-    note = f"; {RECODED} is left out, as pictures have no clip to encode" if absent else ""
-    return (
+    said = (
         f"{table['faces'][0]} test faces with {len(alterations) - len(absent)} alterations, {len(models)} models on "
-        f"{len(variants)} variants, {len(seeds) * split.repeats} trainings each; {largest_fall(table)}{note}"
+        f"{len(variants)} variants, {len(seeds) * split.repeats} trainings each; {largest_fall(table)}"
     )
+    return "; ".join([said, *why_left_out(absent)])
 
 
 if __name__ == "__main__":

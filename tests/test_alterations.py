@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facestudy.alterations.altering import altered, altered_picture, displacement, face_width
-from facestudy.alterations.settings import PLACEMENTS, RECODED, Alteration, RobustnessSettings, label
+from facestudy.alterations.settings import COMPOSITE, PLACEMENTS, RECODED, Alteration, RobustnessSettings, label
 from facestudy.core import regions
 from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.errors import StudyError
@@ -154,7 +154,7 @@ def psnr(first: Picture, second: Picture) -> float:
 
 
 MILD_TO_STRONG = [
-    *((kind, values) for kind, values in PRESET.items() if kind not in (*PLACEMENTS, RECODED, "brightness")),
+    *((kind, values) for kind, values in PRESET.items() if kind not in (*PLACEMENTS, RECODED, COMPOSITE, "brightness")),
     ("brightness", [0.9, 0.7, 0.5]),
     ("brightness", [1.1, 1.5, 2]),
 ]
@@ -225,9 +225,19 @@ def test_alterations_of_the_settings() -> None:
     found = RobustnessSettings(brightness=[0.5], shift=[1, 2]).alterations()
     assert [(one.kind, one.severity) for one in found] == [("shift", 1), ("shift", 2), ("brightness", 0.5)]
     assert [one.name for one in found] == ["shift_1", "shift_2", "brightness_0_5"]
+    (made,) = RobustnessSettings(composite=["other_person"]).alterations()
+    assert (made.name, made.written, str(made)) == (
+        "composite_other_person",
+        "other_person",
+        "rest from another person",
+    )
     assert RobustnessSettings().alterations() == []
     with pytest.raises(StudyError, match="robustness = .*: shift lists 2 twice"):
         check(RobustnessSettings, {"shift": [2, 4, 2.0000001]}, "robustness")
+    with pytest.raises(StudyError, match="robustness = .*: composite lists other_frame twice"):
+        check(RobustnessSettings, {"composite": ["other_frame"] * 2}, "robustness")
+    with pytest.raises(StudyError, match=r"robustness\.composite\.0 = 'other_class': input should be 'other_f"):
+        check(RobustnessSettings, {"composite": ["other_class"]}, "robustness")
     for kind in RobustnessSettings.model_fields:
         assert "4" in label(kind, "4")
         with pytest.raises(StudyError, match=f"robustness.{kind}"):

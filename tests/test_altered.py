@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from facestudy.alterations.altering import altered
+from facestudy.alterations.composites import composite, kept_boxes
 from facestudy.alterations.recoding import Footage, Place
 from facestudy.alterations.settings import RobustnessSettings
 from facestudy.core import tables
@@ -136,6 +137,60 @@ def test_pictures_have_no_clip_to_encode(tmp_path: Path, monkeypatch: pytest.Mon
     assert json.loads(Path("data/altered/full/alterations.json").read_text()) == ["shift_4"]
 
 
+@pytest.mark.parametrize("variant", ["full", "eyes_lower", "full_paper"])
+def test_the_rest_comes_from_a_test_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str) -> None:
+    """Of the other group of the same class: the third face of each class is not tested."""
+    faces = {
+        face.face_id: face for face in prepare(tmp_path, monkeypatch, {"composite": ["other_frame", "other_person"]})
+    }
+    lacking = "rest from another frame is left out, as 4 of 4 test faces have no second test frame of their clip"
+    assert run(variant) == f"{variant}: 4 test faces, cut with 1 alterations; {lacking}."
+    folder = tmp_path / "data/altered" / variant
+    assert json.loads((folder / "alterations.json").read_text()) == ["composite_other_person"]
+    plan = plan_of(variant, check(CropSettings, params()["crops"], "crops"))
+    colour = cutting.read_colour(tmp_path / "data/crops" / variant / "variant.json")
+    index = index_of(variant, "composite_other_person")
+    assert index["face_id"].tolist() == list(TESTED)
+    feather, kept = params()["sample"]["feather"], kept_boxes(BOXES)
+    for name, sha256 in zip(index["face_id"], index["sha256"], strict=True):
+        face, donor = faces[name], faces[f"{name[:-1]}{1 - int(name[-1])}"]
+        pictures = [cutting.read_cut_out(tmp_path / "data/faces", one) for one in (face, donor)]
+        made = composite(pictures[0], face, pictures[1], donor, kept, feather)
+        expected = cutting.crop(made, face, plan, colour)
+        path = folder / "composite_other_person" / f"{name}.png"
+        assert np.array_equal(np.asarray(read_picture(path, sha256)), expected)
+    plain = tables.read(Path("data/crops") / variant / "index.csv", tables.CROPS).set_index("face_id")["sha256"]
+    same = plain[list(TESTED)].tolist() == index["sha256"].tolist()
+    assert same == (variant == "eyes_lower"), "the study's crop shows what is kept and nothing else"
+
+
+def test_frames_of_a_clip_give_each_other_their_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path, monkeypatch, {"composite": ["other_frame"]})
+    split = tables.read(Path("data/split.csv"), tables.SPLIT)
+    split["video_id"] = split["track_id"] = split["label"]  # real-0 and real-1 are frames of one clip
+    tables.write(Path("data/split.csv"), split, tables.SPLIT)
+    assert run("full") == "full: 4 test faces, cut with 1 alterations."
+    assert index_of("full", "composite_other_frame")["face_id"].tolist() == list(TESTED)
+
+
+def test_a_donor_or_a_region_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (face, *_) = prepare(tmp_path, monkeypatch, {"composite": ["other_person"]})
+    crops.main("full")
+    regions = {name: box for name, box in params()["regions"].items() if name not in ("eyes", "lower_face")}
+    lean = {"regions": regions, "crop_variants": {"full": params()["crop_variants"]["full"]}}
+    whole = params() | {"compute": {"workers": 1}, "robustness": {"composite": ["other_person"]}}
+    write_params(tmp_path, whole | lean)
+    with pytest.raises(
+        StudyError, match=r"robustness\.composite keeps the region 'eyes', which `regions` does not hold"
+    ):
+        stage.main("full")
+    write_params(tmp_path, whole)
+    (tmp_path / "data/faces" / face.path).write_bytes(b"")
+    with pytest.raises(StudyError, match=f"cut-out of face {face.face_id}|{face.path} is not the picture"):
+        stage.main("full")
+    assert not Path("data/altered/full").exists()
+
+
 def test_workers_and_archives_change_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ways: dict[str, dict[str, Any]] = {
         "one": {},
@@ -145,7 +200,7 @@ def test_workers_and_archives_change_no_picture(tmp_path: Path, monkeypatch: pyt
     found = {}
     for way, changes in ways.items():
         (tmp_path / way).mkdir()
-        prepare(tmp_path / way, monkeypatch, {"scale": [5], "noise": [8]}, **changes)
+        prepare(tmp_path / way, monkeypatch, {"scale": [5], "composite": ["other_person"]}, **changes)
         # Two videos of two test faces each: where every video is one picture, there are no archives.
         path = Path("data/faces/index.csv")
         faces = tables.read(path, tables.FACES)
@@ -153,7 +208,7 @@ def test_workers_and_archives_change_no_picture(tmp_path: Path, monkeypatch: pyt
         crops.main("full")
         done = run_stage(tmp_path / way, "altered", "--variant", "full")
         assert done.returncode == 0, done.stderr
-        found[way] = pd.concat([index_of("full", name) for name in ("scale_5", "noise_8")])
+        found[way] = pd.concat([index_of("full", name) for name in ("scale_5", "composite_other_person")])
     assert found["one"].equals(found["two"])
     assert found["one"]["sha256"].tolist() == found["archives"]["sha256"].tolist()
     assert found["archives"]["path"].str.fullmatch(r"(real|fake)\.zip/\S+\.png").all()

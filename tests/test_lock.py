@@ -66,7 +66,13 @@ def test_the_lock_holds_the_stages_of_the_pipeline_only() -> None:
     assert set(yaml.safe_load(committed("dvc.lock"))["stages"]) == wanted
 
 
-BY_COMMANDS = ("metrics/calibration.csv", "metrics/known_verdicts.csv", "metrics/faults.csv", "metrics/reasons/", "metrics/findings/")
+BY_COMMANDS = (
+    "metrics/calibration.csv",
+    "metrics/known_verdicts.csv",
+    "metrics/faults.csv",
+    "metrics/reasons/",
+    "metrics/findings/",
+)
 """What `make calibrate`, `make faults`, `make reasons` and the studies of docs/findings.md write."""
 
 

@@ -64,7 +64,10 @@ def results(clip: str = "a.mp4", confidence: float = 0.95) -> Results:
         },
         table("low high scores mean_p_fake fake_share", ("0.0", "0.1", "9", "0.05", "0.1")),
         CONTRASTS,
-        table("kind severity auc auc_low auc_high", ("none", "", "0.9", "0.8", ""), ("shift", "4", "0.9", "0.8", "")),
+        table(
+            "kind severity auc auc_low auc_high",
+            *((*one, "0.9", "0.8", "") for one in (("none", ""), ("shift", "4"), ("composite", "other_frame"))),
+        ),
         pd.DataFrame(
             [("no_face", "1", "9", "0", "0")],
             columns=["reason", "real_dropped", "real_examined", "fake_dropped", "fake_examined"],
@@ -216,6 +219,11 @@ def test_figures_do_not_depend_on_the_fonts_of_the_machine(tmp_path: Path) -> No
         subprocess.run([sys.executable, "-c", FIGURES, str(out)], cwd=ROOT, env=environment, check=True)
         written.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert len(written[0]) == 4 and written[0] == written[1]
+
+
+def test_alterations_have_their_order_and_words() -> None:
+    for chart in found()["Robustness"]:
+        assert chart.table["altered"].unique().tolist() == ["unaltered", "shift 4 %", "rest from another frame"]
 
 
 def test_charts_name_the_confidence_of_the_study() -> None:

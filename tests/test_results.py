@@ -113,7 +113,7 @@ class Study:
         tables.write(Path("metrics/shortcuts.csv"), tables.to_dataframe(rows, SHORTCUTS), SHORTCUTS)
 
     def write_robustness(self) -> None:
-        """metrics/robustness.csv with two alterations; the changes of AUC count up over the cells."""
+        """metrics/robustness.csv with three alterations; the changes of AUC count up over the cells."""
         rows = []
         for number, variant in enumerate(self.params["variants"]):
             for model in self.params["models"]:
@@ -123,7 +123,8 @@ class Study:
                 columns = ["change", "change_low", "change_high", "extra", "extra_low", "extra_high", "extra_p"]
                 change = [f"-0.1{number}", f"-0.2{number}", f"0.0{number}"]
                 altered = dict(zip(columns, change + extra, strict=True))
-                rows += [cell, *({**cell, "kind": kind, "severity": "4", **altered} for kind in ("shift", "jpeg"))]
+                kinds = (("shift", "4"), ("jpeg", "4"), ("composite", "other_person"))
+                rows += [cell, *({**cell, "kind": kind, "severity": value, **altered} for kind, value in kinds)]
         Path("metrics/robustness.csv").parent.mkdir(exist_ok=True)
         pd.DataFrame(rows).to_csv("metrics/robustness.csv", index=False)
 
@@ -295,7 +296,7 @@ def test_results_page(study: Study) -> None:
     assert "Warning" not in page
     tables_in_page = [line for line in lines if line.startswith("|")]
     contrasts = 2 + 2 * 2  # crop and sensitivity
-    assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4) + 2 + 6 + (2 + 6) + (2 + 2) + (2 + 4) + contrasts
+    assert len(tables_in_page) == 2 * (2 + 2) + 2 * (2 + 4) + 2 + 6 + (2 + 6) + (2 + 2) + (2 + 6) + contrasts
     study.set(source="folder")
     assert "built-in sample" not in study.compare()[1]
 
@@ -332,11 +333,11 @@ def test_robustness_of_the_first_two_variants_is_shown(study: Study) -> None:
     assert rows()[0] == ["model", "altered", "change, full", "change, eyes_lower", "eyes_lower minus full", "p"]
     changes = ["-0.100 [-0.200, +0.000]", "-0.110 [-0.210, +0.010]"]
     assert rows()[2] == ["mesonet", "shift 4 %", *changes, "-0.100 [-1.100, +0.100]", "< .001"]
-    others = [["mesonet", "JPEG quality 4"], ["vgg", "shift 4 %"], ["vgg", "JPEG quality 4"]]
-    assert [row[:2] for row in rows()[3:]] == others
+    altered = ["shift 4 %", "JPEG quality 4", "rest from another person"]
+    assert [row[:2] for row in rows()[2:]] == [[model, one] for model in ("mesonet", "vgg") for one in altered]
     study.spread("eyes_lower", "vgg", 2, spread=0)
     study.compare()
-    assert rows()[4] == ["vgg", "shift 4 %", changes[0], "broken", "broken", "–"] and rows()[2][3] == changes[1]
+    assert rows()[5] == ["vgg", "shift 4 %", changes[0], "broken", "broken", "–"] and rows()[2][3] == changes[1]
     study.set(variants=["full"])
     study.compare()
     assert rows()[0] == ["model", "altered", "change, full"] and rows()[2] == ["mesonet", "shift 4 %", changes[0]]

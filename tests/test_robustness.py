@@ -135,6 +135,28 @@ def test_only_what_needs_a_clip_may_be_left_out(tmp_path: Path, monkeypatch: pyt
         study.run()
 
 
+def test_another_rest_changes_only_what_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each face is its own clip: there is no other frame."""
+    study = Study(tmp_path, monkeypatch, robustness={"shift": [4], "composite": ["other_frame", "other_person"]})
+    study.cut()
+    study.predict("1")
+    study.predict("2")
+    table = study.run().xs("composite", level="kind")
+    assert table.index.tolist() == [("eyes_lower", "other_person"), ("full", "other_person")]
+    cropped = table.loc["eyes_lower", ["change", "change_low", "change_high", "flip_rate"]]
+    assert (cropped == 0).all(axis=None)
+    scores = [
+        tables.read(Path(f"predictions/{variant}/tiny/1.csv"), tables.PREDICTIONS).set_index("face_id")["p_fake"]
+        - tables.read(Path(f"predictions/{variant}/tiny/1.altered.csv"), ALTERED_SCORES)
+        .query("alteration == 'composite_other_person'")
+        .set_index("face_id")["p_fake"]
+        for variant in ("full", "eyes_lower")
+    ]
+    assert (scores[0].dropna() != 0).all() and (scores[1].dropna() == 0).all() and len(scores[1].dropna()) == 4
+    said = "rest from another frame is left out, as too many test faces have no such face to take it from"
+    assert study.said.endswith(f"; {said}")
+
+
 def test_scores_of_other_faces_or_alterations_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = Study(tmp_path, monkeypatch, variants=["full"], robustness={"shift": [4], "blur": [2]})
     study.cut()
@@ -215,6 +237,21 @@ def test_the_extra_change_is_that_against_the_first_variant() -> None:
         for field, column in values.items():
             assert float(found[column]) == pytest.approx(getattr(computed, field), abs=2e-6, rel=1e-3), field
         assert computed.first == pytest.approx(float(rows.loc["a", "change"]), abs=2e-6)
+
+
+def test_the_same_crops_leave_nothing_to_estimate() -> None:
+    """With another rest, equal scores mean equal crops; otherwise other faces might still change."""
+    before = made_up()
+    same, other = Change(before, before), disturbed(made_up(seed=2), 2)
+    for alteration, certain in ((Alteration("composite", "other_person"), True), (SHIFT, False)):
+        cells = {"full": other, "eyes_lower": same}
+        unaltered = {"tiny": {variant: [one.before] for variant, one in cells.items()}}
+        altered = {"tiny": {variant: {alteration: [one]} for variant, one in cells.items()}}
+        full, row = (robustness_table(unaltered, altered, SETTINGS, 0.25).iloc[n] for n in (1, 3))
+        assert (row["change"], row["change_p"], row["severity"]) == ("0.000000", "1", alteration.written)
+        assert (row["change_low"] == row["change_high"] == "0.000000") == certain
+        assert float(row["extra"]) == -float(full["change"])
+        assert float(row["extra_low"]) < float(row["extra"]) < float(row["extra_high"])
 
 
 def test_the_confidence_is_that_of_the_settings() -> None:

@@ -1,1 +1,1 @@
-"""Test faces that are altered before they are cropped: misplaced crops, pictures of less quality."""
+"""Test faces that are altered before they are cropped: misplaced crops, pictures of less quality, composites."""

@@ -1,4 +1,4 @@
-"""Altered faces: crops that are misplaced, and cut-outs of less quality.
+"""Altered faces: crops that are misplaced, cut-outs of less quality, and composites of two faces.
 
 Pictures are altered before they are cropped, and crops are moved on the cut-out, by the same distance in its pixels
 for every crop variant. So all models and variants meet the same faces. What is random is drawn from the id of the face
@@ -12,8 +12,9 @@ import math
 import cv2
 import numpy as np
 
+from facestudy.alterations.composites import Receiver, Rest, with_other_rest
 from facestudy.alterations.recoding import Footage, recoded
-from facestudy.alterations.settings import PLACEMENTS, RECODED, Alteration
+from facestudy.alterations.settings import COMPOSITE, PLACEMENTS, RECODED, Alteration
 from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.regions import Box
 from facestudy.crops.cutting import canonical_to_cut
@@ -22,7 +23,12 @@ from facestudy.faces.face import Face
 
 
 def altered(
-    cut_out: Picture, face: Face, alteration: Alteration, region: Box, footage: Footage | None = None
+    cut_out: Picture,
+    face: Face,
+    alteration: Alteration,
+    region: Box,
+    footage: Footage | None = None,
+    rest: Rest | None = None,
 ) -> tuple[Picture, FloatArray | None]:
     """Alter one face: its picture, or the place of its crop.
 
@@ -31,13 +37,15 @@ def altered(
     cut_out : ndarray of shape (side, side, 3), uint8
         RGB; not changed.
     face
-        The face.
+        The face; with its donor where the rest is replaced.
     alteration
         What to do.
     region
         The face region in canonical coordinates; its width is the width of the face.
     footage
         The clips; needed where the alteration encodes them again.
+    rest
+        Needed where the rest is replaced.
 
     Returns
     -------
@@ -49,13 +57,16 @@ def altered(
     Raises
     ------
     StudyError
-        When the landmarks are not those of a face, or its clip cannot be read.
+        When the landmarks are not those of a face, or its clip or donor cannot be read.
     """
     if alteration.kind in PLACEMENTS:
         return cut_out, displacement(alteration, face, region)
     if alteration.kind == RECODED:
         assert footage is not None
-        return recoded(cut_out, face, footage, int(alteration.severity)), None
+        return recoded(cut_out, face, footage, int(alteration.amount)), None
+    if alteration.kind == COMPOSITE:
+        assert rest is not None and isinstance(face, Receiver)
+        return with_other_rest(cut_out, face, rest), None
     return altered_picture(cut_out, face_width(face, region), alteration, face.face_id), None
 
 
@@ -109,11 +120,11 @@ def displacement(alteration: Alteration, face: Face, region: Box) -> FloatArray:
     shift, angle, factor = np.zeros(2), 0.0, 1.0
     if alteration.kind == "shift":
         direction = 2 * math.pi * share
-        shift = alteration.severity / 100 * np.array([math.cos(direction), math.sin(direction)])
+        shift = alteration.amount / 100 * np.array([math.cos(direction), math.sin(direction)])
     elif alteration.kind == "rotate":
-        angle = sign * math.radians(alteration.severity)
+        angle = sign * math.radians(alteration.amount)
     else:
-        factor = 1 + sign * alteration.severity / 100
+        factor = 1 + sign * alteration.amount / 100
     return misplacement(canonical_to_cut(face), region, shift, angle, factor)
 
 
@@ -127,7 +138,7 @@ def altered_picture(cut_out: Picture, width: float, alteration: Alteration, face
     width
         The width of the face, pixels.
     alteration
-        Of a kind that is neither `h264` nor in `facestudy.alterations.settings.PLACEMENTS`.
+        Of a kind that is neither `h264` nor `composite` nor in `facestudy.alterations.settings.PLACEMENTS`.
     face_id
         Decides the noise.
 
@@ -142,7 +153,7 @@ def altered_picture(cut_out: Picture, width: float, alteration: Alteration, face
     >>> altered_picture(grey, 2, Alteration("brightness", 0.7), "face").max()
     np.uint8(70)
     """
-    severity = alteration.severity
+    severity = alteration.amount
     if alteration.kind == "jpeg":
         bgr = cv2.cvtColor(cut_out, cv2.COLOR_RGB2BGR)
         _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(severity)])

@@ -6,7 +6,7 @@ They have a module of their own because tables and pages need them without OpenC
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -31,11 +31,18 @@ _LABELS = {
     "noise": "noise {}",
     "downscale": "downscale to {} px",
     "brightness": "brightness × {}",
+    "composite": "rest from {}",
 }
+_WORDS = {"other_frame": "another frame", "other_person": "another person"}
 PLACEMENTS = ("shift", "rotate", "scale")
 """The kinds that move the crop on the face."""
 RECODED = "h264"
-"""The kind that encodes the clip again; all others but PLACEMENTS alter the picture alone."""
+"""The kind that encodes the clip again."""
+COMPOSITE = "composite"
+"""The kind that keeps eyes and lower face and takes the rest from another face; all others but RECODED and PLACEMENTS
+alter the picture alone."""
+CompositeSource = Literal["other_frame", "other_person"]
+"""Where this rest comes from."""
 
 
 def label(kind: str, severity: str) -> str:
@@ -54,10 +61,10 @@ def label(kind: str, severity: str) -> str:
 
     Examples
     --------
-    >>> label("shift", "4"), label("none", "")
-    ('shift 4 %', 'unaltered')
+    >>> label("shift", "4"), label("composite", "other_person"), label("none", "")
+    ('shift 4 %', 'rest from another person', 'unaltered')
     """
-    return _LABELS[kind].format(severity)
+    return _LABELS[kind].format(_WORDS.get(severity, severity))
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,26 @@ class Alteration:
     ----------
     kind : str
         A field of `RobustnessSettings`.
-    severity : float
-        As there.
+    severity : float or str
+        As there: a number, or for COMPOSITE a word.
     """
 
     kind: str
-    severity: float
+    severity: float | str
+
+    @property
+    def amount(self) -> float:
+        """The severity of a kind that has numbers."""
+        return float(self.severity)
+
+    @property
+    def written(self) -> str:
+        """The severity in tables.
+
+        >>> Alteration("shift", 4.0).written, Alteration("composite", "other_frame").written
+        ('4', 'other_frame')
+        """
+        return self.severity if isinstance(self.severity, str) else f"{self.severity:g}"
 
     @property
     def name(self) -> str:
@@ -82,10 +103,10 @@ class Alteration:
         >>> Alteration("shift", 4.0).name, Alteration("brightness", 0.7).name
         ('shift_4', 'brightness_0_7')
         """
-        return f"{self.kind}_{self.severity:g}".replace(".", "_")
+        return f"{self.kind}_{self.written}".replace(".", "_")
 
     def __str__(self) -> str:
-        return label(self.kind, f"{self.severity:g}")
+        return label(self.kind, self.written)
 
 
 class RobustnessSettings(Section):
@@ -111,6 +132,9 @@ class RobustnessSettings(Section):
         The picture is reduced until the face is this wide, pixels, and enlarged again.
     brightness : list of float
         Grey levels are multiplied by this factor.
+    composite : list of str
+        Eyes and lower face are kept, and the rest comes from another frame of the clip, or from another person of the
+        same class.
     """
 
     shift: list[Annotated[float, Field(gt=0, le=50)]] = Field(default_factory=list)
@@ -122,13 +146,14 @@ class RobustnessSettings(Section):
     noise: list[Annotated[float, Field(gt=0, le=128)]] = Field(default_factory=list)
     downscale: list[Annotated[int, Field(ge=4, le=4096)]] = Field(default_factory=list)
     brightness: list[Annotated[float, Field(gt=0, le=4)]] = Field(default_factory=list)
+    composite: list[CompositeSource] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _distinct(self) -> RobustnessSettings:
         seen: set[str] = set()
         for alteration in self.alterations():
             if alteration.name in seen:
-                raise ValueError(f"{alteration.kind} lists {alteration.severity:g} twice")
+                raise ValueError(f"{alteration.kind} lists {alteration.written} twice")
             seen.add(alteration.name)
         return self
 

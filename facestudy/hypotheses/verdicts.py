@@ -148,8 +148,7 @@ def _lacking(contrasts: Sequence[Contrast], variants: Sequence[str], trainings: 
 
 def _needed_alteration(contrast: Contrast) -> str:
     assert contrast.alteration is not None, "without an alteration, the variants are all that a contrast needs"
-    kind, severity = contrast.alteration.kind, contrast.alteration.severity
-    return f"{severity:g} in robustness.{kind}"
+    return f"{contrast.alteration.written} in robustness.{contrast.alteration.kind}"
 
 
 def verdicts_table(found: Sequence[Verdict]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from facestudy.alterations.settings import ALTERED_SCORES, ALTERED_SUFFIX, RECODED, Alteration, label
+from facestudy.alterations.settings import ALTERED_SCORES, ALTERED_SUFFIX, COMPOSITE, RECODED, Alteration, label
 from facestudy.core import tables
 from facestudy.core.arrays import FloatArray
 from facestudy.core.errors import StudyError
@@ -111,7 +111,7 @@ def _read(path: Path, unaltered: Scores) -> dict[str, FloatArray]:
 
 
 def left_out(altered: Mapping[str, Mapping[str, Changes]], alterations: Sequence[Alteration]) -> list[Alteration]:
-    """Find the alterations that no face could be given, as pictures have no clip to encode again.
+    """Find the alterations that were not made, as pictures have no clip to encode again or faces have no donor.
 
     Parameters
     ----------
@@ -133,9 +133,36 @@ def left_out(altered: Mapping[str, Mapping[str, Changes]], alterations: Sequence
     first = next(iter(cells.values()))
     for folder, changes in cells.items():
         for alteration in alterations:
-            if alteration not in changes and (alteration in first or alteration.kind != RECODED):
+            if alteration not in changes and (alteration in first or alteration.kind not in (RECODED, COMPOSITE)):
                 raise StudyError(f"{folder} has no scores of faces with {alteration}; `dvc repro` makes them.")
     return [alteration for alteration in alterations if alteration not in first]
+
+
+def why_left_out(absent: Sequence[Alteration]) -> list[str]:
+    """Say why alterations were not made.
+
+    Parameters
+    ----------
+    absent
+        As `left_out` returned them.
+
+    Returns
+    -------
+    list of str
+        One reason for all severities of RECODED, and one for each source of COMPOSITE.
+
+    Examples
+    --------
+    >>> why_left_out([Alteration("composite", "other_frame")])
+    ['rest from another frame is left out, as too many test faces have no such face to take it from']
+    """
+    reasons = [
+        f"{RECODED} is left out, as pictures have no clip to encode"
+        if one.kind == RECODED
+        else f"{one} is left out, as too many test faces have no such face to take it from"
+        for one in absent
+    ]
+    return list(dict.fromkeys(reasons))
 
 
 def change(cell: Sequence[Change], settings: EvaluateSettings, test_share: float) -> Difference:
@@ -207,15 +234,22 @@ def robustness_table(
             cell = {"model": model, "variant": variant, "faces": str(sum(len(scores.fake) for scores in unaltered))}
             rows.append(cell | {"kind": "none", **_auc(unaltered, settings, test_share)})
             for alteration, changes in altered[model][variant].items():
-                row = cell | {"kind": alteration.kind, "severity": f"{alteration.severity:g}"}
+                row = cell | {"kind": alteration.kind, "severity": alteration.written}
                 row |= _auc([split.after for split in changes], settings, test_share)
-                row |= _written("change", change(changes, settings, test_share))
+                found = change(changes, settings, test_share)
+                if alteration.kind == COMPOSITE and _same_scores(changes):  # the crops show nothing but what is kept
+                    found = replace(found, low=0.0, high=0.0, groups_low=0.0, groups_high=0.0)
+                row |= _written("change", found)
                 row["flip_rate"] = _decimals(flip_rate(changes))
                 if altered[model][variant] is not reference:
-                    found = cell_differences(reference[alteration], changes, settings, test_share, [METRIC])
-                    row |= _written("extra", found[METRIC])
+                    extra = cell_differences(reference[alteration], changes, settings, test_share, [METRIC])
+                    row |= _written("extra", extra[METRIC])
                 rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS).fillna("")
+
+
+def _same_scores(cell: Sequence[Change]) -> bool:
+    return all(np.array_equal(split.before.p_fake, split.after.p_fake) for split in cell)
 
 
 def _auc(splits: Splits, settings: EvaluateSettings, test_share: float) -> dict[str, str]:
