@@ -203,7 +203,9 @@ def run_study(values: dict[str, Any], folder: Path) -> pd.DataFrame:
 
 def code() -> list[object]:
     """What decides the result of a run, apart from its settings."""
-    stages = sorted(path.stem for path in ROOT.glob("stages/*.py") if path.stem != "__init__")
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    names = list(pipeline["stages"])
+    stages = names[: names.index(LAST_STAGE) + 1]
     files = [file_sha256(ROOT / name) for name in ("dvc.yaml", "requirements.txt")]
     return [environment.decisive(), code_below(*(f"stages.{stage}" for stage in stages)), files]
 
@@ -292,7 +294,8 @@ def places(table: pd.DataFrame, verdicts: pd.DataFrame) -> str:
 
 def wrong(verdicts: pd.DataFrame) -> pd.Series:
     """Which verdicts are wrong by WRONG: rows of metrics/known_verdicts.csv whose artefact it has."""
-    return verdicts.apply(lambda row: row["verdict"] in WRONG[row["artefact"]][row["hypothesis"]], axis=1)
+    rows = zip(verdicts["artefact"], verdicts["hypothesis"], verdicts["verdict"], strict=True)
+    return pd.Series([found in WRONG[place].get(hypothesis, set()) for place, hypothesis, found in rows], dtype=bool)
 
 
 def sources(table: pd.DataFrame) -> str:

@@ -64,7 +64,8 @@ def main(variant: str) -> str:
             write_crops(cut, DATA / "faces", target / one.name, plan, colour, compute, archived, alter)
         names = json.dumps([one.name for one in alterations]) + "\n"
         (target / ALTERATIONS_FILE).write_text(names, encoding="utf-8")
-    summary = f"{variant}: {len(faces)} test faces, cut with {len(alterations)} alterations"
+    count = f"{len(alterations)} alteration{'' if len(alterations) == 1 else 's'}"
+    summary = f"{variant}: {len(faces)} test faces, cut with {count}"
     return "; ".join([summary, *notes, *lacking]) + "."
 
 

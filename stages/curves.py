@@ -27,9 +27,9 @@ def main() -> str:
     models = list(not_empty(section(params, "models", dict[str, Any]), "models"))
     variants = not_empty(section(params, "variants", list[str]), "variants")
     seeds = not_empty(section(params, "seeds", list[int]), "seeds")
-    repeats = section(params, "split", SplitSettings).repeats
-    cells = read_cells(Path("predictions"), models, variants, seeds, repeats)
-    found = curve_tables(cells, section(params, "evaluate", EvaluateSettings).confidence)
+    split = section(params, "split", SplitSettings)
+    cells = read_cells(Path("predictions"), models, variants, seeds, split.repeats)
+    found = curve_tables(cells, section(params, "evaluate", EvaluateSettings).confidence, split.test_share())
     found |= {"histogram": histogram_table(cells), "confusion": confusion_table(cells)}
     found["training"] = trainings(models, variants)
     with output_folder(Path("metrics/curves")) as folder:
@@ -43,7 +43,9 @@ def trainings(models: list[str], variants: list[str]) -> pd.DataFrame:
     parts = []
     for model in models:
         for variant in variants:
-            table = tables.read_text(TRAINING / variant / f"{model}.csv")
+            path = TRAINING / variant / f"{model}.csv"
+            tables.read(path, tables.TRAININGS)  # refuses another table
+            table = tables.read_text(path)
             table.insert(0, "model", model)
             table.insert(1, "variant", variant)
             parts.append(table)

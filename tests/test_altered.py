@@ -84,6 +84,16 @@ def write_clips(ending: str) -> None:
         encode((np.roll(frame, n, axis=1) for n in range(5)), Fraction(10), 10, Path(f"data/videos/{face}.mp4"))
 
 
+def test_tables_of_another_run_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path, monkeypatch, {"h264": [23]})
+    write_clips("mp4")
+    path = Path("data/frames/index.csv")
+    table = tables.read(path, tables.FRAMES)
+    tables.write(path, table[table["frame_id"] != TESTED[0]], tables.FRAMES)
+    with pytest.raises(StudyError, match=rf"data/frames/index\.csv has no frame {TESTED[0]}, .* run `dvc repro`"):
+        run("full")
+
+
 @pytest.mark.parametrize("variant", ["full", "eyes_lower", "complement"])
 def test_each_alteration_is_a_folder_of_crops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str) -> None:
     """Ordinary crops of the test faces alone, each as the alteration and the cutting give it."""
@@ -133,7 +143,7 @@ def test_pictures_have_no_clip_to_encode(tmp_path: Path, monkeypatch: pytest.Mon
     prepare(tmp_path, monkeypatch, {"shift": [4], "h264": [30, 40]})
     write_clips("png")
     note = "h264 is left out, as 4 test faces are from pictures, which have no clip to encode"
-    assert run("full") == f"full: 4 test faces, cut with 1 alterations; {note}."
+    assert run("full") == f"full: 4 test faces, cut with 1 alteration; {note}."
     assert json.loads(Path("data/altered/full/alterations.json").read_text()) == ["shift_4"]
 
 
@@ -144,7 +154,7 @@ def test_the_rest_comes_from_a_test_face(tmp_path: Path, monkeypatch: pytest.Mon
         face.face_id: face for face in prepare(tmp_path, monkeypatch, {"composite": ["other_frame", "other_person"]})
     }
     lacking = "rest from another frame is left out, as 4 of 4 test faces have no second test frame of their clip"
-    assert run(variant) == f"{variant}: 4 test faces, cut with 1 alterations; {lacking}."
+    assert run(variant) == f"{variant}: 4 test faces, cut with 1 alteration; {lacking}."
     folder = tmp_path / "data/altered" / variant
     assert json.loads((folder / "alterations.json").read_text()) == ["composite_other_person"]
     plan = plan_of(variant, check(CropSettings, params()["crops"], "crops"))
@@ -169,7 +179,7 @@ def test_frames_of_a_clip_give_each_other_their_rest(tmp_path: Path, monkeypatch
     split = tables.read(Path("data/split.csv"), tables.SPLIT)
     split["video_id"] = split["track_id"] = split["label"]  # real-0 and real-1 are frames of one clip
     tables.write(Path("data/split.csv"), split, tables.SPLIT)
-    assert run("full") == "full: 4 test faces, cut with 1 alterations."
+    assert run("full") == "full: 4 test faces, cut with 1 alteration."
     assert index_of("full", "composite_other_frame")["face_id"].tolist() == list(TESTED)
 
 

@@ -182,3 +182,12 @@ def test_the_commands_are_those_of_the_pipeline() -> None:
     assert ["train", "--model", "a", "--variant", "nose"] in found
     assert found[-1] == ["hypotheses"]
     assert len(found) == 5 + 4 * 2 + 4
+
+
+def test_verdicts_without_a_wrong_answer_are_not_wrong() -> None:
+    verdicts = pd.DataFrame(
+        [("none", "cropped_is_worse", "supported"), ("none", "overfitting", "supported")],
+        columns=["artefact", "hypothesis", "verdict"],
+    )
+    assert calibrate.wrong(verdicts).tolist() == [True, False]
+    assert calibrate.wrong(verdicts[:0]).sum() == 0

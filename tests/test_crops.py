@@ -23,7 +23,7 @@ from facestudy.core.regions import Box
 from facestudy.core.settings import check
 from facestudy.crops import cutting
 from facestudy.crops.contact_sheet import TILE, crop_sheet, mark_boxes
-from facestudy.crops.cutting import CropSettings, Plan, Variant
+from facestudy.crops.cutting import RESERVED, CropSettings, Plan, Variant, check_variants
 from facestudy.crops.jitter import Jitter, copies_folder, drawn
 from facestudy.faces.face import Face
 from stages import crops as stage
@@ -437,6 +437,12 @@ def test_an_unknown_region_is_refused_by_name() -> None:
     variants = {"mine": Variant(regions=["eyes", "ears"], layout="stack")}
     with pytest.raises(StudyError, match=r"crop_variants\.mine\.regions.*'ears'.*known: face, eyes, nose, lower_face"):
         cutting.resolve("mine", variants, BOXES, SIZE)
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_name_that_a_folder_of_metrics_has_is_refused(name: str) -> None:
+    with pytest.raises(StudyError, match=rf"crop_variants\.{name}: metrics/{name}/ holds something else; rename it"):
+        check_variants({name: Variant(regions=["face"], layout="stack")}, {"face": (0.0, 0.0, 1.0, 1.0)})
 
 
 def test_an_unknown_variant_and_a_bad_name_are_refused() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_curve, roc_auc_score, roc_curve
 
 from facestudy.evaluation import curves
@@ -27,7 +28,7 @@ def scores(groups: int, seeds: int, shift: float, seed: int = 3) -> Scores:
     of_group, of_seed = generator.normal(size=groups).repeat(4), generator.normal(size=(seeds, 1))
     logit = generator.normal(size=(seeds, 4 * groups)) + of_group + shift * fake * (1 + 0.3 * of_seed)
     group = np.arange(groups).repeat(4)
-    return Scores(fake, 1 / (1 + np.exp(-logit)), group, group)
+    return Scores(fake, 1 / (1 + np.exp(-logit)), group, group, group_names=tuple(f"g{n}" for n in range(groups)))
 
 
 @given(LABELS_AND_SCORES)
@@ -66,21 +67,65 @@ def test_a_weight_is_a_repeated_face(rows: list[tuple[bool, int]], seed: int) ->
     np.testing.assert_array_equal(weighted, repeated)
 
 
-def test_a_band_covers_new_trainings_on_new_groups() -> None:
-    """The curve of many trainings on many groups lies in the band of 5 trainings on 40 groups, at one point, 95 %."""
+@pytest.mark.parametrize(
+    ("groups", "trainings", "studies", "least"), [(40, 5, 30, 0.87), (40, 2, 30, 0.87), (400, 2, 20, 0.85)]
+)
+def test_a_band_covers_new_trainings_on_new_groups(groups: int, trainings: int, studies: int, least: float) -> None:
+    """The curve of many trainings on many groups lies in the band of a study, at one point, 95 % of the time."""
     at, many = 20, scores(4000, 25, 1.0, seed=0)
     truth = np.mean([curves.roc(curves.passed(many.fake, p, np.ones((1, 16_000))))[0, at] for p in many.p_fake])
     inside = []
-    for seed in range(1, 31):
-        row = curves.curve_tables({"m": {"v": [scores(40, 5, 1.0, seed)]}}, 0.95)["roc"].iloc[at]
+    for seed in range(1, studies + 1):
+        (one,) = [scores(groups, trainings, 1.0, seed)]
+        row = curves.curve_tables({"m": {"v": [one]}}, 0.95, 0.25)["roc"].iloc[at]
         assert row["fpr"] == "0.2000"
         inside.append(float(row["low"]) <= truth <= float(row["high"]))
-    assert np.mean(inside) >= 0.87
+    assert np.mean(inside) >= least
+
+
+def test_a_band_of_several_splits_covers_new_splits() -> None:
+    """Five splits of 160 people, each with the mean curve of its own trainings, have one band for all."""
+    at, shift = 20, 1.0
+    fake = np.tile([False, False, True, True], 160)
+    truth = norm.sf(norm.isf(0.2) - shift / np.sqrt(2))
+    inside, widths = [], []
+    for seed in range(25):
+        generator = np.random.default_rng(seed)
+        person = generator.normal(size=160).repeat(4)
+        splits = []
+        for _ in range(5):
+            chosen = np.sort(generator.choice(160, 40, replace=False))
+            rows = np.isin(np.arange(160).repeat(4), chosen)
+            logit = generator.normal(size=(3, rows.sum())) + person[rows] + shift * fake[rows]
+            group = np.arange(40).repeat(4)
+            names = tuple(f"g{number}" for number in chosen)
+            splits.append(Scores(fake[rows], 1 / (1 + np.exp(-logit)), group, group, group_names=names))
+        row = curves.curve_tables({"m": {"v": splits}}, 0.95, 0.25)["roc"].iloc[at]
+        inside.append(float(row["low"]) <= truth <= float(row["high"]))
+        widths.append(float(row["high"]) - float(row["low"]))
+    assert np.mean(inside) >= 0.85 and np.mean(widths) > 0.15
+
+
+def test_a_band_knows_that_groups_were_not_seen() -> None:
+    """A perfect detector on few groups, and a class that lies in one group."""
+    fake = np.array([False, True] * 10)
+    perfect = Scores(fake, np.stack([fake * 0.9] * 2), np.arange(20), np.arange(10).repeat(2))
+    one = Scores(fake, np.stack([fake * 0.6 + 0.1] * 2), np.arange(20), np.where(fake, 0, np.arange(20)) // 2)
+    for cell in (perfect, one):
+        row = curves.curve_tables({"m": {"v": [cell]}}, 0.95, 0.25)["roc"].iloc[50]
+        assert float(row["low"]) < 0.9 and float(row["high"]) > 0.99
+
+
+def test_one_training_has_a_band_for_new_groups() -> None:
+    table = curves.curve_tables({"m": {"v": [scores(40, 1, 1.0)]}}, 0.95, 0.25)["roc"]
+    several = curves.curve_tables({"m": {"v": [scores(40, 2, 1.0)]}}, 0.95, 0.25)["roc"]
+    widths = [(one["high"].astype(float) - one["low"].astype(float)).mean() for one in (table, several)]
+    assert 0.05 < widths[0] < widths[1]
 
 
 def test_more_trainings_and_groups_give_a_narrower_band() -> None:
     def width(groups: int, seeds: int) -> float:
-        table = curves.curve_tables({"m": {"v": [scores(groups, seeds, 1.0)]}}, 0.95)["roc"]
+        table = curves.curve_tables({"m": {"v": [scores(groups, seeds, 1.0)]}}, 0.95, 0.25)["roc"]
         return float((table["high"].astype(float) - table["low"].astype(float)).mean())
 
     assert width(200, 5) < width(20, 5)
@@ -90,7 +135,7 @@ def test_more_trainings_and_groups_give_a_narrower_band() -> None:
 def test_a_perfect_detector_has_a_perfect_curve() -> None:
     fake = np.array([False, True] * 10)
     perfect = Scores(fake, np.stack([fake * 0.9] * 2), np.arange(20), np.arange(20))
-    found = curves.curve_tables({"m": {"v": [perfect]}}, 0.95)
+    found = curves.curve_tables({"m": {"v": [perfect]}}, 0.95, 0.25)
     assert (found["roc"]["tpr"] == "1.0000").all()
     assert (found["precision_recall"]["precision"] == "1.0000").all()
 
@@ -98,7 +143,7 @@ def test_a_perfect_detector_has_a_perfect_curve() -> None:
 def test_curves_of_several_splits_are_averaged() -> None:
     first, second = scores(30, 2, 0.5, seed=1), scores(30, 2, 2.0, seed=2)
     one, other, both = (
-        curves.curve_tables({"m": {"v": splits}}, 0.95)["roc"]["tpr"].astype(float).to_numpy()
+        curves.curve_tables({"m": {"v": splits}}, 0.95, 0.25)["roc"]["tpr"].astype(float).to_numpy()
         for splits in ([first], [second], [first, second])
     )
     np.testing.assert_allclose(both, (one + other) / 2, atol=1e-4)

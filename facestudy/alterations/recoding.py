@@ -87,6 +87,11 @@ def places(faces: pd.DataFrame, frames: pd.DataFrame, videos: pd.DataFrame, sour
     """
     numbers = frames.set_index("frame_id")["frame_number"]
     paths = videos.set_index("video_id")["path"]
+    for name, known in (("frame", numbers.index), ("video", paths.index)):
+        if len(lost := faces.loc[~faces[f"{name}_id"].isin(known), f"{name}_id"]):
+            raise StudyError(
+                f"data/{name}s/index.csv has no {name} {lost.iloc[0]}, which a face is from; run `dvc repro`."
+            )
     return {
         row.face_id: Place(sources / paths[row.video_id], int(numbers[row.frame_id]), int(row.rotation))
         for row in faces.itertuples()

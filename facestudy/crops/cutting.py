@@ -185,8 +185,12 @@ class Plan:
 # --- from a variant to a plan ------------------------------------------------------------------
 
 
+RESERVED = ("curves", "training", "reasons", "findings")
+"""Folders in metrics/ that are not those of a variant."""
+
+
 def check_variants(variants: Mapping[str, Variant], boxes: Mapping[str, Box]) -> None:
-    """Refuse variants with names that cannot be paths, with the reserved name, or with unknown regions.
+    """Refuse variants with names that cannot be paths, with a reserved name, or with unknown regions.
 
     Parameters
     ----------
@@ -205,6 +209,8 @@ def check_variants(variants: Mapping[str, Variant], boxes: Mapping[str, Box]) ->
         raise StudyError(f"params.yaml: regions.face is missing (known here: {known}); every variant needs it.")
     for name, variant in variants.items():
         _check_name(name)
+        if name in RESERVED:
+            raise StudyError(f"params.yaml: crop_variants.{name}: metrics/{name}/ holds something else; rename it.")
         for key, named in (("regions", variant.regions), ("pixels_of", variant.pixels_of)):
             for region in named:
                 if region not in boxes:

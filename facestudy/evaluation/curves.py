@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from facestudy.core.arrays import BoolArray, FloatArray, IntArray
-from facestudy.evaluation.comparisons import Cells
+from facestudy.evaluation.comparisons import Cells, ends
+from facestudy.evaluation.intervals import Estimate, repeated_estimate, resampled_estimate, resampled_groups
 from facestudy.evaluation.metrics import THRESHOLD
 from facestudy.evaluation.scores import Scores
 
@@ -17,7 +18,9 @@ GRID = np.linspace(0.0, 1.0, 101)
 """Where the curves are computed: false positive rates, or recalls."""
 BINS = 20
 """Bins of equal width from 0 to 1 in the histograms."""
-RESAMPLES = 1000
+RESAMPLES = 400
+CHUNK = 2_000_000
+"""Weights of faces that are in memory at a time."""
 
 
 class Passed(NamedTuple):
@@ -91,30 +94,7 @@ def precision_recall(counts: Passed) -> FloatArray:
     return found
 
 
-def band(curves: FloatArray, drawn: IntArray, confidence: float) -> tuple[FloatArray, FloatArray]:
-    """Compute a pointwise band from resampled curves.
-
-    Parameters
-    ----------
-    curves : ndarray of float64, shape (trainings, resamples, points)
-        The curve of each training on each resample of the groups.
-    drawn : ndarray of int, shape (resamples, trainings)
-        How often each training counts in a resample.
-    confidence : float
-        0 to 1.
-
-    Returns
-    -------
-    low, high : ndarray of float64, shape (points,)
-        Percentiles of the mean over the drawn trainings.
-    """
-    means = np.einsum("rt,trp->rp", drawn / drawn.sum(axis=1, keepdims=True), curves)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
-    return low, high
-
-
-def curve_tables(cells: Cells, confidence: float) -> dict[str, pd.DataFrame]:
+def curve_tables(cells: Cells, confidence: float, test_share: float) -> dict[str, pd.DataFrame]:
     """Compute the ROC and precision–recall curve of each cell, with pointwise bands.
 
     Parameters
@@ -123,6 +103,8 @@ def curve_tables(cells: Cells, confidence: float) -> dict[str, pd.DataFrame]:
         Scores on the test faces, one for each split.
     confidence : float
         Of the bands, 0 to 1.
+    test_share : float
+        The share of the groups in a test subset, 0 to 1; it matters with several splits only.
 
     Returns
     -------
@@ -131,22 +113,16 @@ def curve_tables(cells: Cells, confidence: float) -> dict[str, pd.DataFrame]:
 
     Notes
     -----
-    A curve is the mean over the trainings and splits. Its band resamples the test groups and the trainings, both with
-    replacement and independently (pigeonhole bootstrap): new trainings on new groups, a little too wide. A resample
-    without one of the classes is replaced by the test faces as they are. The band describes a curve; intervals and
-    p-values come from `intervals`.
-
-    References
-    ----------
-    Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1, 2007.
+    A curve is the mean over the trainings and splits. At each point, its band is the interval that `intervals` gives to
+    a metric: for new trainings on new groups, with one training for new groups, with several splits for new splits. The
+    covariances come from resampled groups (Obuchowski and Rockette allow any method).
     """
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in KINDS}
     for model, variant, splits in _each(cells):
-        whole, resampled, drawn = _resample(splits)
-        for name, (x, y, _) in KINDS.items():
-            mean = np.mean(whole[name], axis=(0, 1))
-            low, high = band(np.stack(resampled[name]), drawn, confidence)
-            columns = {x: GRID, y: mean, "low": np.minimum(low, mean), "high": np.maximum(high, mean)}
+        for name, found in _estimates(splits, confidence, test_share).items():
+            x, y, _ = KINDS[name]
+            low, high = np.array([ends(one) for one in found]).T
+            columns = {x: GRID, y: [one.value for one in found], "low": low, "high": high}
             texts = {key: [f"{value:.4f}" for value in column] for key, column in columns.items()}
             tables[name].append(pd.DataFrame({"model": model, "variant": variant} | texts))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
@@ -162,32 +138,42 @@ def _each(cells: Cells) -> Iterator[tuple[str, str, Sequence[Scores]]]:
             yield model, variant, splits
 
 
-Curves = dict[str, list[FloatArray]]
+def _estimates(splits: Sequence[Scores], confidence: float, test_share: float) -> dict[str, list[Estimate]]:
+    """Each curve's estimate at every point of GRID."""
+    if len(splits) > 1:
+        whole = [_curves(scores, np.ones((1, scores.groups), int)) for scores in splits]
+        return {
+            name: [
+                repeated_estimate([of[name][:, 0, at] for of in whole], splits, (0.0, 1.0), test_share, confidence)
+                for at in range(len(GRID))
+            ]
+            for name in KINDS
+        }
+    (scores,) = splits
+    once, drawn = np.ones((1, scores.groups), int), resampled_groups(scores, RESAMPLES)
+    values, resampled = _curves(scores, once), _curves(scores, drawn)
+    return {
+        name: [
+            resampled_estimate(values[name][:, 0, at], resampled[name][:, :, at], scores, confidence)
+            for at in range(len(GRID))
+        ]
+        for name in KINDS
+    }
 
 
-def _resample(splits: Sequence[Scores]) -> tuple[Curves, Curves, IntArray]:
-    """The curves of each training with all groups, and with resampled groups; how often each training is drawn."""
-    generator = np.random.default_rng(0)
-    whole: Curves = {name: [] for name in KINDS}
-    resampled: Curves = {name: [] for name in KINDS}
-    trainings = 0
-    for scores in splits:
-        weights = _multiplicities(generator, RESAMPLES, scores.groups)[:, scores.group].astype(np.float64)
-        both_classes = weights[:, scores.fake].any(axis=1) & weights[:, ~scores.fake].any(axis=1)
-        weights[~both_classes] = 1.0  # every face once
-        for p_fake in scores.p_fake:
-            trainings += 1
-            for found, rows in ((whole, np.ones((1, len(p_fake)))), (resampled, weights)):
-                counts = passed(scores.fake, p_fake, rows)
-                for name, (_, _, compute) in KINDS.items():
-                    found[name].append(compute(counts))
-    return whole, resampled, _multiplicities(generator, RESAMPLES, trainings)
-
-
-def _multiplicities(generator: np.random.Generator, rows: int, things: int) -> IntArray:
-    """How often each of some things is drawn, with replacement, as often as there are things."""
-    drawn = generator.integers(things, size=(rows, things))
-    return np.stack([np.bincount(row, minlength=things) for row in drawn])
+def _curves(scores: Scores, drawn: IntArray) -> dict[str, FloatArray]:
+    """The curves of each training for each row of `drawn`, how often a group counts: (trainings, rows, points)."""
+    found: dict[str, list[FloatArray]] = {name: [] for name in KINDS}
+    rows = max(1, CHUNK // len(scores.fake))
+    for p_fake in scores.p_fake:
+        parts: dict[str, list[FloatArray]] = {name: [] for name in KINDS}
+        for start in range(0, len(drawn), rows):
+            counts = passed(scores.fake, p_fake, drawn[start : start + rows][:, scores.group].astype(np.float64))
+            for name, (_, _, compute) in KINDS.items():
+                parts[name].append(compute(counts))
+        for name, part in parts.items():
+            found[name].append(np.concatenate(part))
+    return {name: np.stack(part) for name, part in found.items()}
 
 
 def histogram_table(cells: Cells) -> pd.DataFrame:

@@ -46,7 +46,7 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy.special import expit, logit, nctdtrinc, stdtr, stdtrit
 
-from facestudy.core.arrays import FloatArray
+from facestudy.core.arrays import FloatArray, IntArray
 from facestudy.core.settings import Section
 from facestudy.evaluation.metrics import NAMES, RANGES
 from facestudy.evaluation.obuchowski_rockette import (
@@ -259,18 +259,88 @@ def estimates(scores: Scores, settings: EvaluateSettings, names: Sequence[str] =
     values, jackknife = group_metrics(scores, names), _leave_one_out(scores, names)
     found = {}
     for name in names:
-        seeds = values[name][:, 0]
-        value = float(seeds.mean())
-        limits = RANGES[name]
         of_groups = _group_part(scores, jackknife[name].mean(axis=0))
-        groups = _spread([of_groups], scores, limits)
-        ends, seed_sd = (math.nan, math.nan), 0.0
-        if len(seeds) > 1:
-            parts = parts_of_mean(seeds, jackknife_covariance(jackknife[name]), of_groups.freedom)
-            ends = _interval((_spread(parts, scores, limits, of_groups), groups), value, settings.confidence)
-            seed_sd = float(seeds.std(ddof=1))
-        groups_ends = groups.interval(value, settings.confidence)
-        found[name] = Estimate(value, *ends, *groups_ends, seed_sd)
+        covariance = jackknife_covariance(jackknife[name])
+        found[name] = _estimate(values[name][:, 0], covariance, of_groups, scores, RANGES[name], settings.confidence)
+    return found
+
+
+def _estimate(
+    values: FloatArray,
+    covariance: FloatArray,
+    of_groups: Part,
+    scores: Scores,
+    limits: tuple[float, float],
+    confidence: float,
+) -> Estimate:
+    """The mean of a statistic over trainings; its covariance between trainings, and of their mean, over groups."""
+    value = float(values.mean())
+    groups = _spread([of_groups], scores, limits)
+    ends, seed_sd = (math.nan, math.nan), 0.0
+    if len(values) > 1:
+        parts = parts_of_mean(values, covariance, of_groups.freedom)
+        ends = _interval((_spread(parts, scores, limits, of_groups), groups), value, confidence)
+        seed_sd = float(values.std(ddof=1))
+    return Estimate(value, *ends, *groups.interval(value, confidence), seed_sd)
+
+
+def resampled_estimate(values: FloatArray, resampled: FloatArray, scores: Scores, confidence: float) -> Estimate:
+    """The mean of a share over trainings with its intervals, from resampled groups.
+
+    For statistics such as the point of a curve, for which the jackknife is not consistent (Efron 1982, section 3.4).
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (trainings,)
+        In [0, 1].
+    resampled : ndarray of float64, shape (trainings, resamples)
+        The same where groups are drawn with replacement.
+    scores : Scores
+        What the statistic is of.
+    confidence : float
+        0 to 1.
+
+    Returns
+    -------
+    Estimate
+        As `estimates`.
+
+    References
+    ----------
+    Efron, The Jackknife, the Bootstrap and Other Resampling Plans, 1982.
+    """
+    fewest = _fewest_groups(scores)
+    limits, none = (0.0, 1.0), np.zeros((len(values), len(values)))
+    if fewest < 2:
+        return _estimate(values, none, Part(0.0, 1.0), scores, limits, confidence)
+    of_mean = Part(float(resampled.mean(axis=0).var(ddof=1)), float(min(scores.groups - 1, 2 * (fewest - 1))))
+    return _estimate(values, np.atleast_2d(np.cov(resampled)), of_mean, scores, limits, confidence)
+
+
+def resampled_groups(scores: Scores, resamples: int, seed: int = 0) -> IntArray:
+    """Draw groups with replacement, so that each class is there.
+
+    Parameters
+    ----------
+    scores : Scores
+    resamples : int
+    seed : int
+
+    Returns
+    -------
+    ndarray of int, shape (resamples, groups)
+        How often each group counts. Where a class is in one group only, each group counts once.
+    """
+    random, found = np.random.default_rng(seed), np.ones((resamples, scores.groups), int)
+    if _fewest_groups(scores) < 2:
+        return found
+    classes = [scores.groups_with(fake) for fake in (False, True)]
+    for row in range(resamples):
+        while True:
+            drawn = np.bincount(random.integers(scores.groups, size=scores.groups), minlength=scores.groups)
+            if all(drawn[one].any() for one in classes):
+                break
+        found[row] = drawn
     return found
 
 
@@ -408,15 +478,43 @@ def repeated_estimates(
     Nadeau and Bengio 2003, Inference for the generalization error, Machine Learning 52, equation 8.
     """
     values = [group_metrics(scores, names) for scores in splits]
-    found = {}
-    for name in names:
-        of_splits = np.array([of[name][:, 0].mean() for of in values])
-        seeds = [of[name][:, 0] for of in values]
-        seed_sd = float(np.mean([of.std(ddof=1) for of in seeds])) if len(seeds[0]) > 1 else 0.0
-        spread = _spread_of_splits(of_splits, splits, RANGES[name], test_share)
-        value = float(of_splits.mean())
-        found[name] = Estimate(value, *spread.interval(value, settings.confidence), math.nan, math.nan, seed_sd)
-    return found
+    return {
+        name: repeated_estimate(
+            [of[name][:, 0] for of in values], splits, RANGES[name], test_share, settings.confidence
+        )
+        for name in names
+    }
+
+
+def repeated_estimate(
+    values: Sequence[FloatArray],
+    splits: Sequence[Scores],
+    limits: tuple[float, float],
+    test_share: float,
+    confidence: float,
+) -> Estimate:
+    """The mean of a statistic over splits and trainings, as `repeated_estimates`.
+
+    Parameters
+    ----------
+    values : sequence of ndarray of float64, shape (trainings,)
+        One for each split.
+    splits : sequence of Scores
+    limits : (float, float)
+        The least and the greatest value.
+    test_share : float
+        As in `repeated_estimates`.
+    confidence : float
+        0 to 1.
+
+    Returns
+    -------
+    Estimate
+    """
+    of_splits = np.array([of.mean() for of in values])
+    seed_sd = float(np.mean([of.std(ddof=1) for of in values])) if len(values[0]) > 1 else 0.0
+    value, spread = float(of_splits.mean()), _spread_of_splits(of_splits, splits, limits, test_share)
+    return Estimate(value, *spread.interval(value, confidence), math.nan, math.nan, seed_sd)
 
 
 def repeated_differences(

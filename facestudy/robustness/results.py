@@ -285,6 +285,8 @@ def largest_fall(table: pd.DataFrame) -> str:
     if rows.empty:
         return "nothing is altered"
     worst = rows.loc[rows["change"].astype(float).idxmin()]
+    if float(worst["change"]) >= 0:
+        return "no alteration lowers the AUC"
     return (
         f"AUC falls most for {worst['model']} on {worst['variant']} with {label(worst['kind'], worst['severity'])}: "
         f"by {-float(worst['change']):.3f} to {float(worst['auc']):.3f}"
