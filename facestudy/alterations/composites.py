@@ -138,10 +138,14 @@ def composite(
 
     Parameters
     ----------
-    cut_out, donor_cut_out : ndarray of shape (side, side, 3), uint8
+    cut_out : ndarray of shape (side, side, 3), uint8
         RGB; not changed.
-    face, donor
-        The face and the one that the rest comes from.
+    face
+        The face.
+    donor_cut_out : ndarray of shape (side, side, 3), uint8
+        RGB, of any side; not changed.
+    donor
+        The face that the rest comes from.
     kept, feather
         As in `Rest`.
 
