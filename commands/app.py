@@ -9,7 +9,6 @@ Only this computer can open it. Ctrl-C ends it and removes what it wrote.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import re
 import signal
@@ -21,11 +20,11 @@ from typing import NoReturn
 
 import numpy as np
 
+from commands.arguments import Parser, status_of
 from commands.arguments import words as words_of
 from commands.predict import Work, add_detectors, check_detectors, prepared, seen
 from facestudy.app import server
 from facestudy.app.answer import as_html
-from facestudy.core.errors import StudyError
 from facestudy.media.video import MediaError
 from facestudy.prediction.answer import not_scored
 from facestudy.prediction.trained import cells
@@ -41,9 +40,7 @@ PATH = re.compile(r"(?<![\w.])/[^\s'\")]+")
 
 def arguments(given: Sequence[str]) -> argparse.Namespace:
     """What is asked for."""
-    parser = argparse.ArgumentParser(
-        "python -m commands.app", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("app", __doc__)
     parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
     parser.add_argument("--study", type=Path, help="a study's folder, for its models; default: the published detectors")
     add_detectors(parser)
@@ -96,15 +93,7 @@ def run(wanted: argparse.Namespace) -> None:
 
 
 def main() -> NoReturn:
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # not that each network is traced once
-    code = 0
-    try:
-        run(arguments([*words_of("SET"), *sys.argv[1:]]))
-    except StudyError as error:
-        print(f"app: {error}", file=sys.stderr)
-        code = 1
-    except KeyboardInterrupt:
-        code = 130
+    code = status_of("app", lambda: run(arguments([*words_of("SET"), *sys.argv[1:]])))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # Python would wait for a job that is still at work, and TensorFlow does not like to be left so

@@ -1,11 +1,20 @@
-"""The variables that make passes to the commands in the environment, so that neither make nor a shell expands them."""
+"""What commands do alike: variables of the environment, wrong use, and errors in one sentence.
+
+make passes its variables in the environment, so that neither make nor a shell expands them.
+"""
 
 from __future__ import annotations
 
+import argparse
+import logging
 import os
 import shlex
+import sys
+from collections.abc import Callable
+from typing import NoReturn
 
 from facestudy.core.errors import StudyError
+from facestudy.sources.user_files import called
 
 
 def words(variable: str) -> list[str]:
@@ -22,3 +31,36 @@ def switched_on(variable: str) -> bool:
     if value not in ("", "0", "1"):
         raise StudyError(f"{variable} = {value!r}: give {variable}=1, or leave it out.")
     return value == "1"
+
+
+class Parser(argparse.ArgumentParser):
+    """Of the command line of `commands.<name>`; wrong use is one sentence and has the status 1."""
+
+    def __init__(self, name: str, description: str | None) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(f"python -m commands.{name}", description=description, formatter_class=formatter)
+        self.name = name
+
+    def error(self, message: str) -> NoReturn:
+        """End the command."""
+        self.exit(1, f"{self.name}: {message}; see `{self.prog} --help`.\n")
+
+
+def status_of(name: str, work: Callable[[], int | None]) -> int:
+    """Do the work of a command and return its exit status: what `work` returns, 1 after an error, 130 after Ctrl-C.
+
+    Of an error that its user can fix, standard error has one sentence.
+    """
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # not that each network is traced once
+    try:
+        return work() or 0
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted.", file=sys.stderr)
+        return 130
+    except StudyError as error:
+        sentence = str(error)
+    except OSError as error:
+        where = f"{called(error.filename)}: " if error.filename else ""
+        sentence = f"{where}{error.strerror or error}; fix this and run again."
+    print(f"{name}: {sentence}", file=sys.stderr)
+    return 1

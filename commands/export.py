@@ -3,19 +3,19 @@
     python -m commands.export models/full/mesonet/1            # one training of this study: mesonet.full.1.onnx
     python -m commands.export Meso4_DF --out detectors/        # a published detector
 
-The file takes crops as uint8 RGB and gives p_fake. It is compared with the Keras model before the command ends.
+The file takes crops as uint8 RGB and gives p_fake. It is compared with the Keras model before it gets its name.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from commands.arguments import Parser, status_of
 from facestudy.core.errors import StudyError
 from facestudy.prediction import published
 from facestudy.prediction.arrays import load_model
@@ -23,18 +23,10 @@ from facestudy.prediction.detectors import Detector
 from facestudy.sources.user_files import called
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Wrong use is one sentence and has the status 1."""
-        self.exit(1, f"export: {message}; see `python -m commands.export --help`.\n")
-
-
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """What is asked for; from the command line by default, and MODEL of the environment where it names none."""
-    parser = _Parser(
-        "python -m commands.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    names = ", ".join(one.name for one in published.DETECTORS)
+    parser = Parser("export", __doc__)
+    names = ", ".join(published.names())
     parser.add_argument("model", nargs="?", help=f"a folder models/<variant>/<model>/<training>, or {names}")
     parser.add_argument("--out", type=Path, help="the file (*.onnx) or a folder for it; default: this folder")
     parser.add_argument("--weights", type=Path, help="a folder with the published weights; nothing is fetched")
@@ -47,8 +39,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def detector_of(name: str, weights: Path | None) -> tuple[Detector, str]:
     """The detector that a name or folder stands for, and its one training."""
-    known = [one.name for one in published.DETECTORS]
-    detector = load_model(name if name in known else Path.cwd() / name, weights, allow_sample=True)
+    place = name if name in published.names() else Path.cwd() / name
+    detector = load_model(place, weights and Path.cwd() / weights, allow_sample=True)
     if len(detector.trainings) > 1:
         raise StudyError(
             f"{name} has the trainings {', '.join(detector.trainings)}; a file holds one, as in {name.rstrip('/')}/"
@@ -60,7 +52,8 @@ def detector_of(name: str, weights: Path | None) -> tuple[Detector, str]:
 def place_of(out: Path | None, detector: Detector, training: str) -> Path:
     """Where the file goes; a folder is made."""
     name = detector.name if training == "published" else f"{detector.name}.{training}"
-    path = out if out is not None and out.suffix.lower() == ".onnx" else (out or Path()) / f"{name}.onnx"
+    is_file = out is not None and out.suffix.lower() == ".onnx" and not out.is_dir()
+    path = out if out is not None and is_file else (out or Path()) / f"{name}.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -71,26 +64,18 @@ def export(wanted: argparse.Namespace) -> None:
     path = place_of(wanted.out, detector, training)
     from facestudy.prediction import onnx_file
 
-    difference = onnx_file.write(detector, training, path)
+    checked = onnx_file.write(detector, training, path)
     width, height = detector.plan.size
+    low, high = checked.p_fake
     print(
         f"export: {called(str(path))}, {path.stat().st_size / 1e6:.1f} MB: uint8 RGB {width}x{height}, the crop "
-        f"{detector.plan.name}, to p_fake; within {difference:.0e} of Keras on {onnx_file.PICTURES} drawn pictures."
+        f"{detector.plan.name}, to p_fake; at most {checked.difference:.0e} from Keras on {checked.pictures} drawn "
+        f"pictures with p_fake from {low:.2g} to {high:.2g}."
     )
 
 
-def main() -> None:
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # not that each network is traced once
-    try:
-        export(arguments())
-    except StudyError as error:
-        sys.exit(f"export: {error}")
-    except KeyboardInterrupt:
-        print("export: interrupted.", file=sys.stderr)
-        sys.exit(130)
-    except OSError as error:
-        where = f"{called(error.filename)}: " if error.filename else ""
-        sys.exit(f"export: {where}{error.strerror or error}; fix this and run again.")
+def main() -> NoReturn:
+    sys.exit(status_of("export", lambda: export(arguments())))
 
 
 if __name__ == "__main__":

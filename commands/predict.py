@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import glob
 import json
-import logging
 import os
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from facestudy.core.errors import StudyError
+from commands.arguments import Parser, status_of
 from facestudy.faces.detection import FaceSettings
 from facestudy.media.frames import FrameSettings
 from facestudy.media.settings import DecodingSettings
@@ -48,12 +47,6 @@ EVERY, NONE, SOME = 0, 1, 2
 """Exit status."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Wrong use has the status that the documents name."""
-        self.exit(NONE, f"predict: {message}; see `python -m commands.predict --help`.\n")
-
-
 def add_detectors(parser: argparse.ArgumentParser) -> None:
     """The options of `prepared`, without --study: its default is another one on the page."""
     parser.add_argument("--model", default="", help="a model of a study; default: the published detectors")
@@ -74,9 +67,7 @@ def check_detectors(parser: argparse.ArgumentParser, found: argparse.Namespace) 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """What is asked for; from the command line by default, and FILE of the environment where it names no source."""
-    parser = _Parser(
-        "python -m commands.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("predict", __doc__)
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="video, picture, folder, pattern or link")
     parser.add_argument("--study", type=Path, default=Path(), help="the study's folder; default: this one")
     add_detectors(parser)
@@ -253,19 +244,8 @@ def predict(wanted: argparse.Namespace) -> int:
     return status(clips)
 
 
-def main() -> None:
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # not that each network is traced once
-    try:
-        code = predict(arguments())
-    except StudyError as error:
-        sys.exit(f"predict: {error}")
-    except KeyboardInterrupt:
-        print("predict: interrupted.", file=sys.stderr)
-        code = 130
-    except OSError as error:
-        where = f"{called(error.filename)}: " if error.filename else ""
-        sys.exit(f"predict: {where}{error.strerror or error}; fix this and run again.")
-    sys.exit(code)
+def main() -> NoReturn:
+    sys.exit(status_of("predict", lambda: predict(arguments())))
 
 
 if __name__ == "__main__":

@@ -298,9 +298,10 @@ def test_drawn_people_need_consent(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_use_is_said(capsys: pytest.CaptureFixture[str], words: list[str], sentence: str) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         command.arguments(words)
-    assert sentence in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert ended.value.code == 1 and said.startswith("app: ") and sentence in said and len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,8 @@ def test_published_detectors_give_the_same_p_fake(faces: list[Any], weights: Pat
     onnx_file.write(detector, "published", tmp_path / "a.onnx")
     ours, theirs = score_with(detector.trainings["published"](), crops), onnx_file.run(tmp_path / "a.onnx", crops)
     assert np.abs(ours - theirs).max() < 1e-4 and np.ptp(ours) > 0.5
+    low, high = onnx_file.compare(tmp_path / "a.onnx", detector.trainings["published"](), crops).p_fake
+    assert (low, high) == pytest.approx((ours.min(), ours.max()))
 
 
 def as_trained(network: Any, crops: Picture) -> None:
@@ -133,7 +137,9 @@ def test_the_command_writes_a_file_that_describes_itself(
 ) -> None:
     code, out, err = run(capsys, study, "models/full/tiny/2", "--out", str(tmp_path / "new"))
     assert (code, err, len(out.splitlines())) == (0, "", 1)
-    assert "tiny.full.2.onnx" in out and "uint8 RGB 64x64, the crop full, to p_fake" in out
+    assert "tiny.full.2.onnx" in out and "uint8 RGB 64x64, the crop full, to p_fake; at most " in out
+    low, high = map(float, re.findall(r"from Keras on 48 drawn pictures with p_fake from (\S+) to (\S+)\.$", out)[0])
+    assert low < high
     (path,) = (tmp_path / "new").iterdir()
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
@@ -179,48 +185,111 @@ def test_wrong_use_is_one_sentence(
     assert not list(tmp_path.rglob("*.onnx"))
 
 
-def other_weight(model: onnx.ModelProto, factor: float) -> onnx.ModelProto:
-    """The model with a slightly wrong kernel in its last layer."""
-    kernel = next(one for one in model.graph.initializer if list(one.dims)[-1:] == [1])
+def with_other_weights(model: Any, factor: float) -> Any:
+    """The onnx.ModelProto with a changed kernel in its last layer."""
+    (kernel,) = (one for one in model.graph.initializer if len(one.dims) == 2 and one.dims[1] == 1)
     kernel.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(kernel) * np.float32(factor), kernel.name))
     return model
 
 
+def sure_of_all() -> Any:
+    """A network whose p_fake is 1 for every picture."""
+    network = network_of("meso4")
+    as_trained(network, onnx_file.drawn_pictures((64, 64)))
+    kernel, bias = network.get_layer("logit").get_weights()
+    network.get_layer("logit").set_weights([3 * kernel, bias + 60])
+    return network
+
+
 @pytest.mark.parametrize("fault", ["differs", "cannot run", "interrupted"])
-def test_an_unchecked_file_never_takes_the_place_of_a_good_one(
+def test_a_file_stays_until_a_checked_one_replaces_it(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    good, converted = tmp_path / "tiny.full.1.ONNX", onnx_file._converted
-    good.write_bytes(b"an earlier file")
+    path, converted = tmp_path / "a.onnx", onnx_file._converted
+    path.write_bytes(b"an earlier file")
+
+    def failing(*_: Any, **__: Any) -> None:
+        raise (
+            KeyboardInterrupt if fault == "interrupted" else onnxruntime.capi.onnxruntime_pybind11_state.Fail("no\nway")
+        )
+
     if fault == "differs":
-        monkeypatch.setattr(onnx_file, "_converted", lambda *given: other_weight(converted(*given), 1.01))
+        monkeypatch.setattr(onnx_file, "_converted", lambda *given: with_other_weights(converted(*given), 1.01))
     else:
+        monkeypatch.setattr(onnxruntime, "InferenceSession", failing)
+    code, out, err = run(capsys, study, "models/full/tiny/1", "--out", str(path))
+    wanted = {
+        "differs": (1, "another p_fake than the Keras model (by up to "),
+        "cannot run": (1, "export: ONNX Runtime cannot run the model (no way)."),
+        "interrupted": (130, "export: interrupted."),
+    }[fault]
+    assert (code, out) == (wanted[0], "") and wanted[1] in err and len(err.splitlines()) == 1
+    assert path.read_bytes() == b"an earlier file" and list(tmp_path.iterdir()) == [path]
+    monkeypatch.undo()
+    assert run(capsys, study, "models/full/tiny/1", "--out", str(path))[0] == 0
+    assert path.read_bytes() != b"an earlier file" and list(tmp_path.iterdir()) == [path]
 
-        def stopped(*_: Any, **__: Any) -> None:
-            raise KeyboardInterrupt if fault == "interrupted" else RuntimeError("no kernel for it\nand more")
 
-        monkeypatch.setattr(onnxruntime, "InferenceSession", stopped)
-    code, out, err = run(capsys, study, "models/full/tiny/1", "--out", str(good))
-    sentence = {
-        "differs": "another p_fake than the Keras model (by up to ",
-        "cannot run": "export: ONNX Runtime cannot run the converted network (no kernel for it).",
-        "interrupted": "export: interrupted.",
-    }
-    assert (code, out) == (130 if fault == "interrupted" else 1, "") and sentence[fault] in err
-    assert good.read_bytes() == b"an earlier file" and [*tmp_path.iterdir()] == [good]
+def test_a_difference_shows_where_p_fake_is_always_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, converted = sure_of_all(), onnx_file._converted
+    detector = Detector("sure", {"1": lambda: network}, plan_of(64, 64))
+    crops = onnx_file.drawn_pictures((64, 64))
+    assert (np.float32(score_with(network, crops)) == 1).all()
+    assert onnx_file.write(detector, "1", tmp_path / "a.onnx").difference <= 1e-4
+    monkeypatch.setattr(onnx_file, "_converted", lambda *given: with_other_weights(converted(*given), 1.01))
+    with pytest.raises(StudyError, match="would give another p_fake"):
+        onnx_file.write(detector, "1", tmp_path / "b.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
 
-def test_a_difference_shows_where_p_fake_does_not_vary(study: Path, tmp_path: Path) -> None:
-    """A network that calls every picture fake, beyond doubt."""
+def test_a_network_that_gives_one_p_fake_is_not_compared(tmp_path: Path) -> None:
     network = network_of("meso4")
     kernel, bias = network.get_layer("logit").get_weights()
-    network.get_layer("logit").set_weights([100 * kernel, bias + 40])
-    detector = Detector("sure", {"1": lambda: network}, plan_of(64, 64))
-    crops = onnx_file.pictures_of((64, 64))
-    assert np.ptp(score_with(network, crops)) < 1e-6
-    assert onnx_file.write(detector, "1", tmp_path / "a.onnx") < onnx_file.TOLERANCE
-    changed = other_weight(onnx.load(tmp_path / "a.onnx"), 1.1)
-    assert onnx_file.difference_of(changed, network, crops) > onnx_file.TOLERANCE
+    network.get_layer("logit").set_weights([0 * kernel, bias + 1])
+    detector = Detector("constant", {"1": lambda: network}, plan_of(64, 64))
+    with pytest.raises(StudyError, match=r"nearly the same p_fake for 48 different pictures \(logits from 1 to 1\)"):
+        onnx_file.write(detector, "1", tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_drawn_pictures_do_not_saturate_published_detectors(weights: Path) -> None:
+    for detector in published.detectors(weights, fetch=False):
+        (p_fake,) = detector.score_crops(onnx_file.drawn_pictures(detector.plan.size))
+        assert np.ptp(p_fake) > 0.5 and ((p_fake > 0.01) & (p_fake < 0.99)).sum() > 10
+
+
+def test_two_exports_at_once_do_not_share_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second starts and ends while the first compares."""
+    first, second = (
+        Detector(name, {"1": partial(network_of, name)}, plan_of(64, 64)) for name in ("meso4", "mesoinception4")
+    )
+    compare = onnx_file.compare
+
+    def interleaved(path: Path, *given: Any) -> Any:
+        monkeypatch.setattr(onnx_file, "compare", compare)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(onnx_file.os, "getpid", lambda: 0)
+            onnx_file.write(second, "1", tmp_path / "a.onnx")
+        assert onnx.load(tmp_path / "a.onnx").graph.name == "mesoinception4"
+        return compare(path, *given)
+
+    monkeypatch.setattr(onnx_file, "compare", interleaved)
+    onnx_file.write(first, "1", tmp_path / "a.onnx")
+    assert onnx.load(tmp_path / "a.onnx").graph.name == "meso4"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_the_suffix_says_file_or_folder(study: Path, tmp_path: Path) -> None:
+    detector, training = command.detector_of(str(study / "models/full/tiny/1"), None)
+    (tmp_path / "folder.onnx").mkdir()
+    for out, path in {
+        "a.onnx": "a.onnx",
+        "b.ONNX": "b.ONNX",
+        "c": "c/tiny.full.1.onnx",
+        "folder.onnx": "folder.onnx/tiny.full.1.onnx",
+    }.items():
+        assert command.place_of(tmp_path / out, detector, training) == tmp_path / path
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "folder.onnx"]
 
 
 def test_what_onnx_lacks_is_refused(tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ from facestudy.core.settings import check
 from facestudy.crops import cutting
 from facestudy.crops.cutting import CropSettings, Variant, resolve
 from facestudy.faces.face import Face
-from facestudy.prediction import published
+from facestudy.prediction import arrays, published
 from facestudy.prediction.arrays import crop, find_faces, load_model, score
 from facestudy.prediction.trained import trained
+from facestudy.runtime.backend import keras
 from tests.media import write_picture
 from tests.pipeline_files import ROOT
 from tests.project import ENVIRONMENT, params, write_params
@@ -126,8 +127,9 @@ WHITE: Picture = np.full((64, 64, 3), 255, np.uint8)
         (WHITE[:0], r"of shape \(0, 64, 3\); give"),
         ("face.jpg", r"the picture is <U8 of shape \(\); give"),
         (None, r"the picture is object of shape \(\); give"),
+        ([[1, 2], [3]], "the picture is a list that makes no array; give RGB as uint8"),
     ],
-    ids=["float", "grey", "several", "empty", "path", "none"],
+    ids=["float", "grey", "several", "empty", "path", "none", "ragged"],
 )
 def test_what_is_no_picture_is_refused(picture: Any, sentence: str) -> None:
     with pytest.raises(StudyError, match=sentence):
@@ -139,6 +141,8 @@ def test_what_is_no_face_or_variant_is_refused(study: Path, tmp_path: Path) -> N
         crop(WHITE, "full")  # type: ignore[arg-type]
     with pytest.raises(StudyError, match="the face has no cut-out"):
         crop(replace(face_of(), picture=None), "full")
+    with pytest.raises(StudyError, match=r"the cut-out is float64 of shape \(64, 64, 3\); give"):
+        crop(replace(face_of(), picture=WHITE / 255), "full")  # type: ignore[arg-type]
     with pytest.raises(StudyError, match=r"crop_variants does not hold 'chin' \(known: full, eyes_lower, "):
         crop(face_of(), "chin", study=study)
     with pytest.raises(StudyError, match=r"params\.yaml cannot be read \(No such file or directory\)"):
@@ -149,14 +153,76 @@ def test_what_is_no_face_or_variant_is_refused(study: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("variant", "colour", "sentence"),
+    [
+        (["full"], (0, 0, 0), r"\['full'\] is no crop variant; give its name in params\.yaml, or a model"),
+        (3, (0, 0, 0), "3 is no crop variant"),
+        ("nose_mask", (300, -1, 0), r"\(300, -1, 0\) is no colour; give red, green and blue, 0 to 255"),
+        ("nose_mask", (0, 0), "is no colour"),
+        ("nose_mask", (0.5, 0, 0), "is no colour"),
+        ("nose_mask", "red", "'red' is no colour"),
+        ("nose_mask", None, "None is no colour"),
+    ],
+    ids=str,
+)
+def test_what_is_no_variant_or_colour_is_refused(study: Path, variant: Any, colour: Any, sentence: str) -> None:
+    with pytest.raises(StudyError, match=sentence):
+        crop(face_of(), variant, colour, study)
+    assert crop(face_of(), "nose_mask", tuple(np.array([1, 2, 3])), study)[0, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("study", "sentence"),
+    [
+        ("a\0b", r"params\.yaml' cannot be read \(embedded null .*\); give the folder of a study"),
+        (3, "study = 3 is no path; give text or a Path"),
+        (None, "study = None is no path"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_study_is_refused(study: Any, sentence: str) -> None:
+    for call in (lambda: find_faces(WHITE, study), lambda: crop(face_of(), "full", study=study)):
+        with pytest.raises(StudyError, match=sentence):
+            call()
+
+
+def test_a_setting_that_is_missing_is_named(tmp_path: Path) -> None:
+    write_params(tmp_path, params() | {"sample": {}})
+    with pytest.raises(StudyError, match=r"params\.yaml: sample\.feather = None: input should be a valid number"):
+        crop(face_of(), "full", study=tmp_path)
+
+
+@pytest.mark.parametrize("model", ["Meso4_DF", None, 3, Path("models/full/mesonet/1")], ids=str)
+def test_what_is_no_model_is_refused(model: Any) -> None:
+    for crops in ([WHITE], []):
+        with pytest.raises(StudyError, match=r" is no model; `load_model` gives one, or give a network of Keras\."):
+            score(model, crops)
+
+
+def test_crops_that_a_network_does_not_take_are_refused() -> None:
+    shapes = {"takes": keras.Input((32, 32, 3), dtype="uint8"), "gives": keras.Input((None, None, 3), dtype="uint8")}
+    pooled = {name: keras.layers.GlobalMaxPooling2D()(end) for name, end in shapes.items()}
+    other_size = keras.Model(shapes["takes"], keras.layers.Dense(1)(keras.layers.Rescaling(1.0)(pooled["takes"])))
+    no_axis = keras.Model(shapes["gives"], keras.ops.max(pooled["gives"], axis=-1))
+    for network in (other_size, no_axis):
+        with pytest.raises(StudyError, match="the network does not take crops of 64 x 64 x 3, or does not give one"):
+            score(network, [WHITE])
+
+
+@pytest.mark.parametrize(
     ("crops", "sentence"),
     [
+        (None, r"the crops are object of shape \(\); give RGB as uint8"),
+        ((one for one in [WHITE]), r"the crops are object of shape \(\); give"),
+        (np.uint8(3), r"the crops are uint8 of shape \(\); give"),
+        ([WHITE, None], "the crops are a list that makes no array; give RGB"),
+        ([[1, 2], [3]], "the crops are a list that makes no array; give RGB"),
         ([WHITE, WHITE[:32]], r"different shapes, \(32, 64, 3\), \(64, 64, 3\)"),
         ([WHITE / 255], r"the crops are float64 of shape \(1, 64, 64, 3\)"),
         (WHITE, r"the crops are uint8 of shape \(64, 64, 3\)"),
         ([WHITE[:, :32]], r"the crops have 32x64 pixels, tiny\.full takes 64x64; `crop\(face, model\)`"),
     ],
-    ids=["mixed", "float", "single", "size"],
+    ids=["none", "generator", "number", "partly", "ragged", "mixed", "float", "single", "size"],
 )
 def test_what_are_no_crops_is_refused(study: Path, crops: Any, sentence: str) -> None:
     model = load_model(study / "models/full/tiny")
@@ -165,12 +231,36 @@ def test_what_are_no_crops_is_refused(study: Path, crops: Any, sentence: str) ->
     assert score(model, []).shape == (0,)
 
 
+def test_relative_paths_begin_in_the_projects_folder(
+    study: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    (project / "studies").mkdir(parents=True)
+    (project / "studies/mine").symlink_to(study)
+    (project / "weights").symlink_to(weights)
+    monkeypatch.setattr(arrays, "ROOT", project)
+    monkeypatch.chdir(tmp_path)
+    assert find_faces(WHITE, "studies/mine") == []
+    for place in ("studies/mine", Path("studies/mine")):
+        assert np.array_equal(crop(face_of(), "full", study=place), crop(face_of(), "full", study=study))
+    assert list(load_model("studies/mine/models/full/tiny/1").trainings) == ["1"]
+    assert load_model("Meso4_DF", "weights").name == "Meso4_DF"
+
+
 def test_missing_models_are_named(study: Path, tmp_path: Path) -> None:
     for name in ("Xception", "models/full", "", tmp_path):
         with pytest.raises(StudyError, match=r"there is no model '.*'; give Meso4_DF, MesoInception4_DF, or the"):
             load_model(name)
+    for value in (None, 3, b"Meso4_DF"):
+        with pytest.raises(StudyError, match=r"name = .* is no path; give text or a Path\."):
+            load_model(value)  # type: ignore[arg-type]
+    with pytest.raises(StudyError, match=r"weights = 3 is no path"):
+        load_model("Meso4_DF", 3)  # type: ignore[arg-type]
     with pytest.raises(StudyError, match=r"Meso4_DF\.h5 is missing; get https://"):
         load_model("Meso4_DF", tmp_path)
+    for name in ("a\0b", "models/full/tiny\0/1", study / "models/full/tiny/\0"):
+        with pytest.raises(StudyError):
+            load_model(name)
     with pytest.raises(StudyError, match=r"has no training '7'; it has 1, 2\."):
         load_model(study / "models/full/tiny/7")
     with pytest.raises(StudyError, match=r"has no training of 'other' on 'full'; it has 'tiny' on 'full'\.$"):

@@ -2,11 +2,14 @@
 
 `import facestudy` has them: docs/notebooks.md shows how they go together. Settings that a call does not get are those
 of the project's params.yaml, as in `python -m commands.predict`; this module is the only one of facestudy to read it.
+Relative paths begin in the project's folder, wherever the program runs.
 """
 
 from __future__ import annotations
 
 import functools
+import operator
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +30,7 @@ from facestudy.prediction.clip import can_be_placed, minimum
 from facestudy.prediction.detectors import Detector, score_with
 from facestudy.prediction.trained import trained
 from facestudy.runtime.work_cache import ROOT
+from facestudy.sources.user_files import called
 
 S = TypeVar("S")
 
@@ -40,7 +44,8 @@ def find_faces(picture: Picture, study: Path | str = ROOT) -> list[Face]:
         RGB, 0 to 255, upright.
     study : Path or str
         A folder with a params.yaml: its section `faces` says how faces are found and which are usable. Where it sets no
-        least size and sharpness, those of `python -m commands.predict` hold.
+        least size and sharpness, those of `python -m commands.predict` hold. A relative path begins in the project's
+        folder.
 
     Returns
     -------
@@ -58,9 +63,9 @@ def find_faces(picture: Picture, study: Path | str = ROOT) -> list[Face]:
     >>> find_faces(np.zeros((240, 320, 3), np.uint8))
     []
     """
-    _check_pictures(picture, 3, "the picture is", "(height, width, 3)")
-    settings = minimum(_section(Path(study), "faces", FaceSettings)).model_copy(update={"all": True})
-    ((faces, _),) = extraction.find_faces([picture], settings)
+    pictures = [_checked(picture, 3, "the picture is", "(height, width, 3)")]
+    settings = minimum(_section(_path(study, "study"), "faces", FaceSettings)).model_copy(update={"all": True})
+    ((faces, _),) = extraction.find_faces(pictures, settings)
     return [face for face in faces if not settings.quality.reason(face.quality) and can_be_placed(face)]
 
 
@@ -77,7 +82,7 @@ def crop(face: Face, variant: str | Detector, colour: Colour = (0, 0, 0), study:
         Red, green and blue, 0 to 255, of the parts that a variant hides. A model has its own.
     study : Path or str
         A folder with a params.yaml: its sections `crop_variants`, `regions` and `crops` say what a variant shows. They
-        do not matter with a model.
+        do not matter with a model. A relative path begins in the project's folder.
 
     Returns
     -------
@@ -87,7 +92,7 @@ def crop(face: Face, variant: str | Detector, colour: Colour = (0, 0, 0), study:
     Raises
     ------
     StudyError
-        When there is no such variant, the face has no cut-out, or the settings cannot be read.
+        When there is no such variant or colour, the face has no cut-out, or the settings cannot be read.
 
     Examples
     --------
@@ -101,9 +106,12 @@ def crop(face: Face, variant: str | Detector, colour: Colour = (0, 0, 0), study:
         raise StudyError(f"{quoted(face)} is not a face: `find_faces(picture)` finds the faces in a picture.")
     if face.picture is None:
         raise StudyError("the face has no cut-out in `picture`; take a face that `find_faces` returned.")
+    cut_out = _checked(face.picture, 3, "the cut-out is", "(side, side, 3)")
     if isinstance(variant, Detector):
-        return cutting.crop(face.picture, face, variant.plan, variant.colour)
-    return cutting.crop(face.picture, face, _plan(variant, Path(study)), colour)
+        return cutting.crop(cut_out, face, variant.plan, variant.colour)
+    if not isinstance(variant, str):
+        raise StudyError(f"{quoted(variant)} is no crop variant; give its name in params.yaml, or a model.")
+    return cutting.crop(cut_out, face, _plan(variant, _path(study, "study")), _checked_colour(colour))
 
 
 def load_model(name: Path | str, weights: Path | str | None = None, allow_sample: bool = False) -> Detector:
@@ -117,8 +125,8 @@ def load_model(name: Path | str, weights: Path | str | None = None, allow_sample
         "Meso4_DF" or "MesoInception4_DF", or a folder of trained models: "models/full/mesonet/1" is one training, and
         "models/full/mesonet" all of them. A relative path begins in the project's folder.
     weights : Path or str, optional
-        The folder with the weights of published detectors; nothing is fetched then. By default they are in the user's
-        cache, and fetched into it on first use.
+        The folder with the weights of published detectors; nothing is fetched then. A relative path begins in the
+        project's folder. By default they are in the user's cache, and fetched into it on first use.
     allow_sample : bool
         Load models that have seen drawn people only. Their scores say nothing about real footage.
 
@@ -140,11 +148,10 @@ def load_model(name: Path | str, weights: Path | str | None = None, allow_sample
     facestudy.core.errors.StudyError: there is no model 'Xception'; give Meso4_DF, MesoInception4_DF, or the folder of \
 trained models, as in models/full/mesonet/1.
     """
-    known = [one.name for one in published.DETECTORS]
+    path, known = _path(name, "name"), published.names()
     if str(name) in known:
-        folder = published.cache_folder() if weights is None else Path(weights)
+        folder = published.cache_folder() if weights is None else _path(weights, "weights")
         return published.detector(published.DETECTORS[known.index(str(name))], folder, fetch=weights is None)
-    path = ROOT / name
     for training, folder in ((path.name, path.parent), ("", path)):
         if folder.parts[-3:-2] == ("models",):
             study, model, variant = folder.parents[2], folder.name, folder.parent.name
@@ -182,15 +189,20 @@ def score(model: Any, crops: Picture | Sequence[Picture]) -> FloatArray:
     >>> score(network, [np.zeros((64, 64, 3), np.uint8)] * 2).shape
     (2,)
     """
-    if len(crops) == 0:
+    if not isinstance(model, Detector) and not hasattr(model, "predict_on_batch"):
+        raise StudyError(f"{quoted(model)} is no model; `load_model` gives one, or give a network of Keras.")
+    rows = crops.shape[:1] if isinstance(crops, np.ndarray) else (len(crops),) if isinstance(crops, Sequence) else ()
+    if rows == (0,):
         return np.zeros(0)
-    sizes = sorted({np.shape(one) for one in crops})
-    if len(sizes) > 1:
-        raise StudyError(f"the crops have different shapes, {', '.join(map(str, sizes))}; give crops of one variant.")
-    pictures = np.asarray(crops)
-    _check_pictures(pictures, 4, "the crops are", "(n, height, width, 3)")
+    pictures = _checked(crops, 4, "the crops are", "(n, height, width, 3)")
     if not isinstance(model, Detector):
-        return score_with(model, pictures)
+        try:
+            return score_with(model, pictures)
+        except (ValueError, IndexError) as error:
+            taken = " x ".join(map(str, pictures.shape[1:]))
+            raise StudyError(
+                f"the network does not take crops of {taken}, or does not give one p_fake each."
+            ) from error
     (width, height), wanted = pictures.shape[2:0:-1], model.plan.size
     if (width, height) != wanted:
         raise StudyError(
@@ -200,17 +212,44 @@ def score(model: Any, crops: Picture | Sequence[Picture]) -> FloatArray:
     return np.asarray(model.score_crops(pictures).mean(axis=0), float)
 
 
-def _check_pictures(pictures: Any, axes: int, what: str, wanted: str) -> None:
-    found = np.asarray(pictures)
+def _checked(pictures: Any, axes: int, what: str, wanted: str) -> Picture:
+    """Pictures as an array. Raises StudyError when they are something else."""
+    if isinstance(pictures, Sequence):
+        sizes = sorted({np.shape(one) for one in pictures if isinstance(one, np.ndarray)})
+        if len(sizes) > 1:
+            raise StudyError(f"{what} of different shapes, {', '.join(map(str, sizes))}; give arrays of one shape.")
+    need = f"give RGB as uint8, 0 to 255, of shape {wanted}"
+    try:
+        found = np.asarray(pictures)
+    except (TypeError, ValueError, RuntimeError):  # NumPy's, and those of arrays of other libraries
+        raise StudyError(f"{what} a {type(pictures).__name__} that makes no array; {need}.") from None
     if found.dtype == np.uint8 and found.ndim == axes and found.shape[-1] == 3 and found.size:
-        return
-    raise StudyError(f"{what} {found.dtype} of shape {found.shape}; give RGB as uint8, 0 to 255, of shape {wanted}.")
+        return found
+    raise StudyError(f"{what} {found.dtype} of shape {found.shape}; {need}.")
+
+
+def _checked_colour(colour: Any) -> Colour:
+    try:
+        red, green, blue = (operator.index(value) for value in colour)
+    except (TypeError, ValueError):
+        red = green = blue = -1
+    if not all(0 <= value <= 255 for value in (red, green, blue)):
+        raise StudyError(f"{quoted(colour)} is no colour; give red, green and blue, 0 to 255, as in (0, 128, 255).")
+    return red, green, blue
+
+
+def _path(path: Any, name: str) -> Path:
+    """A path that may begin in the project's folder."""
+    if not isinstance(path, str | os.PathLike):
+        raise StudyError(f"{name} = {quoted(path)} is no path; give text or a Path.")
+    return ROOT / path
 
 
 def _plan(variant: str, study: Path) -> Plan:
     variants = _section(study, "crop_variants", dict[str, Variant])
     boxes, settings = _section(study, "regions", dict[str, Box]), _section(study, "crops", CropSettings)
-    feather = _section(study, "sample", dict[str, Any])["feather"]
+    sample = _section(study, "sample", dict[str, Any])
+    feather = check(float, sample.get("feather"), "sample.feather", str(study / "params.yaml"))
     return resolve(variant, variants, boxes, settings, feather)
 
 
@@ -219,8 +258,9 @@ def _section(study: Path, name: str, kind: type[S]) -> S:
     path = study / "params.yaml"
     try:
         params = _parsed(path.read_bytes(), str(path))
-    except OSError as error:
-        raise StudyError(f"{path} cannot be read ({error.strerror}); give the folder of a study.") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        why = getattr(error, "strerror", None) or error
+        raise StudyError(f"{called(path)} cannot be read ({why}); give the folder of a study.") from None
     if not isinstance(params, dict) or name not in params:
         raise StudyError(f"{path}: the section {name} is missing.")
     return check(kind, params[name], name, str(path))

@@ -12,7 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,19 +20,22 @@ import numpy as np
 from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.errors import StudyError
 from facestudy.models.layers import Resize
-from facestudy.prediction.detectors import Detector
+from facestudy.prediction.detectors import Detector, score_with
 from facestudy.runtime import backend
 from facestudy.runtime.backend import keras
+from facestudy.sources.user_files import called
 
 OPSET = 17
 """Of ONNX 1.12 (2022), ONNX Runtime 1.12 and later."""
 INPUT, OUTPUT = "pictures", "p_fake"
 TOLERANCE = 1e-4
 """The largest difference of p_fake between a file and the Keras model."""
-PICTURES = 24
+PICTURES = 48
 """Pictures that both are compared on."""
-STRAIGHT = 10
-"""Where the sigmoid is flat, beyond a logit of so much, logits are compared relative to their size."""
+STEEP = 10
+"""A logit up to which a difference counts fully. Beyond it p_fake hardly changes, and rounding grows with the logit."""
+VARIES = 0.05
+"""The least range of the logits, over all pictures, that shows a difference."""
 
 
 class FixedResize(keras.layers.Layer):
@@ -71,8 +74,26 @@ def _weights(side: int, size: int) -> Any:
     return np.array(Resize(size)(lines))[:, :, 0, 0].T.copy()
 
 
-def write(detector: Detector, training: str, path: Path) -> float:
-    """Write one training of a detector as ONNX, and compare it with the Keras model before the file is at its place.
+class Checked(NamedTuple):
+    """A comparison of a file with the Keras model.
+
+    Attributes
+    ----------
+    difference : float
+        A bound of the difference of p_fake.
+    pictures : int
+        How many both were compared on.
+    p_fake : (float, float)
+        The lowest and the highest of the Keras model.
+    """
+
+    difference: float
+    pictures: int
+    p_fake: tuple[float, float]
+
+
+def write(detector: Detector, training: str, path: Path) -> Checked:
+    """Write one training of a detector as ONNX, and compare it with the Keras model.
 
     The input `pictures` is uint8 (batch, height, width, 3), RGB, the crop of the detector; the output `p_fake` is
     float32 (batch, 1). The metadata entry `facestudy` is JSON: `name`, `training`, `seen`, and `crop`, the variant.
@@ -83,18 +104,17 @@ def write(detector: Detector, training: str, path: Path) -> float:
     training : str
         One of `detector.trainings`.
     path : Path
-        The file, which appears whole or not at all, and replaces an older one; its folder exists.
+        The file; its folder exists. It appears, or replaces an older one, once it is whole and compared.
 
     Returns
     -------
-    float
-        As `difference_of`.
+    Checked
 
     Raises
     ------
     StudyError
-        When the network cannot be loaded or has an operation that ONNX lacks, when the file would give another p_fake
-        than the Keras model, or when the backend is not TensorFlow.
+        When the network cannot be loaded or has an operation that ONNX lacks, the file gives another p_fake than the
+        Keras model or cannot be compared with it, or the backend is not TensorFlow.
     """
     if backend.name() != "tensorflow":
         raise StudyError(f"KERAS_BACKEND is {backend.name()}; models are written as ONNX with tensorflow only.")
@@ -103,19 +123,14 @@ def write(detector: Detector, training: str, path: Path) -> float:
     _name_ends(model.graph)
     facts = {"name": detector.name, "training": training, "seen": detector.seen, "crop": detector.plan.name}
     _describe(model, facts)
-    difference = difference_of(model, network, pictures_of(detector.plan.size))
-    if not difference <= TOLERANCE:
-        raise StudyError(
-            f"the file would give another p_fake than the Keras model (by up to {difference:.1g}) and is not written; "
-            "a layer of the network is not converted faithfully."
-        )
-    private = path.with_name(f".{path.name}.{os.getpid()}")
+    private = path.with_name(f".{path.name}.making-{os.getpid()}")
     try:
         private.write_bytes(model.SerializeToString())
+        checked = compare(private, network, drawn_pictures(detector.plan.size))
         private.replace(path)
     finally:
         private.unlink(missing_ok=True)
-    return difference
+    return checked
 
 
 def _with_fixed_size(network: Any, size: tuple[int, int]) -> Any:
@@ -167,8 +182,10 @@ def _describe(model: Any, facts: Mapping[str, str]) -> None:
     entry.key, entry.value = "facestudy", json.dumps(dict(facts))
 
 
-def pictures_of(size: tuple[int, int]) -> Picture:
-    """Draw pictures to compare two forms of a network on: smooth fields of several contrasts, and noise.
+def drawn_pictures(size: tuple[int, int]) -> Picture:
+    """Draw pictures to compare networks on: smooth fields of many brightnesses and contrasts, most with some noise.
+
+    On noise alone, nearly all trained networks give a p_fake of 0 or 1.
 
     Parameters
     ----------
@@ -179,57 +196,75 @@ def pictures_of(size: tuple[int, int]) -> Picture:
     -------
     ndarray of uint8, shape (PICTURES, height, width, 3)
         RGB.
+
+    Examples
+    --------
+    >>> drawn_pictures((40, 30)).shape
+    (48, 30, 40, 3)
     """
-    random = np.random.default_rng(0)
-    coarse = random.integers(0, 256, (PICTURES, 4, 4, 3)).astype(np.uint8)
-    noise = random.integers(0, 256, (PICTURES, size[1], size[0], 3))
-    contrast = np.linspace(0, 1, PICTURES)
-    smooth = [cv2.resize(one, size, interpolation=cv2.INTER_CUBIC).astype(float) for one in coarse]
-    mixed = [128 + (field - 128) * share for field, share in zip(smooth, contrast, strict=True)]
-    mixed[::4] = list(noise[::4])
-    return np.clip(np.rint(np.stack(mixed)), 0, 255).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    pictures = []
+    for number in range(PICTURES):
+        coarse = rng.uniform(-1, 1, (3 + number % 6, 3 + number % 6, 3)).astype(np.float32)
+        field = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+        noise = rng.normal(0, rng.choice([0, 2, 10, 30]), field.shape)
+        pictures.append(rng.uniform(40, 216) + rng.uniform(10, 100) * field + noise)
+    return np.clip(np.rint(pictures), 0, 255).astype(np.uint8)
 
 
-def difference_of(model: Any, network: Any, crops: Picture) -> float:
-    """Bound the difference of p_fake between a converted network, under ONNX Runtime, and the Keras model.
+def compare(path: Path, network: Any, crops: Picture) -> Checked:
+    """Compare p_fake and logits of a file under ONNX Runtime with those of the Keras model.
 
-    Logits are compared: where p_fake is 0 or 1, two networks that differ would look the same.
+    Logits also differ where p_fake is 0 or 1 for both.
 
     Parameters
     ----------
-    model : onnx.ModelProto
-        It ends in a sigmoid.
+    path : Path
+        A file that `write` wrote.
     network : keras.Model
-        With a layer `logit`.
+        It ends in a layer `logit` and a sigmoid (facestudy.models.layers.p_fake_out).
     crops : ndarray of uint8, shape (n, height, width, 3)
-        RGB.
+        RGB, of the size that the file was written for.
 
     Returns
     -------
-    float
-        A quarter, the greatest slope of the sigmoid, of the largest difference of the logits. Beyond STRAIGHT, the
-        difference counts relative to the logit over STRAIGHT.
+    Checked
 
     Raises
     ------
     StudyError
-        When ONNX Runtime cannot run the model.
+        When they differ by more than TOLERANCE, ONNX Runtime cannot run the file, or the network hardly tells the
+        pictures apart, so that a difference would not show.
     """
-    import onnx
-    import onnxruntime
+    logits = score_with(keras.Model(network.inputs, network.get_layer("logit").output), crops)
+    p_fake = (1 + np.tanh(logits / 2)) / 2
+    if not np.ptp(logits) >= VARIES:
+        raise StudyError(
+            f"the model gives nearly the same p_fake for {len(crops)} different pictures (logits from "
+            f"{logits.min():.3g} to {logits.max():.3g}), so the file cannot be compared with it and is not written; "
+            "give another training."
+        )
+    model, name = _with_logit(path)
+    their_p_fake, their_logits = _answers(model.SerializeToString(), [OUTPUT, name], crops)
+    apart = np.abs(their_logits - logits) / np.maximum(1, np.abs(logits) / STEEP)
+    difference = float(np.max([np.abs(their_p_fake - p_fake), apart / 4]))  # the sigmoid's greatest slope is 1/4
+    if not difference <= TOLERANCE:
+        raise StudyError(
+            f"the file would give another p_fake than the Keras model (by up to {difference:.1g}) and is not written; "
+            "a layer of the network is not converted faithfully."
+        )
+    return Checked(difference, len(crops), (float(p_fake.min()), float(p_fake.max())))
 
-    end = next(node for node in model.graph.node if OUTPUT in node.output)
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
-    probed.graph.output.append(onnx.helper.make_tensor_value_info(end.input[0], onnx.TensorProto.FLOAT, None))
-    try:
-        runtime = onnxruntime.InferenceSession(probed.SerializeToString(), providers=["CPUExecutionProvider"])
-        (theirs,) = runtime.run([end.input[0]], {INPUT: crops})
-    except Exception as error:  # ONNX Runtime has classes of its own, which have no other parent
-        raise StudyError(f"ONNX Runtime cannot run the converted network ({str(error).splitlines()[0]}).") from None
-    logits = keras.Model(network.inputs, network.get_layer("logit").output)
-    ours = np.asarray(logits.predict_on_batch(crops), float)
-    return float((np.abs(theirs - ours) / np.maximum(1, np.abs(ours) / STRAIGHT)).max() / 4)
+
+def _with_logit(path: Path) -> tuple[Any, str]:
+    """The onnx.ModelProto of a file, with the logit as a second output, and the name of that."""
+    import onnx
+
+    model = onnx.load(path)
+    (last,) = (node for node in model.graph.node if OUTPUT in node.output)
+    (name,) = last.input
+    model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    return model, name
 
 
 def run(path: Path, crops: Picture) -> FloatArray:
@@ -246,9 +281,24 @@ def run(path: Path, crops: Picture) -> FloatArray:
     -------
     ndarray of float64, shape (n,)
         In [0, 1].
+
+    Raises
+    ------
+    StudyError
+        When ONNX Runtime cannot run the file.
     """
+    (p_fake,) = _answers(path, [OUTPUT], crops)
+    return p_fake
+
+
+def _answers(model: Path | bytes, outputs: list[str], crops: Picture) -> list[FloatArray]:
+    """Outputs of shape (n, 1) of a model, as (n,)."""
     import onnxruntime
 
-    runtime = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (p_fake,) = runtime.run([OUTPUT], {INPUT: crops})
-    return np.asarray(p_fake[:, 0], float)
+    try:
+        runtime = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        found = runtime.run(outputs, {INPUT: crops})
+    except Exception as error:  # its exceptions have no class in common
+        said = called(" ".join(str(error).split())[:300] or type(error).__name__)
+        raise StudyError(f"ONNX Runtime cannot run the model ({said}).") from None
+    return [np.asarray(one[:, 0], float) for one in found]

@@ -19,7 +19,17 @@ from facestudy.models.mesonet_weights import INPUT_SIZE, PLACE, PUBLISHED, cache
 from facestudy.models.pinned import Pinned, at_its_place
 from facestudy.prediction.detectors import Detector, Known
 
-__all__ = ["DETECTORS", "Published", "authors_crop", "cache_folder", "detector", "detectors", "load", "weights_file"]
+__all__ = [
+    "DETECTORS",
+    "Published",
+    "authors_crop",
+    "cache_folder",
+    "detector",
+    "detectors",
+    "load",
+    "names",
+    "weights_file",
+]
 
 SQUARE: Box = (0.0, 0.0, 1.0, 1.0)
 SEEN = "face swaps and real videos from the web of 2018"
@@ -64,6 +74,17 @@ DETECTORS = (
 )
 """The figures are those of Li, Yang, Sun, Qi and Lyu, Celeb-DF, CVPR 2020, table 2: per frame, with these weights.
 `python -m benchmarks.one_clip` shows what blur does."""
+
+
+def names() -> list[str]:
+    """List the names of the published detectors.
+
+    Examples
+    --------
+    >>> names()
+    ['Meso4_DF', 'MesoInception4_DF']
+    """
+    return [one.name for one in DETECTORS]
 
 
 def authors_crop() -> Plan:
