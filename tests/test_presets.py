@@ -151,6 +151,7 @@ def test_the_estimate_counts_trainings_side_by_side() -> None:
         assert f"training in all: {duration(2 * rounds * one)}" in text and "10 trainings" in text
 
 
+@pytest.mark.usefixtures("inside")
 def test_a_model_that_is_not_trained_takes_no_time_and_no_trial() -> None:
     _, settings = study.preset_settings("published", ["source=sample"])
     pictures = Pictures(0.0, 960, 240, "png", (256, 256), 3)

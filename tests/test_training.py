@@ -410,7 +410,7 @@ def test_weights_that_are_not_trained_score_once_for_all_seeds(tmp_path: Path, m
     written = files_below(tmp_path)
     for end in ENDS:
         assert len({written[f"predictions/full/tiny/{seed}{end}"] for seed in (1, 2, 3)}) == 1
-    assert len([*(tmp_path / ".cache/train").glob("*/model.weights.h5")]) == 1
+    assert len([*(tmp_path / ".cache/train").rglob("model.weights.h5")]) == 1
     assert {written[f"models/full/tiny/{seed}/history.csv"].count(b"\n") for seed in (1, 2, 3)} == {2}
 
     found = tables.read(tmp_path / "predictions/full/tiny/1.csv", tables.PREDICTIONS)
