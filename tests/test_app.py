@@ -22,7 +22,7 @@ from commands import app as command
 from commands.predict import Work, prepared
 from facestudy.app import server
 from facestudy.app.answer import SHOWN_FACES, SHOWN_PEOPLE, as_html
-from facestudy.app.overlay import occlusion, overlay, painted, patches
+from facestudy.app.overlay import occlusion, overlay, painted
 from facestudy.attribution import maps
 from facestudy.core.arrays import Picture
 from facestudy.core.errors import StudyError
@@ -121,7 +121,7 @@ def test_a_crowd_does_not_make_an_endless_page(detectors: list[Detector]) -> Non
 
 
 def test_the_map_is_that_of_the_stage() -> None:
-    """All patches of one face at a time, and one patch at a time of all faces: the same map."""
+    """For one face many patches are hidden at once, for three faces fewer: the same map."""
     network, noise = detector().trainings["0"](), np.random.default_rng(1)
     faces = noise.integers(0, 256, (3, 64, 48, 3), np.uint8)
     shown = np.ones((64, 48), bool)
@@ -132,13 +132,6 @@ def test_the_map_is_that_of_the_stage() -> None:
         found = occlusion(network, faces, 1, shown, sign)
         assert found == pytest.approx(maps.occlusion(evidence)[1], abs=1e-9, rel=1e-4)
         assert found.any() and not found[~shown].any()
-
-
-def test_patches_cover_what_is_shown_once() -> None:
-    shown = np.ones((20, 30), bool)
-    shown[:9, :] = False
-    found = patches(shown)
-    assert (found.sum(axis=0) == shown).all() and found.any(axis=(1, 2)).all()
 
 
 def test_the_overlay_is_of_the_most_typical_face() -> None:

@@ -25,6 +25,7 @@ from facestudy.attribution.maps import (
     attribution_maps,
     concentration,
     grad_cam,
+    patches,
     replacement,
 )
 from facestudy.attribution.results import attribution_table, figure
@@ -477,3 +478,10 @@ def test_without_faces_the_table_is_empty_and_nothing_is_needed(
 
 def test_the_default_run_examines_no_face() -> None:
     assert params()["attribution"]["faces"] == 0
+
+
+def test_patches_cover_what_is_shown_once() -> None:
+    shown = np.ones((20, 30), bool)
+    shown[:9, :] = False
+    found = patches(shown)
+    assert (found.sum(axis=0) == shown).all() and found.any(axis=(1, 2)).all()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
@@ -17,6 +15,7 @@ from facestudy.core.arrays import Picture
 from facestudy.core.errors import StudyError
 from facestudy.crops.contact_sheet import mark_boxes
 from facestudy.crops.cutting import crop
+from facestudy.media.inline import Inline, inline
 from facestudy.prediction import text
 from facestudy.prediction.answer import ClipAnswer, Person, about
 from facestudy.prediction.clip import Found, Look
@@ -29,26 +28,6 @@ SHOWN_PEOPLE = 6
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A picture on the page.
-
-    Attributes
-    ----------
-    source : str
-        The picture as a data: address.
-    text : str
-        What it shows.
-    width, height : int
-        Pixels.
-    """
-
-    source: str
-    text: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
 class FaceShown:
     """A face on the page.
 
@@ -56,17 +35,17 @@ class FaceShown:
     ----------
     time_s : float
         Of its frame, seconds.
-    found : Shown
+    found : Inline
         Its cut-out with the boxes of the first detector's crop.
-    crops : list of Shown
+    crops : list of Inline
         What the networks get, pixel by pixel; one picture for all detectors with the same crop.
     scores : list of (str, float)
         Detector and p_fake.
     """
 
     time_s: float
-    found: Shown
-    crops: list[Shown]
+    found: Inline
+    crops: list[Inline]
     scores: list[tuple[str, float]]
 
 
@@ -78,13 +57,13 @@ class PersonShown:
     ----------
     person : Person
     faces : list of FaceShown
-    overlays : list of (Overlay, Shown)
+    overlays : list of (Overlay, Inline)
         One for each detector that has one.
     """
 
     person: Person
     faces: list[FaceShown] = field(default_factory=list)
-    overlays: list[tuple[Overlay, Shown]] = field(default_factory=list)
+    overlays: list[tuple[Overlay, Inline]] = field(default_factory=list)
 
 
 def as_html(clip: ClipAnswer, look: Look | None, detectors: Sequence[Detector]) -> str:
@@ -146,7 +125,7 @@ def shown(person: Person, faces: Sequence[Found], detectors: Sequence[Detector])
         except StudyError:  # a network whose layers are all smaller than a map
             continue
         said = f"what speaks for {found.says} to {found.detector}, on the face at {found.time_s:.1f} s"
-        overlays.append((found, as_png(found.picture, said)))
+        overlays.append((found, inline(said, found.picture)))
     return PersonShown(person, [_face(person, faces[row], row, detectors) for row in rows], overlays)
 
 
@@ -158,29 +137,9 @@ def _face(person: Person, found: Found, row: int, detectors: Sequence[Detector])
         cut = crop(picture, face, detector.plan, detector.colour)
         same.setdefault(str(cut.shape).encode() + cut.tobytes(), (cut, []))[1].append(detector)
     crops = [
-        as_png(cut, f"{own[0].plan.name}, {cut.shape[1]}x{cut.shape[0]}, as {' and '.join(one.name for one in own)} get"
-               + ("s" if len(own) == 1 else "") + " it")
+        inline(f"{own[0].plan.name}, {cut.shape[1]}x{cut.shape[0]}, as {' and '.join(one.name for one in own)} get"
+               + ("s" if len(own) == 1 else "") + " it", cut)
         for cut, own in same.values()
     ]  # fmt: skip
-    where = as_png(mark_boxes(picture, face, detectors[0].plan), f"face in frame {found.frame}, with landmarks")
+    where = inline(f"face in frame {found.frame}, with landmarks", mark_boxes(picture, face, detectors[0].plan))
     return FaceShown(found.time_s, where, crops, list(person.faces[row].p_fake.items()))
-
-
-def as_png(picture: Picture, words: str) -> Shown:
-    """Put a picture into the page, pixel by pixel.
-
-    Parameters
-    ----------
-    picture : ndarray of uint8, shape (height, width, 3)
-        RGB.
-    words : str
-        What it shows.
-
-    Returns
-    -------
-    Shown
-    """
-    done, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    assert done
-    source = "data:image/png;base64," + base64.b64encode(content.tobytes()).decode("ascii")
-    return Shown(source, words, picture.shape[1], picture.shape[0])

@@ -1,15 +1,10 @@
-"""Which part of one face speaks for what a detector says of it: an occlusion map over the crop.
-
-The map is that of facestudy.attribution.maps. There one patch is hidden in many faces at a time, here all patches in
-one face, which takes the time of three batches.
-"""
+"""Which part of one face speaks for what a detector says of it: an occlusion map over the crop."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -92,7 +87,7 @@ def overlay(detector: Detector, faces: Sequence[Found], p_fake: Sequence[float])
 
 
 def occlusion(network: Any, pictures: Picture, row: int, shown: BoolArray, sign: float) -> FloatArray:
-    """Compute the occlusion map of one picture, as facestudy.attribution.maps.occlusion computes it.
+    """Compute the occlusion map of one picture.
 
     Parameters
     ----------
@@ -110,21 +105,20 @@ def occlusion(network: Any, pictures: Picture, row: int, shown: BoolArray, sign:
     Returns
     -------
     ndarray of float64, shape (height, width)
-        0 where hiding the patch does not lower the logit of the class.
+        As facestudy.attribution.maps.occlusion.
 
     Raises
     ------
     StudyError
         When the network has no layer that attribution can use.
     """
-    from facestudy.attribution.maps import Evidence, replacement  # imports TensorFlow
+    from facestudy.attribution import maps  # imports TensorFlow
 
-    probe, hidden = opened(network), patches(shown)
-    same = np.broadcast_to(pictures[row], (len(hidden), *pictures[row].shape))
-    filled = np.broadcast_to(replacement(pictures, shown, "mean")[row], same.shape)
-    before = np.repeat(probe.logits(pictures[row : row + 1]), len(hidden))
-    lost = Evidence(probe, same, shown, filled, np.full(len(hidden), sign), before).lost(hidden)
-    return np.asarray(np.tensordot(np.maximum(lost, 0) / hidden.sum(axis=(1, 2)), hidden, axes=1))
+    probe, one = opened(network), slice(row, row + 1)
+    filled = maps.replacement(pictures, shown, "mean")[one]
+    before = probe.logits(pictures[one])
+    evidence = maps.Evidence(probe, pictures[one], shown, filled, np.array([sign]), before)
+    return np.asarray(maps.occlusion(evidence)[0])
 
 
 @functools.lru_cache(maxsize=64)
@@ -133,29 +127,6 @@ def opened(network: Any) -> Any:
     from facestudy.attribution.maps import Probe
 
     return Probe(network)
-
-
-def patches(shown: BoolArray) -> BoolArray:
-    """Divide what a crop shows into the patches that are hidden one after the other.
-
-    Parameters
-    ----------
-    shown : ndarray of bool, shape (height, width)
-        Where it shows a face.
-
-    Returns
-    -------
-    ndarray of bool, shape (patches, height, width)
-        Without empty ones.
-    """
-    from facestudy.attribution.maps import PATCHES
-
-    rows, columns = (np.linspace(0, side, PATCHES + 1).round().astype(int) for side in shown.shape)
-    cells = np.zeros((PATCHES**2, *shown.shape), bool)
-    for number, (top, bottom) in enumerate(pairwise(rows)):
-        for other, (left, right) in enumerate(pairwise(columns)):
-            cells[number * PATCHES + other, top:bottom, left:right] = shown[top:bottom, left:right]
-    return cells[cells.any(axis=(1, 2))]
 
 
 def painted(picture: Picture, found: FloatArray) -> Picture:

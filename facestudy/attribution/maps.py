@@ -145,16 +145,18 @@ class Evidence:
 
         Parameters
         ----------
-        hidden : ndarray of bool, shape (n, height, width) or (height, width)
-            What is hidden.
+        hidden : ndarray of bool, shape (n, height, width), or one that fits it by broadcasting
+            What is hidden; with shape (k, 1, height, width), k parts of all pictures, one after the other.
 
         Returns
         -------
-        ndarray of float64, shape (n,)
+        ndarray of float64, shape (n,) or (k, n)
             Negative where the class becomes more likely.
         """
-        altered = np.where(np.broadcast_to(hidden, self.pictures.shape[:3])[..., None], self.filled, self.pictures)
-        return np.asarray(self.sign * (self.before - self.probe.logits(altered)))
+        hidden = np.broadcast_to(hidden, np.broadcast_shapes(hidden.shape, self.pictures.shape[:3]))
+        altered = np.where(hidden[..., None], self.filled, self.pictures)
+        logits = self.probe.logits(altered.reshape(-1, *self.pictures.shape[1:])).reshape(hidden.shape[:-2])
+        return np.asarray(self.sign * (self.before - logits))
 
 
 def attribution_maps(evidence: Evidence) -> dict[str, FloatArray]:
@@ -246,16 +248,34 @@ def occlusion(evidence: Evidence) -> FloatArray:
     ----------
     Zeiler and Fergus 2014, Visualizing and understanding convolutional networks, ECCV, section 4.2.
     """
-    shown = evidence.shown
-    maps = np.zeros(evidence.pictures.shape[:3])
-    rows, columns = (np.linspace(0, side, PATCHES + 1).round().astype(int) for side in shown.shape)
-    for top, bottom in pairwise(rows):
-        for left, right in pairwise(columns):
-            patch = np.zeros_like(shown)
-            patch[top:bottom, left:right] = shown[top:bottom, left:right]
-            if patch.any():
-                maps[:, patch] = np.maximum(evidence.lost(patch), 0)[:, None] / patch.sum()
+    maps, hidden = np.zeros(evidence.pictures.shape[:3]), patches(evidence.shown)
+    at_once = max(1, PREDICTION_BATCH // len(evidence.pictures))  # few pictures: several patches fill a batch
+    for start in range(0, len(hidden), at_once):
+        part = hidden[start : start + at_once]
+        for patch, lost in zip(part, evidence.lost(part[:, None]), strict=True):
+            maps[:, patch] = np.maximum(lost, 0)[:, None] / patch.sum()
     return maps
+
+
+def patches(shown: BoolArray) -> BoolArray:
+    """Divide what a crop shows into the patches that `occlusion` hides.
+
+    Parameters
+    ----------
+    shown : ndarray of bool, shape (height, width)
+        Where it shows a face.
+
+    Returns
+    -------
+    ndarray of bool, shape (patches, height, width)
+        Without empty ones.
+    """
+    rows, columns = (np.linspace(0, side, PATCHES + 1).round().astype(int) for side in shown.shape)
+    found = np.zeros((PATCHES, PATCHES, *shown.shape), bool)
+    for row, (top, bottom) in enumerate(pairwise(rows)):
+        for column, (left, right) in enumerate(pairwise(columns)):
+            found[row, column, top:bottom, left:right] = shown[top:bottom, left:right]
+    return found.reshape(-1, *shown.shape)[found.any(axis=(2, 3)).ravel()]
 
 
 def concentration(maps: FloatArray, areas: BoolArray, shown: BoolArray) -> FloatArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from markupsafe import Markup, escape
 
 from facestudy.core.arrays import Picture
 from facestudy.evaluation.metrics import THRESHOLD
+from facestudy.media.inline import Inline, inline
 from facestudy.report.charts import NO_RESULT, WIDTH, Chart
 
 VEGALITE = "6.4"
@@ -39,26 +39,6 @@ MAX_WIDTH = 800
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A picture on the page.
-
-    Attributes
-    ----------
-    text : str
-        What it shows.
-    source : str
-        The picture as a data: address.
-    width, height : int
-        Pixels.
-    """
-
-    text: str
-    source: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
 class Section:
     """A section of the page.
 
@@ -68,13 +48,13 @@ class Section:
     html : Markup
         Its text.
     charts : sequence of Chart
-    pictures : sequence of Shown
+    pictures : sequence of Inline
     """
 
     title: str
     html: Markup
     charts: Sequence[Chart] = ()
-    pictures: Sequence[Shown] = ()
+    pictures: Sequence[Inline] = ()
 
     @property
     def key(self) -> str:
@@ -82,7 +62,7 @@ class Section:
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
-def picture_of(text: str, picture: Picture) -> Shown:
+def picture_of(text: str, picture: Picture) -> Inline:
     """Encode a picture for the page, at most MAX_WIDTH wide.
 
     Parameters
@@ -94,16 +74,13 @@ def picture_of(text: str, picture: Picture) -> Shown:
 
     Returns
     -------
-    Shown
+    Inline
         As JPEG.
     """
     if picture.shape[1] > MAX_WIDTH:
         height = round(picture.shape[0] * MAX_WIDTH / picture.shape[1])
         picture = np.asarray(cv2.resize(picture, (MAX_WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
-    done, content = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    assert done
-    source = "data:image/jpeg;base64," + base64.b64encode(content.tobytes()).decode("ascii")
-    return Shown(text, source, picture.shape[1], picture.shape[0])
+    return inline(text, picture, JPEG_QUALITY)
 
 
 WRONG = "Most confidently wrong clips"
@@ -226,7 +203,7 @@ def page(
     note: str,
     charts: Mapping[str, Sequence[Chart]],
     sentences: Sequence[str],
-    pictures: Sequence[Shown],
+    pictures: Sequence[Inline],
     wrong: pd.DataFrame,
     settings: str,
     provenance: pd.DataFrame,
@@ -244,7 +221,7 @@ def page(
         As `facestudy.report.charts.all_charts` returns them.
     sentences : sequence of str
         The answer.
-    pictures : sequence of Shown
+    pictures : sequence of Inline
         Crops of each variant.
     wrong : DataFrame of str
         As `most_wrong` returns it.
