@@ -25,6 +25,7 @@ from commands.arguments import words as words_of
 from commands.predict import Work, add_detectors, check_detectors, prepared, seen
 from facestudy.app import server
 from facestudy.app.answer import as_html
+from facestudy.core.errors import StudyError
 from facestudy.media.video import MediaError
 from facestudy.prediction.answer import not_scored
 from facestudy.prediction.trained import cells
@@ -35,7 +36,7 @@ DOCUMENTS = Path(__file__).resolve().parents[1] / "docs"
 ENDS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 """Ctrl-C, `kill` and the end of the terminal."""
 PATH = re.compile(r"(?<![\w.])/[^\s'\")]+")
-"""In a message: an absolute path, which is no business of who looks at the page."""
+"""An absolute path in a message."""
 
 
 def arguments(given: Sequence[str]) -> argparse.Namespace:
@@ -52,7 +53,6 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
         parser.error("--weights is for the published detectors; a study has its own")
     if not found.study and (found.model or found.seed or found.allow_sample):
         parser.error("--model, --variant, --seed and --allow-sample need --study")
-    found.out, found.video = None, False
     return found
 
 
@@ -63,9 +63,18 @@ def answer(path: Path, name: str, private: Path, work: Work) -> str:
         if path.suffix.lower() not in MEDIA_SUFFIXES:
             raise MediaError("not a video or picture, by its suffix")
         clip, look = seen(source, path, work, private)
-    except MediaError as error:
-        return as_html(not_scored(source, PATH.sub(lambda _: "the file", str(error))), None, work.detectors)
+    except (MediaError, StudyError) as error:
+        return as_html(not_scored(source, without_folders(str(error), path)), None, work.detectors)
     return as_html(clip, look, work.detectors)
+
+
+def without_folders(message: str, upload: Path) -> str:
+    """Name the upload "the file", and other files without their folders: the page shows no path of the computer.
+
+    >>> without_folders("/tmp/x/clip.mp4: damaged; see /home/me/log.txt", Path("/tmp/x/clip.mp4"))
+    'the file: damaged; see log.txt'
+    """
+    return PATH.sub(lambda found: Path(found[0]).name, message.replace(str(upload), "the file"))
 
 
 def warm_up(work: Work) -> None:

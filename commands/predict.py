@@ -16,7 +16,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -207,8 +207,6 @@ def prepared(wanted: argparse.Namespace, cells: Sequence[tuple[str, str]] = ()) 
         minimum(faces),
         section(params, "decoding", DecodingSettings).limits,
         section(params, "youtube", YoutubeSettings),
-        wanted.out,
-        wanted.video,
     )
 
 
@@ -223,7 +221,7 @@ def predict(wanted: argparse.Namespace) -> int:
     if wanted.schema:
         print(json.dumps(Answer.model_json_schema(), indent=2))
         return EVERY
-    work = prepared(wanted)
+    work = replace(prepared(wanted), out=wanted.out, video=wanted.video)
     if wanted.out is not None:
         wanted.out.mkdir(parents=True, exist_ok=True)
     detectors = [about(detector) for detector in work.detectors]

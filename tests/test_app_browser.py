@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +62,8 @@ class App:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, *options: str) -> Iterator[App]:
-    """The command in a folder with a small limit on uploads, a home and a folder for temporary files of its own."""
+def opened(folder: Path, *options: str, program: Sequence[str] = ("-m", "commands.app")) -> Iterator[App]:
+    """A program in a folder with a small limit on uploads, and a home and a folder for temporary files of its own."""
     for name in ("tmp", "home"):
         (folder / name).mkdir()
     settings = params()
@@ -72,7 +72,7 @@ def opened(folder: Path, *options: str) -> Iterator[App]:
     own = {"TMPDIR": str(folder / "tmp"), "HOME": str(folder / "home"), "GRADIO_SHARE": "true", "SET": "--frames 3"}
     with (folder / "stderr").open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "commands.app", *options], cwd=folder, env=ENVIRONMENT | own,
+            [sys.executable, *program, *options], cwd=folder, env=ENVIRONMENT | own,
             stdout=subprocess.PIPE, stderr=errors, text=True,
         )  # fmt: skip
     assert process.stdout
@@ -180,6 +180,24 @@ def test_files_without_a_score_get_a_sentence(browser: Browser, app: App, tmp_pa
         check_look(page)
         assert str(app.folder) not in page.content()
     until_gone(app)
+
+
+BROKEN = """
+import threading
+from facestudy.app import server
+with server.private_folder() as folder:
+    print(server.start(lambda *_: 1 / 0, folder, [".mp4"], 10**6).address, flush=True)
+    threading.Event().wait()
+"""
+
+
+def test_an_error_that_nobody_foresaw_is_a_sentence(browser: Browser, tmp_path: Path) -> None:
+    clip = tmp_path / "a.mp4"
+    clip.write_bytes(b"a clip")
+    with opened(tmp_path, program=("-c", BROKEN)) as app, page_of(browser, app) as page:
+        drop(page, clip, "Something went wrong here. The terminal in which the page was started says what.")
+        assert "division" not in page.content() and "ZeroDivisionError" in (tmp_path / "stderr").read_text()
+        until_gone(app)
 
 
 def test_a_hostile_name_runs_nothing(browser: Browser, app: App, tmp_path: Path) -> None:

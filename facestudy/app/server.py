@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
-import threading
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from markdown_it import MarkdownIt
@@ -42,6 +38,7 @@ POLICY = (
 """No request leaves this computer, whatever a script of the page tries. Gradio's scripts are inline and use eval."""
 TITLE = "How fake does a face look?"
 FAILED = '<article class="answer"><p class="none">{}</p></article>'
+UNFORESEEN = FAILED.format("Something went wrong here. The terminal in which the page was started says what.")
 INTRODUCTION = """# How fake does a face look?
 
 Drop a video or a picture with a face. This page shows the faces in it, the crops that the detectors get, their scores
@@ -106,31 +103,6 @@ def prepare_environment(folder: Path) -> None:
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), HOST]))
 
 
-class Worker:
-    """One thread that does one job after the other: the decoder's process and the networks belong to it.
-
-    It does not keep the program from ending.
-    """
-
-    def __init__(self) -> None:
-        self._jobs: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
-        threading.Thread(target=self._work, daemon=True).start()
-
-    def start(self, job: Callable[[], Any]) -> Future[Any]:
-        """Put a job into the queue."""
-        future: Future[Any] = Future()
-        self._jobs.put((job, future))
-        return future
-
-    def _work(self) -> None:
-        while True:
-            job, future = self._jobs.get()
-            try:
-                future.set_result(job())
-            except BaseException as error:
-                future.set_exception(error)
-
-
 def answered(upload: str, name: str, answer: Answer, folder: Path) -> str:
     """Answer an upload, and remove it and all that was made of it.
 
@@ -147,7 +119,7 @@ def answered(upload: str, name: str, answer: Answer, folder: Path) -> str:
     Returns
     -------
     str
-        HTML. For an error that nobody foresaw it is one sentence, and the terminal has the rest.
+        HTML.
     """
     given = Path(upload)
     with tempfile.TemporaryDirectory(prefix="job-", dir=folder) as private:
@@ -155,16 +127,11 @@ def answered(upload: str, name: str, answer: Answer, folder: Path) -> str:
         work.mkdir()
         try:
             given.rename(path)
-            with suppress(OSError):  # another tab has a file of the same content
-                given.parent.rmdir()
-            return answer(path, name, work)
         except FileNotFoundError:
             return FAILED.format("The upload is no longer there; drop it again.")
-        except StudyError as error:
-            print(f"app: {error}", file=sys.stderr)
-        except Exception:
-            traceback.print_exc()
-    return FAILED.format("Something went wrong here. The terminal in which the page was started says what.")
+        with suppress(OSError):  # another tab has a file of the same content
+            given.parent.rmdir()
+        return answer(path, name, work)
 
 
 class Guard:
@@ -305,10 +272,10 @@ def start(
     import gradio
     from starlette.middleware import Middleware
 
-    worker = Worker()
+    worker = ThreadPoolExecutor(1)  # the decoder's process and the networks belong to one thread
 
     def in_turn(upload: str, name: str) -> str:
-        return str(worker.start(lambda: answered(upload, name, answer, folder)).result())
+        return worker.submit(answered, upload, name, answer, folder).result()
 
     blocks = built(in_turn, suffixes, max_bytes)
     sans, mono = (gradio.themes.Font(name) for name in ("sans-serif", "monospace"))  # the reader's own
@@ -324,7 +291,7 @@ def start(
     except OSError:
         tried = f"port {port} is" if port else f"the ports {FIRST_PORT} to {FIRST_PORT + PORTS - 1} are"
         raise StudyError(f"{tried} not free on {HOST}; name another one, as in --port 8000.") from None
-    worker.start(first)
+    worker.submit(first)
     return Running(blocks.local_url, lambda: blocks.close(verbose=False))
 
 
@@ -365,9 +332,11 @@ def built(answer: Callable[[str, str], str], suffixes: list[str], max_bytes: int
         # Gradio's own leaves an empty file behind for each upload, and alters the name.
         drop.preprocess = lambda payload: (payload.path, payload.orig_name or Path(payload.path).name)
         shown = gradio.HTML(elem_id="shown", padding=False)
-        drop.upload(
+        looked_at = drop.upload(
             lambda upload: (None, answer(*upload)), drop, [drop, shown],
             concurrency_limit=1, api_visibility="private", show_progress_on=shown,
         )  # fmt: skip
+        # Gradio prints the error in the terminal.
+        looked_at.failure(lambda: (None, UNFORESEEN), None, [drop, shown], api_visibility="private")
     blocks.queue(max_size=WAITING, api_open=False, default_concurrency_limit=1)
     return blocks
