@@ -319,7 +319,8 @@ def expected(params: Params) -> str:
         video_gb, height = expected_video_gb(videos, params.youtube), params.youtube.max_height
     frames = videos * (params.frames.per_video or params.frames.max_per_video)
     reduced = round((params.frames.max_side or 1e9) * 9 / 16)
-    altered = params.split.shares()["test"] * len(params.robustness.alterations())
+    tested = min(1.0, params.split.repeats * params.split.test_share())  # in any split
+    altered = tested * len(params.robustness.alterations())
     pictures = Pictures(
         video_gb, frames, min(height, reduced), params.frames.format, params.crops.size, len(params.variants), altered
     )
@@ -329,12 +330,11 @@ def expected(params: Params) -> str:
 
 
 def timed(params: Params) -> dict[str, Timing]:
-    """What each model costs on this machine, measured in a process that gives its memory back."""
+    """What each model that is trained costs on this machine, measured in a process that gives its memory back."""
     print("Timing the models ...", flush=True)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return dict(
-            zip(params.models, pool.map(time_model, params.models.values(), repeat(params.crops.size)), strict=True)
-        )
+        trained = {name: model for name, model in params.models.items() if model.epochs}
+        return dict(zip(trained, pool.map(time_model, trained.values(), repeat(params.crops.size)), strict=True))
 
 
 def dvc_cache() -> Path:

@@ -103,6 +103,7 @@ def test_a_learning_rate_reruns_only_its_models_cells(project: Path) -> None:
     trained = {name for name in stages if name.startswith("train")}
     assert trained == {"train@mesonet-full", "train@mesonet-eyes_lower"}
     rest = {re.sub("@.*", "", name) for name in stages if name not in trained}
+    assert rest >= {"evaluate", "compare", "curves", "robustness", "hypotheses"}  # they read the predictions
     assert rest <= {
         "evaluate",
         "compare",

@@ -15,6 +15,9 @@ from commands.estimate import Pictures, Timing, duration, estimate, time_model, 
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import merge
 from facestudy.core.tables import LABELS
+from facestudy.crops.cutting import resolve
+from facestudy.models.mesonet_weights import PUBLISHED
+from facestudy.prediction.published import authors_crop
 from facestudy.runtime.work_cache import file_sha256
 from facestudy.sources.links import parse, without_repeats
 from tests.media import write_clip
@@ -149,6 +152,14 @@ def test_the_estimate_counts_trainings_side_by_side() -> None:
             mesonet, {"mesonet": TIMING}, ("full", "nose"), range(5), settings.split, 960, pictures, workers
         )
         assert f"training in all: {duration(2 * rounds * one)}" in text and "10 trainings" in text
+
+
+@pytest.mark.usefixtures("inside")
+def test_published_detectors_get_the_crop_of_their_authors() -> None:
+    _, settings = study.preset_settings("published", ["source=sample"])
+    square = resolve("square", settings.crop_variants, settings.regions, settings.crops)
+    assert (square.parts, square.size) == (authors_crop().parts, authors_crop().size)
+    assert {model.network for model in settings.models.values() if not model.epochs} == set(PUBLISHED)
 
 
 @pytest.mark.usefixtures("inside")

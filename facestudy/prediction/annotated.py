@@ -7,6 +7,7 @@ nor disk grows with its length. There is no sound.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def write_video(path: Path, clip: ClipAnswer, frames: FrameSettings, limits: Lim
             same = picture.shape == first.shape  # a stream may change its size
             yield (picture if same else cv2.resize(picture, first.shape[1::-1]))[:height, :width]
 
-    private = target.with_name(f".making-{target.name}")
+    private = target.with_name(f".making-{os.getpid()}-{target.name}")  # PyAV needs the suffix
     try:
         encode(sized(), Fraction(rate_of(clip) / step_of(clip)).limit_denominator(1001), QUANTIZER, private)
         private.replace(target)
