@@ -46,8 +46,11 @@ def name() -> str:
     return str(keras.backend.backend())
 
 
-def _use_one_thread() -> None:
-    """Compute in one thread, so that no result depends on the number of cores; JAX takes its number from `taskset`."""
+def _configure() -> None:
+    """Compute in one thread, so that no result depends on the number of cores, and in float32.
+
+    JAX takes its number of threads from `taskset`.
+    """
     if name() == "tensorflow":
         import tensorflow
 
@@ -63,15 +66,19 @@ def _use_one_thread() -> None:
         import torch
 
         torch.set_num_threads(1)
+    elif name() == "jax":
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "float32")  # else a GPU rounds to TensorFloat-32
 
 
-_use_one_thread()
+_configure()
 
 
 def make_deterministic(seed: int) -> None:
     """Seed all random numbers that Keras draws, and choose kernels that give the same result every time.
 
-    This affects the whole process. On a GPU, JAX also needs XLA_FLAGS=--xla_gpu_deterministic_ops=true.
+    This affects the whole process. JAX on a GPU takes its choice of kernels from facestudy.runtime.environment.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -212,7 +212,7 @@ def compiled(logits: keras.Model, optimizer: keras.optimizers.Optimizer | None =
     logits.compile(
         optimizer or Adam(),
         cross_entropy,
-        jit_compile=False,  # TensorFlow's XLA supports neither op determinism nor the resizing
+        jit_compile=backend.name() != "tensorflow",  # whose XLA supports neither op determinism nor the resizing
     )
     logits.optimizer.build(logits.trainable_variables)  # else the step is traced twice, slow for ResNet-50
     return logits
@@ -367,19 +367,18 @@ def fit(
     score = score or predict
     logits = with_optimizer(model)
     for variable in logits.optimizer.variables:  # reset after an earlier training; each step sets the learning rate
-        variable.assign(keras.ops.zeros_like(variable))
+        variable.assign(np.zeros(variable.shape, variable.dtype))
     per_epoch = math.ceil(len(training.rows) / settings.batch_size)
     warmup_steps = round(settings.warmup * per_epoch)
     history: list[Epoch] = []
     best, best_rank, best_weights = -1, (math.inf, math.inf), model.get_weights()
     progress = tqdm(range(settings.epochs), desc=model.name, unit="epoch", mininterval=1.0, disable=quiet)
     for epoch in progress:
-        losses, rate = [], 0.0
-        for step, batch in enumerate(batches(training, settings.batch_size, settings.flip, seed, epoch)):
-            rate = learning_rate_at(epoch * per_epoch + step, settings.epochs * per_epoch, warmup_steps, settings)
-            logits.optimizer.learning_rate = rate
-            losses.append(float(logits.train_on_batch(*batch)))
-        record = Epoch(epoch + 1, rate, float(np.mean(losses)), *_loss_and_auc(validation, score(model, validation)))
+        numbers = range(epoch * per_epoch, (epoch + 1) * per_epoch)
+        rates = [learning_rate_at(step, settings.epochs * per_epoch, warmup_steps, settings) for step in numbers]
+        losses = take_steps(logits, rates, batches(training, settings.batch_size, settings.flip, seed, epoch))
+        of_validation = _loss_and_auc(validation, score(model, validation))
+        record = Epoch(epoch + 1, rates[-1], float(np.mean(losses)), *of_validation)
         history.append(record)
         progress.set_postfix(loss=f"{record.loss:.3f}", validation_auc=f"{record.validation_auc:.3f}")
         rank = (record.validation_loss, 0.0)
@@ -395,6 +394,36 @@ def fit(
     model.set_weights(best_weights)
     history[best] = replace(history[best], selected=1)
     return history
+
+
+def take_steps(
+    logits: keras.Model, rates: Sequence[float], data: Iterable[tuple[Picture, Float32Array]]
+) -> list[float]:
+    """Train a model for some steps.
+
+    Parameters
+    ----------
+    logits : keras.Model
+        As `compiled` returns it.
+    rates : sequence of float
+        The learning rate of each step.
+    data : iterable of (ndarray of uint8, ndarray of float32)
+        As many batches, as `batches` yields them.
+
+    Returns
+    -------
+    list of float
+        The mean loss of each batch.
+    """
+    if backend.name() == "jax":
+        from facestudy.training import jax_steps
+
+        return jax_steps.take_steps(logits, cross_entropy, rates, data)
+    losses = []
+    for rate, batch in zip(rates, data, strict=True):
+        logits.optimizer.learning_rate = rate
+        losses.append(float(logits.train_on_batch(*batch)))
+    return losses
 
 
 def as_given(model: keras.Model, training: Faces, validation: Faces) -> Epoch:
