@@ -16,7 +16,15 @@ from scipy.optimize import brentq
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.core.scoring import log_loss, roc_auc
-from facestudy.evaluation.metrics import CLIP, NAMES, RANGES, point_metrics, tuned_threshold, weighted_metrics
+from facestudy.evaluation.metrics import (
+    CLIP,
+    NAMES,
+    RANGES,
+    auc_without_groups,
+    point_metrics,
+    tuned_threshold,
+    weighted_metrics,
+)
 from facestudy.evaluation.scores import Scores, by_video, group_metrics, same_faces, scores_of, select_method
 
 
@@ -102,6 +110,24 @@ def test_a_resample_is_the_data_physically_repeated(seed: int, groups: int, step
         per_seed = [sklearn_metrics(fake[picked], p[picked]) for p in p_fake]
         for name in NAMES:
             assert ours[name][:, row] == pytest.approx([m[name] for m in per_seed], abs=1e-9), name
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(3, 12), st.sampled_from([2, 4, 1_000_000]))
+def test_the_auc_without_a_group_is_that_of_the_others(seed: int, groups: int, steps: int) -> None:
+    """Groups of one class too; to the last bit, since all sums are of whole numbers and halves."""
+    rng = np.random.default_rng(seed)
+    group = rng.permutation(np.repeat(np.arange(groups), rng.integers(1, 6, size=groups)))
+    fake = rng.integers(0, 2, len(group)) == 1
+    for number, one in enumerate((True, False, True, False)):  # each class in two groups
+        fake[np.flatnonzero(group == number % groups)[0]] = one
+    p_fake = rng.integers(0, steps + 1, size=len(group)) / steps
+    weights = (np.arange(groups)[:, None] != group).astype(float)
+    if not all((weights @ one).all() for one in (fake, ~fake)):
+        return
+    found = auc_without_groups(fake, p_fake, group)
+    assert found.tolist() == weighted_metrics(fake, p_fake, weights, ["auc"])["auc"].tolist()
+    kept = group != 0
+    assert found[0] == pytest.approx(sk.roc_auc_score(fake[kept], p_fake[kept]))
 
 
 @given(labelled_scores())

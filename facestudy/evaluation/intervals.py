@@ -42,13 +42,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from scipy.special import expit, logit, nctdtrinc, stdtr, stdtrit
 
 from facestudy.core.arrays import FloatArray, IntArray
 from facestudy.core.settings import Section
-from facestudy.evaluation.metrics import NAMES, RANGES
+from facestudy.evaluation.metrics import NAMES, RANGES, auc_without_groups
 from facestudy.evaluation.obuchowski_rockette import (
     Design,
     Part,
@@ -431,13 +430,11 @@ def _difference(
     return Difference(a, b, b - a, *ends, p, *groups_ends, groups_p, spreads)
 
 
-def _values(
-    result: Result, names: Sequence[str], multiplicities: npt.NDArray[np.integer] | None = None
-) -> dict[str, FloatArray]:
+def _values(result: Result, names: Sequence[str]) -> dict[str, FloatArray]:
     """As `group_metrics`; of a change, after - before."""
     if isinstance(result, Scores):
-        return group_metrics(result, names, multiplicities)
-    before, after = (group_metrics(scores, names, multiplicities) for scores in (result.before, result.after))
+        return group_metrics(result, names)
+    before, after = (group_metrics(scores, names) for scores in (result.before, result.after))
     return {name: after[name] - before[name] for name in names}
 
 
@@ -637,7 +634,13 @@ def _fewest_groups(scores: Scores) -> int:
 
 def _leave_one_out(result: Result, names: Sequence[str]) -> dict[str, FloatArray]:
     """(trainings, groups) values of each metric without one group; all equal where a class has one group only."""
-    scores = _faces(result)
-    if _fewest_groups(scores) < 2:
-        return {name: np.zeros((len(scores.p_fake), scores.groups)) for name in names}
-    return _values(result, names, 1 - np.eye(scores.groups, dtype=np.int8))
+    if not isinstance(result, Scores):
+        before, after = (_leave_one_out(scores, names) for scores in (result.before, result.after))
+        return {name: after[name] - before[name] for name in names}
+    if _fewest_groups(result) < 2:
+        return {name: np.zeros((len(result.p_fake), result.groups)) for name in names}
+    others = [name for name in names if name != "auc"]
+    found = group_metrics(result, others, 1 - np.eye(result.groups, dtype=np.int8))
+    if "auc" in names:
+        found["auc"] = np.stack([auc_without_groups(result.fake, p_fake, result.group) for p_fake in result.p_fake])
+    return found

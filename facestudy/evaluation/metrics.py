@@ -25,7 +25,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facestudy.core.arrays import BoolArray, FloatArray
+from facestudy.core.arrays import BoolArray, FloatArray, IntArray
 from facestudy.core.scoring import area, log_loss, operating_points
 
 NAMES = (
@@ -162,6 +162,51 @@ def weighted_metrics(
         if "equal_error_rate" in names:
             values["equal_error_rate"] = _equal_error_rate(found, alarms)
     return {name: values[name] for name in names}
+
+
+def auc_without_groups(fake: BoolArray, p_fake: FloatArray, group: IntArray) -> FloatArray:
+    """Compute the AUC without each group, for all groups at once.
+
+    From the number of pairs of a fake and a real in which the fake scores higher, those with a member of the group are
+    taken away. It takes the time of sorting, where `weighted_metrics` takes groups times that.
+
+    Parameters
+    ----------
+    fake : ndarray of bool, shape (n,)
+    p_fake : ndarray of float64, shape (n,)
+    group : ndarray of int, shape (n,)
+        0 to groups - 1. Each class is in at least two groups.
+
+    Returns
+    -------
+    ndarray of float64, shape (groups,)
+
+    Examples
+    --------
+    >>> fake, p_fake = np.array([False, False, True, True]), np.array([0.1, 0.6, 0.4, 0.9])
+    >>> auc_without_groups(fake, p_fake, np.array([0, 1, 0, 1]))
+    array([1., 1.])
+    """
+    groups = int(group.max()) + 1
+    values, rank = np.unique(p_fake, return_inverse=True)
+    keys, place = np.unique(group * len(values) + rank, return_inverse=True)  # by group, then by score
+
+    def lower(at: IntArray, count: int) -> FloatArray:
+        """The reals with a lower number in `at`, and half of those with the same, for each number."""
+        reals = np.bincount(at[~fake], minlength=count)
+        return np.asarray(np.cumsum(reals) - reals / 2)
+
+    below = lower(rank, len(values))[rank]
+    fakes = np.bincount(rank[fake], minlength=len(values))
+    above = (fake.sum() - np.cumsum(fakes) + fakes / 2)[rank]
+    reals_in, fakes_in = (np.bincount(group[one], minlength=groups) for one in (~fake, fake))
+    earlier_groups = (np.cumsum(reals_in) - reals_in)[group]
+    below_inside = lower(place, len(keys))[place] - earlier_groups
+
+    with_group = np.bincount(group, np.where(fake, below, above), groups)
+    inside = np.bincount(group, np.where(fake, below_inside, 0), groups)
+    pairs = below[fake].sum() - with_group + inside  # whole numbers and halves, so that nothing is rounded
+    return np.asarray(pairs / ((fake.sum() - fakes_in) * ((~fake).sum() - reals_in)))
 
 
 def _average_precision(found: FloatArray, alarms: FloatArray) -> FloatArray:
