@@ -98,8 +98,9 @@ reasons: env    ## the study's three reasons put to the test, on the sample: met
 calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv
 	python -m commands.calibrate
 
-bench: env      ## the measured figures that the documents quote (about an hour, 15 GB of disk)
-	@for name in $(notdir $(basename $(wildcard benchmarks/[a-z]*.py))); do \
+ON_A_GPU := cells jax_steps
+bench: env      ## the measured figures that the documents quote (about an hour, 15 GB of disk; not those of docs/gpu.md)
+	@for name in $(filter-out $(ON_A_GPU),$(notdir $(basename $(wildcard benchmarks/[a-z]*.py)))); do \
 	  echo "== $$name"; python -m benchmarks.$$name || exit 1; done
 
 fuzz: env       ## hostile input in bulk, about 5 minutes: make fuzz N=20000 SEED=1

@@ -18,6 +18,7 @@ import numpy as np
 
 from facestudy.core.settings import check
 from facestudy.models.settings import ModelSettings
+from facestudy.runtime import backend
 from facestudy.runtime.backend import keras
 from facestudy.training import jax_steps
 from facestudy.training.data import Faces
@@ -45,6 +46,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=64, help="of a round")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
+    if backend.name() != "jax":
+        parser.error("set KERAS_BACKEND=jax")
     params = read_params()
     width, height = params["crops"]["size"]
     print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}\n")
