@@ -47,7 +47,7 @@ from scipy.special import expit, logit, nctdtrinc, stdtr, stdtrit
 
 from facestudy.core.arrays import FloatArray, IntArray
 from facestudy.core.settings import Section
-from facestudy.evaluation.metrics import NAMES, RANGES, auc_without_groups
+from facestudy.evaluation.metrics import COUNTED, NAMES, RANGES, metrics_without_groups
 from facestudy.evaluation.obuchowski_rockette import (
     Design,
     Part,
@@ -639,8 +639,11 @@ def _leave_one_out(result: Result, names: Sequence[str]) -> dict[str, FloatArray
         return {name: after[name] - before[name] for name in names}
     if _fewest_groups(result) < 2:
         return {name: np.zeros((len(result.p_fake), result.groups)) for name in names}
-    others = [name for name in names if name != "auc"]
-    found = group_metrics(result, others, 1 - np.eye(result.groups, dtype=np.int8))
-    if "auc" in names:
-        found["auc"] = np.stack([auc_without_groups(result.fake, p_fake, result.group) for p_fake in result.p_fake])
-    return found
+    weighted = [name for name in names if name not in COUNTED]
+    found = group_metrics(result, weighted, 1 - np.eye(result.groups, dtype=np.int8)) if weighted else {}
+    counted = [name for name in names if name in COUNTED]
+    trainings = [
+        metrics_without_groups(result.fake, p_fake, result.group, counted, tuned)
+        for p_fake, tuned in zip(result.p_fake, result.thresholds, strict=True)
+    ]
+    return found | {name: np.stack([training[name] for training in trainings]) for name in counted}
