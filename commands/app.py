@@ -71,7 +71,7 @@ def answer(path: Path, name: str, private: Path, work: Work) -> str:
 def without_folders(message: str, upload: Path) -> str:
     """Name the upload "the file", and other files without their folders: the page shows no path of the computer.
 
-    >>> without_folders("/tmp/x/clip.mp4: damaged; see /home/me/log.txt", Path("/tmp/x/clip.mp4"))
+    >>> without_folders("/uploads/clip.mp4: damaged; see /studies/mine/log.txt", Path("/uploads/clip.mp4"))
     'the file: damaged; see log.txt'
     """
     return PATH.sub(lambda found: Path(found[0]).name, message.replace(str(upload), "the file"))
