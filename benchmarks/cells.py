@@ -16,10 +16,13 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from facestudy.evaluation.metrics import point_metrics
 from stages.stage import read_params
 
 DEVICE = """
@@ -42,6 +45,16 @@ def stage(name: str, *options: str) -> float:
     return time.perf_counter() - start
 
 
+def tested(folder: Path, trainings: Iterable[object]) -> list[str]:
+    """AUC and accuracy of the test faces, mean over trainings."""
+    found = []
+    for training in trainings:
+        rows = pd.read_csv(folder / f"{training}.csv").query("subset == 'test'")
+        values = point_metrics((rows["label"] == "fake").to_numpy(), rows["p_fake"].to_numpy())
+        found.append([values["auc"], values["accuracy"]])
+    return [f"{mean:.3f}" for mean in np.mean(found, axis=0)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="a file for the table as well")
@@ -53,8 +66,8 @@ def main() -> None:
     lines = [
         f"{library}; {platform.machine()}, {os.cpu_count()} cores; {fitted} faces to train on.",
         "",
-        "| model | variant | trainings | epochs | seconds | seconds a training | ms a step | validation AUC |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | variant | trainings | seconds | ms a step | epoch kept | validation AUC | test AUC | accuracy |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for variant in params["variants"]:
         if not Path("data/crops", variant).is_dir():
@@ -62,13 +75,12 @@ def main() -> None:
         for model, settings in params["models"].items():
             seconds = stage("train", "--model", model, "--variant", variant)
             history = pd.read_csv(Path("metrics/training", variant, f"{model}.csv"))
-            trainings = history["training"].nunique()
-            kept = history.loc[history["selected"] == 1, "validation_auc"]
-            steps = trainings * settings["epochs"] * -(-fitted // settings["batch_size"])
-            auc = f"{kept.min():.3f}" + (f" to {kept.max():.3f}" if trainings > 1 else "")
+            kept, trainings = history[history["selected"] == 1], history["training"].nunique()
+            steps = len(history) * -(-fitted // settings["batch_size"])
             lines.append(
-                f"| {model} | {variant} | {trainings} | {settings['epochs']} | {seconds:.0f} | "
-                f"{seconds / trainings:.0f} | {1000 * seconds / steps:.1f} | {auc} |"
+                f"| {model} | {variant} | {trainings} | {seconds:.0f} | {1000 * seconds / steps:.1f} | "
+                f"{', '.join(map(str, kept['epoch']))} | {kept['validation_auc'].mean():.3f} | "
+                f"{' | '.join(tested(Path('predictions', variant, model), kept['training']))} |"
             )
             print(lines[-1], flush=True)
             if out:

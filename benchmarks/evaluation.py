@@ -2,7 +2,8 @@
 
     python -m benchmarks.evaluation [--faces N] [--variants N] [--seeds N]
 
-Drawn predictions: half of the faces fake, five faces a group, two models. One process; imports and reading files apart.
+Drawn predictions: half of the faces fake, ten faces a group, two models. One process; imports and reading files apart.
+Metrics without each group are computed as in use, and then from the weights of all faces.
 """
 
 from __future__ import annotations
@@ -10,35 +11,38 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 
 from facestudy.core import tables
 from facestudy.core.settings import check
+from facestudy.evaluation import intervals
 from facestudy.evaluation.comparisons import cell_metrics
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.results import study_results
 from facestudy.evaluation.scores import scores_of
 from stages.stage import read_params
 
-FACES_PER_GROUP = 5
+FACES_PER_VIDEO = 5
 MODELS = 2
+TEST_SHARE = 0.2  # unused with one split
 
 
 def predictions(faces: int, noise: np.random.Generator, strength: float) -> pd.DataFrame:
     """Rows of tables.PREDICTIONS: as many validation faces as a quarter of those tested."""
     rows = np.arange(faces + faces // 4)
-    group = rows // FACES_PER_GROUP
-    fake = group % 2 == 1
+    video = rows // FACES_PER_VIDEO
+    fake = video % 2 == 1
     p_fake = 1 / (1 + np.exp(-noise.normal(strength * (2 * fake - 1), 1)))
     table = pd.DataFrame(
         {
             "repeat": 1,
             "face_id": [f"f{row}" for row in rows],
-            "video_id": [f"v{one}" for one in group],
-            "track_id": [f"v{one}_t0" for one in group],
-            "group": [f"g{one // 2}" for one in group],
+            "video_id": [f"v{one}" for one in video],
+            "track_id": [f"v{one}_t0" for one in video],
+            "group": [f"g{one // 2}" for one in video],
             "method": np.where(fake, "drawn", ""),
             "label": np.where(fake, "fake", "real"),
             "subset": np.where(rows < faces, "test", "validation"),
@@ -55,33 +59,37 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     given, noise = parser.parse_args(), np.random.default_rng(1)
     settings = check(EvaluateSettings, read_params()["evaluate"], "evaluate")
-    parts = {
-        (model, variant): {
-            Path(str(seed)): predictions(given.faces, noise, noise.uniform(0.3, 0.7)) for seed in range(given.seeds)
+    tables_of = {
+        f"model{model}": {
+            f"variant{variant}": {
+                Path(str(seed)): predictions(given.faces, noise, noise.uniform(0.3, 0.7)) for seed in range(given.seeds)
+            }
+            for variant in range(given.variants)
         }
         for model in range(MODELS)
-        for variant in range(given.variants)
     }
+    print(f"{given.faces} faces, {MODELS * given.variants} cells, {given.seeds} seeds\n")
+    print("| way | arrays, s | evaluate, all cells, s | compare, s | in all, s |\n|---|---|---|---|---|")
+    for way, counted in {"in use": intervals.COUNTED, "from weights": ()}.items():
+        with patch.object(intervals, "COUNTED", counted):
+            seconds = run(tables_of, settings)
+        print(f"| {way} | {' | '.join(f'{part:.1f}' for part in [*seconds, sum(seconds)])} |", flush=True)
+
+
+def run(tables_of: dict[str, dict[str, dict[Path, pd.DataFrame]]], settings: EvaluateSettings) -> list[float]:
+    """All figures; the seconds that the arrays, `evaluate` and `compare` take."""
     start = time.perf_counter()
     cells = {
-        f"model{model}": {f"variant{variant}": [scores_of(parts[model, variant])] for variant in range(given.variants)}
-        for model in range(MODELS)
+        model: {variant: [scores_of(part)] for variant, part in variants.items()}
+        for model, variants in tables_of.items()
     }
     scored = time.perf_counter()
     for variants in cells.values():
         for faces in variants.values():
-            cell_metrics(faces, settings, 0.2)
+            cell_metrics(faces, settings, TEST_SHARE)
     evaluated = time.perf_counter()
-    study_results(cells, settings, 0.2)
-    done = time.perf_counter()
-    print(f"{given.faces} faces, {MODELS * given.variants} cells, {given.seeds} seeds")
-    for what, seconds in {
-        "arrays": scored - start,
-        "evaluate, all cells": evaluated - scored,
-        "compare": done - evaluated,
-        "in all": done - start,
-    }.items():
-        print(f"{what}: {seconds:.1f} s")
+    study_results(cells, settings, TEST_SHARE)
+    return [scored - start, evaluated - scored, time.perf_counter() - evaluated]
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ def main() -> None:
         pictures = np.random.default_rng(1).integers(0, 256, (count, height, width, 3), np.uint8)
         faces = Faces(pictures, np.arange(count), (np.arange(count) % 2).astype(np.float32))
         logits = with_optimizer(fresh_model(settings, 1))
+        logits.jit_compile = True  # of train_on_batch
         first = [seconds(way, logits, faces, settings) for way in WAYS]
         rounds = np.array([[seconds(way, logits, faces, settings) for way in WAYS] for _ in range(given.rounds)])
         each, ratios = np.median(rounds, axis=0) / given.steps, np.median(rounds / rounds[:, :1], axis=0)

@@ -22,6 +22,7 @@ from facestudy.core.errors import StudyError
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.media.archive import read_picture
+from facestudy.media.inline import inline
 from facestudy.report import page
 from facestudy.report.charts import Results, all_charts
 from facestudy.report.labels import label
@@ -64,7 +65,10 @@ def main() -> str:
         note=note,
         charts=charts,
         sentences=page.answer(contrasts, hypotheses, results.level),
-        pictures=[page.picture_of(f"Real and fake faces, variant {name}.", read_sheet(name)) for name in variants],
+        pictures=[
+            inline(f"Real and fake faces, variant {name}.", read_sheet(name), page.JPEG_QUALITY, page.MAX_WIDTH)
+            for name in variants
+        ],
         wrong=page.most_wrong(models, variants[:2], clips),
         settings=settings(params),
         provenance=provenance(),

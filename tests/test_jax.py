@@ -15,7 +15,6 @@ import pytest
 from facestudy.models.layers import load_by_name
 from facestudy.models.settings import ModelSettings
 from facestudy.runtime.backend import keras
-from facestudy.runtime.environment import JAX_DEFAULTS
 from facestudy.training.data import Faces
 from facestudy.training.loop import batches, fresh_model, predict, take_steps, with_optimizer
 from tests.project import ENVIRONMENT
@@ -29,7 +28,7 @@ def with_jax(folder: Path, code: str, *words: str) -> None:
     alone = "import sys; sys.modules['tensorflow'] = None; "
     done = subprocess.run(
         [sys.executable, "-c", alone + code, *words],
-        cwd=folder, env=ENVIRONMENT | JAX_DEFAULTS | {"KERAS_BACKEND": "jax"}, capture_output=True, text=True,
+        cwd=folder, env=ENVIRONMENT | {"KERAS_BACKEND": "jax"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -10,11 +11,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from facestudy.dataset.split import SplitSettings
+from facestudy.media.inline import inline
 from facestudy.report import page
 from facestudy.report.charts import Chart, Results, all_charts
 from facestudy.report.labels import label
@@ -87,7 +90,7 @@ def written(clip: str = "a.mp4", text: str = "# Results\n\nintro\n\n## AUC\n\n| 
         note=label("sample", trial=False),
         charts=found(clip),
         sentences=page.answer(CONTRASTS, HYPOTHESES),
-        pictures=[page.picture_of("Faces.", np.zeros((8, 6, 3), np.uint8))],
+        pictures=[inline("Faces.", np.zeros((8, 6, 3), np.uint8), page.JPEG_QUALITY)],
         wrong=page.most_wrong(MODELS, VARIANTS, results(clip).clips),
         settings=f"a: {clip}\n",
         provenance=pd.DataFrame({"what": [clip], "value": ["1"]}),
@@ -253,3 +256,18 @@ def test_a_study_of_many_trainings_can_be_drawn() -> None:
     many = replace(made, models=["meso"], curves={**made.curves, "training": table})
     (chart,) = all_charts(many)["Training and validation"]
     assert len(next(iter(chart.spec()["datasets"].values()))) == 13 * 5 * 60 * 2
+
+
+def decoded(source: str) -> np.ndarray:
+    content = np.frombuffer(base64.b64decode(source.partition(",")[2]), np.uint8)
+    return cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def test_pictures_inside_a_page() -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (30, 40, 3), np.uint8)
+    exact, smooth = inline("Noise.", picture), inline("Red.", np.full((30, 40, 3), (200, 10, 10), np.uint8), 90, 20)
+    assert exact.source.startswith("data:image/png;base64,") and np.array_equal(decoded(exact.source), picture)
+    assert (exact.text, exact.width, exact.height) == ("Noise.", 40, 30)
+    assert smooth.source.startswith("data:image/jpeg;base64,") and (smooth.width, smooth.height) == (20, 15)
+    assert decoded(smooth.source).shape == (15, 20, 3)
+    assert np.abs(decoded(smooth.source).astype(int) - (200, 10, 10)).max() < 5

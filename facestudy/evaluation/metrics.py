@@ -21,7 +21,7 @@ array operations. A weight of 2 counts a face twice, a weight of 0 leaves it out
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -142,21 +142,11 @@ def weighted_metrics(
     Hanley and McNeil, Radiology 143, 1982 (`auc`). ISO/IEC 19795-1 (`equal_error_rate`). Brier, Monthly Weather Review
     78, 1950 (`brier`).
     """
-    values: dict[str, FloatArray] = {}
-    fake_weight = weights @ fake
-    real_weight = weights @ ~fake
-    right = (p_fake > THRESHOLD) == fake
-    if "accuracy" in names:
-        values["accuracy"] = (weights @ right) / (fake_weight + real_weight)
-    if "accuracy_tuned" in names:
-        values["accuracy_tuned"] = (weights @ ((p_fake > tuned) == fake)) / (fake_weight + real_weight)
-    if "balanced_accuracy" in names:
-        shares = (weights @ (right & fake)) / fake_weight + (weights @ (right & ~fake)) / real_weight
-        values["balanced_accuracy"] = shares / 2
+    values = _accuracies(lambda chosen: weights @ chosen, fake, p_fake, names, tuned)
     if "log_loss" in names:
         values["log_loss"] = log_loss(fake, p_fake, weights, CLIP)
     if "brier" in names:
-        values["brier"] = (weights @ (p_fake - fake) ** 2) / (fake_weight + real_weight)
+        values["brier"] = (weights @ (p_fake - fake) ** 2) / (weights @ fake + weights @ ~fake)
     if {"auc", "average_precision", "equal_error_rate"} & set(names):
         found, alarms = operating_points(fake, p_fake, weights)
         values["auc"] = area(found, alarms)
@@ -198,20 +188,13 @@ def metrics_without_groups(
     """
     groups = int(group.max()) + 1
 
-    def others(chosen: BoolArray) -> IntArray:
+    def others(chosen: BoolArray) -> FloatArray:
         """How many of the chosen are not in each group."""
-        return np.asarray(chosen.sum() - np.bincount(group[chosen], minlength=groups))
+        return np.asarray(chosen.sum() - np.bincount(group[chosen], minlength=groups), float)
 
-    fakes, reals, right = others(fake), others(~fake), (p_fake > THRESHOLD) == fake
-    values: dict[str, FloatArray] = {}
-    if "accuracy" in names:
-        values["accuracy"] = others(right) / (fakes + reals)
-    if "accuracy_tuned" in names:
-        values["accuracy_tuned"] = others((p_fake > tuned) == fake) / (fakes + reals)
-    if "balanced_accuracy" in names:
-        values["balanced_accuracy"] = (others(right & fake) / fakes + others(right & ~fake) / reals) / 2
+    values = _accuracies(others, fake, p_fake, names, tuned)
     if "auc" in names:
-        values["auc"] = _pairs_without_groups(fake, p_fake, group) / (fakes * reals)
+        values["auc"] = _pairs_without_groups(fake, p_fake, group) / (others(fake) * others(~fake))
     if {"average_precision", "equal_error_rate"} & set(names):
         parts = [
             (_average_precision(*points), _equal_error_rate(*points))
@@ -220,6 +203,21 @@ def metrics_without_groups(
         for name, of_parts in zip(("average_precision", "equal_error_rate"), zip(*parts, strict=True), strict=True):
             values[name] = np.concatenate(of_parts)
     return {name: values[name] for name in names}
+
+
+def _accuracies(
+    total: Callable[[BoolArray], FloatArray], fake: BoolArray, p_fake: FloatArray, names: Sequence[str], tuned: float
+) -> dict[str, FloatArray]:
+    """The accuracies among `names`; `total` weighs the chosen faces in each row."""
+    fakes, reals, right = total(fake), total(~fake), (p_fake > THRESHOLD) == fake
+    values: dict[str, FloatArray] = {}
+    if "accuracy" in names:
+        values["accuracy"] = total(right) / (fakes + reals)
+    if "accuracy_tuned" in names:
+        values["accuracy_tuned"] = total((p_fake > tuned) == fake) / (fakes + reals)
+    if "balanced_accuracy" in names:
+        values["balanced_accuracy"] = (total(right & fake) / fakes + total(right & ~fake) / reals) / 2
+    return values
 
 
 def _pairs_without_groups(fake: BoolArray, p_fake: FloatArray, group: IntArray) -> FloatArray:

@@ -6,6 +6,7 @@ import base64
 from dataclasses import dataclass
 
 import cv2
+import numpy as np
 
 from facestudy.core.arrays import Picture
 
@@ -30,7 +31,7 @@ class Inline:
     height: int
 
 
-def inline(text: str, picture: Picture, jpeg_quality: int | None = None) -> Inline:
+def inline(text: str, picture: Picture, jpeg_quality: int | None = None, max_width: int | None = None) -> Inline:
     """Encode a picture for a page.
 
     Parameters
@@ -41,11 +42,16 @@ def inline(text: str, picture: Picture, jpeg_quality: int | None = None) -> Inli
         RGB.
     jpeg_quality : int, optional
         By default it is a PNG, which keeps every pixel.
+    max_width : int, optional
+        Pixels; wider pictures are reduced.
 
     Returns
     -------
     Inline
     """
+    if max_width is not None and picture.shape[1] > max_width:
+        height = round(picture.shape[0] * max_width / picture.shape[1])
+        picture = np.asarray(cv2.resize(picture, (max_width, height), interpolation=cv2.INTER_AREA), np.uint8)
     kind, settings = ("png", []) if jpeg_quality is None else ("jpeg", [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
     done, content = cv2.imencode(f".{kind}", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)
     assert done

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import vl_convert
@@ -20,9 +19,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
-from facestudy.core.arrays import Picture
 from facestudy.evaluation.metrics import THRESHOLD
-from facestudy.media.inline import Inline, inline
+from facestudy.media.inline import Inline
 from facestudy.report.charts import NO_RESULT, WIDTH, Chart
 
 VEGALITE = "6.4"
@@ -60,27 +58,6 @@ class Section:
     def key(self) -> str:
         """The anchor of the section."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
-
-
-def picture_of(text: str, picture: Picture) -> Inline:
-    """Encode a picture for the page, at most MAX_WIDTH wide.
-
-    Parameters
-    ----------
-    text : str
-        What it shows.
-    picture : ndarray of uint8, shape (height, width, 3)
-        RGB.
-
-    Returns
-    -------
-    Inline
-        As JPEG.
-    """
-    if picture.shape[1] > MAX_WIDTH:
-        height = round(picture.shape[0] * MAX_WIDTH / picture.shape[1])
-        picture = np.asarray(cv2.resize(picture, (MAX_WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
-    return inline(text, picture, JPEG_QUALITY)
 
 
 WRONG = "Most confidently wrong clips"

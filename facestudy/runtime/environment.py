@@ -46,7 +46,7 @@ def prepare() -> dict[str, str]:
     """
     wanted = DEFAULTS | (JAX_DEFAULTS if os.environ.get("KERAS_BACKEND") == "jax" else {})
     missing = [name for name in wanted if name not in os.environ]
-    late = [name for name in missing if name != LOG_LEVEL]
+    late = [name for name in missing if name in DEFAULTS and name != LOG_LEVEL]
     if late and "tensorflow" in sys.modules:
         raise StudyError(
             f"TensorFlow was imported before facestudy could set {', '.join(late)}, so its results may depend on "

@@ -212,7 +212,7 @@ def compiled(logits: keras.Model, optimizer: keras.optimizers.Optimizer | None =
     logits.compile(
         optimizer or Adam(),
         cross_entropy,
-        jit_compile=backend.name() != "tensorflow",  # whose XLA supports neither op determinism nor the resizing
+        jit_compile=False,  # TensorFlow's XLA supports neither op determinism nor the resizing
     )
     logits.optimizer.build(logits.trainable_variables)  # else the step is traced twice, slow for ResNet-50
     return logits
