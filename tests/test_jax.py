@@ -18,17 +18,17 @@ from facestudy.runtime.backend import keras
 from facestudy.training.data import Faces
 from facestudy.training.loop import batches, fresh_model, predict, take_steps, with_optimizer
 from tests.project import ENVIRONMENT
-from tests.test_training import CELL, files_below, settings, some_faces, study
+from tests.test_training import CELL, change, files_below, settings, some_faces, study
 
 NETWORKS = ["meso4", "mesoinception4", "vgg19", "resnet50"]
 RATES = [0.001, 0.002, 0.0005]
 
 
-def with_jax(folder: Path, code: str, *words: str) -> None:
+def with_jax(folder: Path, code: str, *words: str, **variables: str) -> None:
     alone = "import sys; sys.modules['tensorflow'] = None; "
     done = subprocess.run(
         [sys.executable, "-c", alone + code, *words],
-        cwd=folder, env=ENVIRONMENT | {"KERAS_BACKEND": "jax"}, capture_output=True, text=True,
+        cwd=folder, env=ENVIRONMENT | {"KERAS_BACKEND": "jax"} | variables, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -110,16 +110,22 @@ def test_steps_are_those_of_train_on_batch(compared: tuple[dict[str, Any], dict[
     assert ours == pytest.approx(theirs, rel=1e-4)
 
 
+STAGE = "import runpy; runpy.run_module('stages.train', run_name='__main__', alter_sys=True)"
+TWO_IN_USE = "; import keras; assert keras.distribution.distribution().num_model_replicas == 2"
+
+
 @pytest.mark.timeout(600)
 def test_the_stage_trains_and_repeats_its_bytes(tmp_path: Path) -> None:
-    for name, seeds in {"both": [1, 2], "second": [2]}.items():
+    for name, seeds in {"both": [1, 2], "second": [2], "split": [2]}.items():
         study(tmp_path / name, seeds)
-        with_jax(
-            tmp_path / name,
-            "import runpy; runpy.run_module('stages.train', run_name='__main__', alter_sys=True)",
-            *CELL,
-        )
+    for name in ("both", "second"):
+        with_jax(tmp_path / name, STAGE, *CELL)
     both, second = (files_below(tmp_path / name) for name in ("both", "second"))
     assert second and {name: both[name] for name in second} == second
     history = pd.read_csv(tmp_path / "both/models/full/tiny/1/history.csv")
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+
+    change(tmp_path / "split", {"train": {"distribution": "auto"}})
+    with_jax(tmp_path / "split", STAGE + TWO_IN_USE, *CELL, XLA_FLAGS="--xla_force_host_platform_device_count=2")
+    one, two = (pd.read_csv(tmp_path / name / "models/full/tiny/2/history.csv") for name in ("second", "split"))
+    assert two.to_numpy() == pytest.approx(one.to_numpy(), rel=1e-3)

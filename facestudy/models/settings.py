@@ -93,6 +93,7 @@ class TrainSettings(Section):
     """What all trainings have in common: section `train` of params.yaml."""
 
     select_on: Literal["validation_loss", "validation_auc"] = "validation_loss"
+    distribution: Literal["none", "auto"] = "none"
 
 
 def named_model(models: Mapping[str, Any], model: str, file: str) -> ModelSettings:

@@ -9,6 +9,7 @@ computes in one thread; work runs side by side in processes (facestudy.runtime.p
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def _silent() -> Iterator[None]:
 with _silent():
     import keras
 
-__all__ = ["keras", "make_deterministic", "name"]
+__all__ = ["distribute", "keras", "make_deterministic", "name"]
 
 
 def name() -> str:
@@ -73,6 +74,29 @@ def _configure() -> None:
 
 
 _configure()
+
+
+def distribute(*batch_sizes: int) -> int:
+    """Split the batches of models that are built from now on over the devices of this machine.
+
+    Variables are copied to each device. With TensorFlow or PyTorch, nothing changes.
+
+    Parameters
+    ----------
+    *batch_sizes : int
+        The sizes of the batches. As many devices are used as divide all of them.
+
+    Returns
+    -------
+    int
+        The number of devices in use.
+    """
+    if name() != "jax":
+        return 1
+    devices, size = keras.distribution.list_devices(), math.gcd(*batch_sizes)
+    used = max(number for number in range(1, len(devices) + 1) if size % number == 0)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices[:used]) if used > 1 else None)
+    return used
 
 
 def make_deterministic(seed: int) -> None:

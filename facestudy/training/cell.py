@@ -254,7 +254,7 @@ def train_all(
             altered_rows={number: crops.altered_rows(split) for number, split in splits.items()},
             altered=altered,
             settings=settings,
-            select_on=common.select_on,
+            common=common,
             cache=cache,
             cell=cell,
             quiet=len(missing) > 1,
@@ -271,7 +271,7 @@ def train_one(
     altered_rows: Mapping[int, IntArray],
     altered: Path,
     settings: ModelSettings,
-    select_on: str,
+    common: TrainSettings,
     cache: Path,
     cell: str,
     quiet: bool,
@@ -290,8 +290,7 @@ def train_one(
     altered : Path
         The altered crops, as `pictures`; not read without alterations.
     settings : ModelSettings
-    select_on : str
-        See `facestudy.training.loop.fit`.
+    common : TrainSettings
     cache : Path
         The work cache's folder.
     cell : str
@@ -316,7 +315,7 @@ def train_one(
         split=splits[training.repeat],
         pictures=pictures,
         settings=settings,
-        select_on=select_on,
+        common=common,
         seed=training.seed,
         quiet=quiet,
     )
@@ -330,6 +329,7 @@ def train_one(
             rows=altered_rows[training.repeat],
             pictures=altered,
             settings=settings,
+            common=common,
         )
         return {training.key: trained, training.altered_key: WorkCache(cache).entry(training.altered_key, score)}
     except StudyError as error:

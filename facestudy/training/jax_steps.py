@@ -51,13 +51,21 @@ def take_steps(
     state: Any = tuple([variable.value for variable in part] for part in variables)
     losses = []
     with jax.default_matmul_precision(PRECISION):
-        for rate, (pictures, labels) in zip(rates, data, strict=True):
-            state, value = step(state, pictures, labels, np.float32(rate))
+        for rate, batch in zip(rates, data, strict=True):
+            state, value = step(state, *map(_distributed, batch), np.float32(rate))
             losses.append(value)  # a float would make Python wait for the step
     for part, values in zip(variables, state, strict=True):
         for variable, value in zip(part, values, strict=True):
             variable.assign(value)
     return [float(value) for value in losses]
+
+
+def _distributed(array: Any) -> Any:
+    """Split a batch over the devices in use; a batch that cannot be split is computed by each of them."""
+    distribution = keras.distribution.distribution()
+    if distribution is None or len(array) % distribution.num_model_replicas:
+        return array
+    return keras.distribution.distribute_tensor(array, distribution.get_data_layout(array.shape))
 
 
 @functools.lru_cache(maxsize=1)

@@ -25,7 +25,7 @@ from facestudy.core.scoring import log_loss, roc_auc
 from facestudy.models.fused import Adam
 from facestudy.models.layers import load_by_name
 from facestudy.models.networks import build
-from facestudy.models.settings import ModelSettings
+from facestudy.models.settings import ModelSettings, TrainSettings
 from facestudy.runtime import backend
 from facestudy.runtime.backend import keras
 from facestudy.training.data import Faces, open_pictures, subset_faces
@@ -66,7 +66,7 @@ def train_seed(
     split: pd.DataFrame,
     pictures: Path,
     settings: ModelSettings,
-    select_on: str,
+    common: TrainSettings,
     seed: int,
     quiet: bool = False,
 ) -> None:
@@ -86,8 +86,8 @@ def train_seed(
         copies.
     settings : ModelSettings
         The network and how it is trained.
-    select_on : str
-        See `fit`.
+    common : TrainSettings
+        The settings of all trainings.
     seed : int
         For the initial weights, the order of the batches, flips and dropout.
     quiet : bool
@@ -99,11 +99,12 @@ def train_seed(
         When the training diverges, or when weights that the settings name cannot be used.
     """
     with _ONE_AT_A_TIME:
+        _set_devices(settings, common)
         model = fresh_model(settings, seed)
         opened = open_pictures(pictures)
         training, validation, test = (subset_faces(split, subset, opened) for subset in ("train", "validation", "test"))
         history = (
-            fit(model, training, validation, settings, select_on, seed, quiet=quiet)
+            fit(model, training, validation, settings, common.select_on, seed, quiet=quiet)
             if settings.epochs
             else [as_given(model, training, validation)]
         )
@@ -115,7 +116,9 @@ def train_seed(
         write_history(folder / "history.csv", history)
 
 
-def score_altered(folder: Path, weights: Path, rows: IntArray, pictures: Path, settings: ModelSettings) -> None:
+def score_altered(
+    folder: Path, weights: Path, rows: IntArray, pictures: Path, settings: ModelSettings, common: TrainSettings
+) -> None:
     """Score altered test faces with a trained model, and write the result to a folder.
 
     The model that this process has trained is used again. Trainings that follow are the same as without it.
@@ -133,6 +136,8 @@ def score_altered(folder: Path, weights: Path, rows: IntArray, pictures: Path, s
         What `facestudy.training.data.store_pictures` wrote.
     settings : ModelSettings
         The network.
+    common : TrainSettings
+        The settings of all trainings.
 
     Raises
     ------
@@ -140,10 +145,16 @@ def score_altered(folder: Path, weights: Path, rows: IntArray, pictures: Path, s
         When the weights are not those of such a network.
     """
     with _ONE_AT_A_TIME:
+        _set_devices(settings, common)
         model = _built[settings] if settings in _built else fresh_model(settings, seed=0)
         load_by_name(model, weights)
         opened, labels = open_pictures(pictures), np.zeros(rows.shape[1], np.float32)
         np.save(folder / "p_fake.npy", np.stack([predict(model, Faces(opened, part, labels)) for part in rows]))
+
+
+def _set_devices(settings: ModelSettings, common: TrainSettings) -> None:
+    if common.distribution == "auto":
+        backend.distribute(settings.batch_size, PREDICTION_BATCH)
 
 
 _ONE_AT_A_TIME = threading.Lock()
