@@ -21,6 +21,7 @@ from facestudy.core.arrays import Picture
 from facestudy.core.errors import StudyError
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.intervals import EvaluateSettings
+from facestudy.evaluation.results import read_results
 from facestudy.media.archive import read_picture
 from facestudy.media.inline import inline
 from facestudy.report import page
@@ -32,6 +33,7 @@ from stages.stage import not_empty, output_file, output_folder, read_params, run
 METRICS = Path("metrics")
 PLOTS_PAGE = Path(".dvc/plots/page.html")
 TEXT = METRICS / "results.md"
+RESULTS = METRICS / "results.json"
 CURVES = ("roc", "precision_recall", "histogram", "confusion", "training")
 PACKAGES = ("tensorflow", "keras", "mtcnn", "opencv-python-headless", "numpy", "scipy", "dvc")
 
@@ -46,6 +48,7 @@ def main() -> str:
         tables.read_text(METRICS / f"{name}.csv") for name in names
     )
     clips = tables.read(Path("data/clips.csv"), tables.clips_table(models, variants))
+    constant = read_results(RESULTS).constant_trainings
     results = Results(
         models,
         variants,
@@ -57,6 +60,7 @@ def main() -> str:
         faces,
         tables.read(METRICS / "shortcuts.csv", SHORTCUTS),
         clips,
+        {model: [variant for variant, count in row.items() if count] for model, row in constant.items()},
     )
     charts = all_charts(results)
     note = label(source, evaluation.trial, section(params, "split", SplitSettings).control())
@@ -113,7 +117,7 @@ def scripts() -> str:
 
 def provenance() -> pd.DataFrame:
     """The data that the page goes back to, and the packages that were installed when it was written."""
-    rows = [("sha256 of " + name, file_sha256(Path(name))) for name in ("data/split.csv", "metrics/results.json")]
+    rows = [("sha256 of " + name, file_sha256(Path(name))) for name in ("data/split.csv", str(RESULTS))]
     installed = [(f"{name}, when the page was written", version(name)) for name in PACKAGES]
     return pd.DataFrame([*rows, *installed], columns=["what", "value"])
 

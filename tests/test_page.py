@@ -77,6 +77,7 @@ def results(clip: str = "a.mp4", confidence: float = 0.95) -> Results:
         ),
         pd.DataFrame({"control": ["with_face"], "measure": ["auc"], "value": [0.6], "low": [0.5], "high": [0.7]}),
         pd.DataFrame(clips | {f"{model}.{variant}": [0.25] for model, variant in cells}),
+        {"meso": ["eyes_lower"], "vgg": []},
     )
 
 
@@ -188,6 +189,18 @@ def test_a_contrast_that_is_no_result_has_no_number(outcome: str, words: str) ->
     assert re.search(rf"no result \(.*?{words.replace('s?', '')}\) for meso, \+0\.100", sentence)
     (chart,) = all_charts(replace(results(), contrasts=contrasts))["Planned contrasts"]
     assert chart.table["row"].tolist() == ["vgg: crop"] and "Not shown: 1 " in chart.text
+
+
+def test_a_broken_cell_is_marked_in_its_charts(html: str) -> None:
+    for title in ("ROC", "Precision and recall", "Scores", "Scores of each clip", "Confusion", "Robustness"):
+        warned = [chart for chart in found()[title] if chart.warning]
+        assert warned and all("eyes_lower" in chart.warning and "meso" in chart.name for chart in warned), title
+        assert not any(chart.name.endswith("full") for chart in warned)
+        for chart in warned:
+            spec = chart.spec(subtitle="A note.")
+            assert spec["title"]["subtitle"] == ["A note.", chart.warning] and chart.warning in spec["description"]
+            assert html.count(chart.warning) >= 2
+    assert not any(chart.warning for chart in all_charts(replace(results(), broken={}))["ROC"])
 
 
 def test_without_the_crop_the_page_says_so() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
@@ -46,6 +46,8 @@ class Chart:
         What is drawn.
     shown : DataFrame, optional
         The rows of it that stand on the page; by default all.
+    warning : str, optional
+        A note under the title: what must not be read as a result.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Chart:
     chart: Any
     table: pd.DataFrame
     shown: pd.DataFrame | None = None
+    warning: str = ""
 
     def spec(self, width: int | str = "container", subtitle: str = "") -> dict[str, Any]:
         """Write the chart as Vega-Lite.
@@ -63,7 +66,7 @@ class Chart:
         width : int or str
             Pixels, or "container" for the width of the page's column.
         subtitle : str
-            A note under the title.
+            A note under the title, above the warning.
 
         Returns
         -------
@@ -71,9 +74,15 @@ class Chart:
             JSON values only.
         """
         spec = self.chart.properties(width=width, height=HEIGHT).to_dict()
-        spec["title"] = {"text": self.title} | ({"subtitle": subtitle} if subtitle else {})
-        spec["description"] = self.text
+        notes = [note for note in (subtitle, self.warning) if note]
+        spec["title"] = {"text": self.title} | ({"subtitle": notes if notes[1:] else notes[0]} if notes else {})
+        spec["description"] = self.description
         return dict(spec)
+
+    @property
+    def description(self) -> str:
+        """The text, with the warning if there is one."""
+        return f"{self.text} {self.warning}".strip()
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,8 @@ class Results:
         metrics/<name>.csv.
     shortcuts, clips : DataFrame
         metrics/shortcuts.csv and data/clips.csv, with numbers.
+    broken : mapping of str to sequence of str
+        By model: the variants on which a training has a constant output.
     """
 
     models: Sequence[str]
@@ -104,6 +115,7 @@ class Results:
     faces: pd.DataFrame
     shortcuts: pd.DataFrame
     clips: pd.DataFrame
+    broken: Mapping[str, Sequence[str]]
 
     @property
     def level(self) -> str:
@@ -125,16 +137,28 @@ def all_charts(results: Results) -> dict[str, list[Chart]]:
     """
     models, variants = results.models, results.variants
     altered = (results.robustness["kind"] != "none").any()
+
+    def marked(chart: Chart, model: str, shown: Sequence[str] = variants) -> Chart:
+        broken = [variant for variant in shown if variant in results.broken.get(model, ())]
+        warning = f"Broken: a training of {model} gives all faces the same score on {', '.join(broken)}."
+        return replace(chart, warning=warning) if broken else chart
+
+    def by_model(chart: Callable[[Results, str], Chart]) -> list[Chart]:
+        return [marked(chart(results, model), model) for model in models]
+
+    def by_cell(chart: Callable[[Results, str, str], Chart], shown: Sequence[str]) -> list[Chart]:
+        return [marked(chart(results, model, one), model, [one]) for model in models for one in shown]
+
     return {
         "Planned contrasts": [_contrasts(results)],
-        "ROC": [_roc(results, model) for model in models],
-        "Precision and recall": [_precision_recall(results, model) for model in models],
-        "Scores": [_histogram(results, model, variant) for model in models for variant in variants],
-        "Scores of each clip": [_clips(results, model, variant) for model in models for variant in variants[:2]],
-        "Confusion": [_confusion(results, model) for model in models],
-        "Thresholds and calibration": [_calibration(results, model) for model in models],
-        "Training and validation": [_training(results, model) for model in models],
-        "Robustness": [_robustness(results, model) for model in models] if altered else [],
+        "ROC": by_model(_roc),
+        "Precision and recall": by_model(_precision_recall),
+        "Scores": by_cell(_histogram, variants),
+        "Scores of each clip": by_cell(_clips, variants[:2]),
+        "Confusion": by_model(_confusion),
+        "Thresholds and calibration": by_model(_calibration),
+        "Training and validation": by_model(_training),
+        "Robustness": by_model(_robustness) if altered else [],
         "Without seeing the face": [_shortcuts(results)],
         "Excluded frames": [_exclusions(results)],
     }

@@ -297,7 +297,8 @@ def _table(table: pd.DataFrame, name: str) -> str:
 def _shown_table(chart: Chart) -> dict[str, Any]:
     table = chart.table if chart.shown is None else chart.shown
     rows = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in _cells(table)]
-    return {"name": chart.name, "title": chart.title, "text": chart.text, "columns": list(table.columns), "rows": rows}
+    shown = {"name": chart.name, "title": chart.title, "text": chart.description}
+    return shown | {"columns": list(table.columns), "rows": rows}
 
 
 def _cells(table: pd.DataFrame) -> list[list[Any]]:
