@@ -2,7 +2,7 @@
 
     python -m benchmarks.frames [--quick]
 
-Clips of six seconds, encoded here: a picture with texture that moves, a key frame every two seconds. "Decoding" reads
+Clips of four seconds, encoded here: a picture with texture that moves, a key frame every two seconds. "Decoding" reads
 all frames as RGB. "24 frames" is what the stage does with a clip when `frames.per_video` is 24: the child process
 decodes them and stores them as PNG. It is compared with PyAV decoding up to the last of these frames, and with the
 same and the bare encoding and writing of the PNG files. Then a clip of ten minutes, H.264, 720p, a key frame every ten
@@ -37,7 +37,7 @@ CODECS = {
 }
 """FFmpeg's encoders and their options."""
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}
-FPS, SECONDS, KEY_S = 25, 6, 2
+FPS, SECONDS, KEY_S = 25, 4, 2
 TAKEN = 24
 LONG_S, LONG_KEY_S, LONG_TAKEN = 600, 10, 8
 

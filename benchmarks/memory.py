@@ -2,7 +2,7 @@
 
     python -m benchmarks.memory [--quick] [--clips N]
 
-N clips (200) of a second. Each stage runs in a process of its own; its memory is the anonymous memory of this process
+N clips (100) of a second. Each stage runs in a process of its own; its memory is the anonymous memory of this process
 and those that it starts, summed, looked at every 20 milliseconds. The decoded crops that `train` maps are not
 anonymous. Linux only.
 """
@@ -64,7 +64,7 @@ def peak_mb(folder: Path, name: str) -> float:
 
 
 def main() -> None:
-    given = measure.arguments(__doc__, ("clips", 200, "clips"))
+    given = measure.arguments(__doc__, ("clips", 100, "clips"))
     if not Path("/proc/self/status").is_file():
         sys.exit("the memory of processes is read from /proc, which this system lacks")
     count = FEWEST + 4 if given.quick else given.clips

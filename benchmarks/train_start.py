@@ -4,7 +4,7 @@
 
 The models, seeds and faces of the study (params.yaml, data/split.csv), with random crops. A process as the stage's
 workers imports what it needs and trains twice; the second training traces nothing, so the difference is tracing. A
-cell has as many processes as params.yaml says, and its seeds train in turns. Each training here has a fifth of the
+cell has as many processes as params.yaml says, and its seeds train in turns. Each training here has a tenth of the
 model's epochs, and its seconds are scaled to all of them.
 """
 
@@ -57,7 +57,7 @@ def main() -> None:
         count = len(read_split(ROOT / "data/split.csv")[1])
         np.save(pictures, np.random.default_rng(1).integers(0, 256, (count, height, width, 3), np.uint8))
         for model, values in models.items():
-            epochs = 1 if given.quick else max(1, round(values["epochs"] / 5))
+            epochs = 1 if given.quick else max(1, round(values["epochs"] / 10))
             fewer = values | {"epochs": epochs, "warmup_epochs": 0}
             found = []
             for _ in range(given.rounds):

@@ -2,7 +2,7 @@
 
     python -m benchmarks.workers [--quick] [--clips N]
 
-N clips (40) of ten seconds, 8 frames of each. The stages run in this process, whose workers are kept: starting them and
+N clips (24) of ten seconds, 8 frames of each. The stages run in this process, whose workers are kept: starting them and
 loading the detector is left out.
 """
 
@@ -29,7 +29,7 @@ def empty(folders: Mapping[str, Path], name: str, workers: str) -> None:
 
 
 def main() -> None:
-    given = measure.arguments(__doc__, ("clips", 40, "clips"))
+    given = measure.arguments(__doc__, ("clips", 24, "clips"))
     cv2.setNumThreads(1)
     rows = []
     with tempfile.TemporaryDirectory() as room:
