@@ -98,10 +98,8 @@ reasons: env    ## the study's three reasons put to the test, on the sample: met
 calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv
 	python -m commands.calibrate
 
-ON_A_GPU := cells jax_steps
-bench: env      ## the measured figures that the documents quote (about an hour, 15 GB of disk; not those of docs/gpu.md)
-	@for name in $(filter-out $(ON_A_GPU),$(notdir $(basename $(wildcard benchmarks/[a-z]*.py)))); do \
-	  echo "== $$name"; python -m benchmarks.$$name || exit 1; done
+bench: env      ## the ratios of benchmarks/results.md (about 40 minutes), those on a GPU apart: docs/gpu.md
+	python -m benchmarks
 
 fuzz: env       ## hostile input in bulk, about 5 minutes: make fuzz N=20000 SEED=1
 	python -m tests.fuzz --inputs $(or $(N),20000) --seed $(or $(SEED),1)

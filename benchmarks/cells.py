@@ -1,6 +1,6 @@
 """What training each cell of a study takes, in seconds.
 
-    KERAS_BACKEND=jax python -m benchmarks.cells [--out FILE]
+    KERAS_BACKEND=jax python -m benchmarks.cells
 
 Run it in a copy of the project whose data/ has the split, and the crops (or the faces, of which it cuts them). It needs
 neither DVC nor TensorFlow, so it also runs on a machine that has a GPU and JAX: docs/gpu.md lists what to copy. Each
@@ -11,8 +11,6 @@ time, so empty .cache/train first.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import subprocess
 import sys
 import time
@@ -22,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks import measure
 from facestudy.evaluation.metrics import point_metrics
 from stages.stage import read_params
 
@@ -56,19 +55,15 @@ def tested(folder: Path, trainings: Iterable[object]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="a file for the table as well")
-    out = parser.parse_args().out
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     params = read_params()
     library = subprocess.run([sys.executable, "-c", DEVICE], check=True, capture_output=True, text=True).stdout.strip()
     split = pd.read_csv("data/split.csv")
     fitted = int((split["subset"] == "train").sum()) // split["repeat"].nunique()
-    lines = [
-        f"{library}; {platform.machine()}, {os.cpu_count()} cores; {fitted} faces to train on.",
-        "",
-        "| model | variant | trainings | seconds | ms a step | epoch kept | validation AUC | test AUC | accuracy |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    header = [
+        "model", "variant", "trainings", "seconds", "ms a step", "epoch kept", "validation AUC", "test AUC", "accuracy"
+    ]  # fmt: skip
+    rows: list[list[str]] = []
     for variant in params["variants"]:
         if not Path("data/crops", variant).is_dir():
             print(f"crops {variant}: {stage('crops', '--variant', variant):.1f} s", flush=True)
@@ -77,15 +72,20 @@ def main() -> None:
             history = pd.read_csv(Path("metrics/training", variant, f"{model}.csv"))
             kept, trainings = history[history["selected"] == 1], history["training"].nunique()
             steps = len(history) * -(-fitted // settings["batch_size"])
-            lines.append(
-                f"| {model} | {variant} | {trainings} | {seconds:.0f} | {1000 * seconds / steps:.1f} | "
-                f"{', '.join(map(str, kept['epoch']))} | {kept['validation_auc'].mean():.3f} | "
-                f"{' | '.join(tested(Path('predictions', variant, model), kept['training']))} |"
+            rows.append(
+                [
+                    model,
+                    variant,
+                    str(trainings),
+                    f"{seconds:.0f}",
+                    f"{1000 * seconds / steps:.1f}",
+                    ", ".join(map(str, kept["epoch"])),
+                    f"{kept['validation_auc'].mean():.3f}",
+                    *tested(Path("predictions", variant, model), kept["training"]),
+                ]
             )
-            print(lines[-1], flush=True)
-            if out:
-                out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+            lines = [f"{fitted} faces to train on.", "", *measure.table(header, rows)]
+            measure.report("cells", lines, quick=False, device=library)  # after each cell: it may be the last
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """What the figures of a study take, from predictions that are read to all results.
 
-    python -m benchmarks.evaluation [--faces N] [--variants N] [--seeds N]
+    python -m benchmarks.evaluation [--quick] [--faces N] [--variants N] [--seeds N]
 
 Drawn predictions: half of the faces fake, ten faces a group, two models. One process; imports and reading files apart.
-Metrics without each group are computed as in use, and then from the weights of all faces.
+Metrics without each group are computed as in use, and once from the weights of all faces.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from unittest.mock import patch
@@ -16,6 +15,7 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 
+from benchmarks import measure
 from facestudy.core import tables
 from facestudy.core.settings import check
 from facestudy.evaluation import intervals
@@ -53,11 +53,10 @@ def predictions(faces: int, noise: np.random.Generator, strength: float) -> pd.D
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faces", type=int, default=4000)
-    parser.add_argument("--variants", type=int, default=5)
-    parser.add_argument("--seeds", type=int, default=5)
-    given, noise = parser.parse_args(), np.random.default_rng(1)
+    options = (("faces", 4000, "tested faces"), ("variants", 5, "variants of two models"), ("seeds", 5, "trainings"))
+    given, noise = measure.arguments(__doc__, *options), np.random.default_rng(1)
+    if given.quick:
+        given.faces, given.variants, given.seeds = 200, 2, 2
     settings = check(EvaluateSettings, read_params()["evaluate"], "evaluate")
     tables_of = {
         f"model{model}": {
@@ -68,12 +67,20 @@ def main() -> None:
         }
         for model in range(MODELS)
     }
-    print(f"{given.faces} faces, {MODELS * given.variants} cells, {given.seeds} seeds\n")
-    print("| way | arrays, s | evaluate, all cells, s | compare, s | in all, s |\n|---|---|---|---|---|")
-    for way, counted in {"in use": intervals.COUNTED, "from weights": ()}.items():
-        with patch.object(intervals, "COUNTED", counted):
-            seconds = run(tables_of, settings)
-        print(f"| {way} | {' | '.join(f'{part:.1f}' for part in [*seconds, sum(seconds)])} |", flush=True)
+    ways = {
+        "in use": np.median([run(tables_of, settings) for _ in range(given.rounds)], axis=0).tolist(),
+        "from weights": from_weights(tables_of, settings),
+    }
+    rows = [[way, *(f"{part:.1f}" for part in [*parts, sum(parts)])] for way, parts in ways.items()]
+    header = ["way", "arrays, s", "evaluate, all cells, s", "compare, s", "in all, s"]
+    lines = [f"{given.faces} faces, {MODELS * given.variants} cells, {given.seeds} seeds.", ""]
+    measure.report("evaluation", [*lines, *measure.table(header, rows)], given.quick)
+
+
+def from_weights(tables_of: dict[str, dict[str, dict[Path, pd.DataFrame]]], settings: EvaluateSettings) -> list[float]:
+    """Compute all figures without the counts of pairs; as `run`."""
+    with patch.object(intervals, "COUNTED", ()):
+        return run(tables_of, settings)
 
 
 def run(tables_of: dict[str, dict[str, dict[Path, pd.DataFrame]]], settings: EvaluateSettings) -> list[float]:

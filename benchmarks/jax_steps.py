@@ -1,6 +1,6 @@
 """What a training step takes with JAX: with Keras's `train_on_batch`, and with facestudy.training.jax_steps.
 
-    KERAS_BACKEND=jax python -m benchmarks.jax_steps [--steps N] [--rounds N]
+    KERAS_BACKEND=jax python -m benchmarks.jax_steps [--quick] [--steps N]
 
 The models of params.yaml at their batch and picture size. Three ways take turns on the same pictures: that in use;
 `train_on_batch`, in float32; and that in use, in float32, which differs on a GPU. The first round, in which XLA
@@ -9,13 +9,14 @@ compiles, is reported apart.
 
 from __future__ import annotations
 
-import argparse
+import sys
 import time
 from unittest.mock import patch
 
 import jax
 import numpy as np
 
+from benchmarks import measure
 from facestudy.core.settings import check
 from facestudy.models.settings import ModelSettings
 from facestudy.runtime import backend
@@ -42,17 +43,13 @@ def seconds(way: str, logits: keras.Model, faces: Faces, settings: ModelSettings
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=64, help="of a round")
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    given = measure.arguments(__doc__, ("steps", 64, "steps of a round"))
     if backend.name() != "jax":
-        parser.error("set KERAS_BACKEND=jax")
+        sys.exit("set KERAS_BACKEND=jax")
     params = read_params()
     width, height = params["crops"]["size"]
-    print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}\n")
-    print("| model | way | first round, s | step, ms | times that in use |\n|---|---|---|---|---|")
-    for name, values in params["models"].items():
+    rows = []
+    for name, values in list(params["models"].items())[: 1 if given.quick else None]:
         settings = check(ModelSettings, values, f"models.{name}")
         count = given.steps * settings.batch_size
         pictures = np.random.default_rng(1).integers(0, 256, (count, height, width, 3), np.uint8)
@@ -63,7 +60,10 @@ def main() -> None:
         rounds = np.array([[seconds(way, logits, faces, settings) for way in WAYS] for _ in range(given.rounds)])
         each, ratios = np.median(rounds, axis=0) / given.steps, np.median(rounds / rounds[:, :1], axis=0)
         for way, begun, once, ratio in zip(WAYS, first, each, ratios, strict=True):
-            print(f"| {name} | {way} | {begun:.1f} | {1000 * once:.2f} | {ratio:.2f} |", flush=True)
+            rows.append([name, way, f"{begun:.1f}", f"{1000 * once:.2f}", f"{ratio:.2f}"])
+    header = ["model", "way", "first round, s", "step, ms", "times that in use"]
+    lines = [f"{given.steps} steps a round, {given.rounds} rounds, pictures of {width}x{height}.", ""]
+    measure.report("jax_steps", [*lines, *measure.table(header, rows)], given.quick, jax.devices()[0].device_kind)
 
 
 if __name__ == "__main__":

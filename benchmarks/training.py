@@ -1,6 +1,6 @@
 """What the fused kernels and the training loop gain over Keras's own.
 
-    python -m benchmarks.training [--faces N]
+    python -m benchmarks.training [--quick] [--faces N]
 
 One process, one thread, the models of params.yaml at their batch and picture size, without flips. Four ways to train
 for one epoch on the same arrays take turns: the loop of facestudy.training with fused kernels, as in use; the same loop
@@ -10,13 +10,11 @@ size is known, so that it resizes nothing. The first epoch, in which the graph i
 
 from __future__ import annotations
 
-import argparse
 import functools
-import time
-from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks import measure
 from facestudy.core.settings import check
 from facestudy.models.fused import BatchNormalization
 from facestudy.models.networks import build
@@ -26,7 +24,7 @@ from facestudy.training.data import Faces
 from facestudy.training.loop import batches, compiled
 from stages.stage import read_params
 
-ROUNDS = 5
+IN_USE = "loop, fused"
 
 
 def composed(model: keras.Model) -> keras.Model:
@@ -59,20 +57,13 @@ def fit(model: keras.Model, faces: Faces, settings: ModelSettings) -> None:
     model.fit(faces.pictures, faces.labels[:, None], batch_size=settings.batch_size, verbose=0)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faces", type=int, default=480)
-    count = parser.parse_args().faces
-    print("| model | way | first epoch, s | epoch, s | times the one in use |")
-    print("|---|---|---|---|---|")
-    for name, values in read_params()["models"].items():
+    given = measure.arguments(__doc__, ("faces", 480, "faces"))
+    models = read_params()["models"]
+    rows = []
+    for name, values in list(models.items())[: 1 if given.quick else None]:
         settings = check(ModelSettings, values | {"flip": False}, f"models.{name}")
+        count = 2 * settings.batch_size if given.quick else given.faces
         make_deterministic(1)
         size = settings.input_size
         pictures = np.random.default_rng(1).integers(0, 256, (count, size, size, 3), np.uint8)
@@ -80,17 +71,20 @@ def main() -> None:
         network = build(settings)
         theirs = composed(network)
         ways = {
-            "loop, fused": (loop, compiled(logits_of(network, None))),
+            IN_USE: (loop, compiled(logits_of(network, None))),
             "loop, Keras's kernels": (loop, compiled(logits_of(theirs, None), keras.optimizers.Adam())),
             "fit, fused": (fit, compiled(logits_of(build(settings), size))),
             "fit, Keras's kernels": (fit, compiled(logits_of(composed(network), size), keras.optimizers.Adam())),
         }
-        work = [functools.partial(way, model, faces, settings) for way, model in ways.values()]
-        first = [seconds(one) for one in work]
-        rounds = np.array([[seconds(one) for one in work] for _ in range(ROUNDS)])
-        ratios = np.median(rounds / rounds[:, :1], axis=0)
-        for way, begun, once, ratio in zip(ways, first, np.median(rounds, axis=0), ratios, strict=True):
-            print(f"| {name} | {way} | {begun:.1f} | {once:.2f} | {ratio:.2f} |", flush=True)
+        work = {way: functools.partial(run, model, faces, settings) for way, (run, model) in ways.items()}
+        first = measure.alternate(work, 1)
+        costs = measure.alternate(work, given.rounds)
+        for way in ways:
+            begun, once = measure.median(first[way]), measure.median(costs[way])
+            share = measure.ratio(costs[IN_USE], costs[way])
+            rows.append([name, way, f"{begun:.1f}", f"{once:.2f}", f"{share:.2f}"])
+    header = ["model", "way", "first epoch, s", "epoch, s", "the one in use over it"]
+    measure.report("training", measure.table(header, rows), given.quick)
 
 
 if __name__ == "__main__":

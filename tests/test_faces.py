@@ -25,6 +25,7 @@ from facestudy.faces.detection import (
     tracks,
 )
 from facestudy.faces.face import Face
+from facestudy.sample.clips import SampleSettings, draw, list_clips
 from tests.project import params
 
 SETTINGS = FaceSettings.model_validate(params()["faces"] | {"batch": 4})
@@ -143,7 +144,7 @@ def test_a_batch_that_comes_back_empty_is_asked_again_singly(monkeypatch: pytest
     )
 
     class Fragile:
-        def detect_faces(self, pictures: list[np.ndarray], fit_to_image: bool) -> list[list[dict[str, object]]]:
+        def search(self, pictures: np.ndarray) -> list[list[dict[str, object]]]:
             return [[]] if len(pictures) > 1 else [[{**answer, "keypoints": keypoints}]]
 
     monkeypatch.setattr(detection, "_detector", Fragile)
@@ -159,7 +160,7 @@ def test_found_on_a_reduced_copy_and_mapped_back(monkeypatch: pytest.MonkeyPatch
     )
 
     class Fixed:
-        def detect_faces(self, pictures: list[np.ndarray], fit_to_image: bool) -> list[list[dict[str, object]]]:
+        def search(self, pictures: np.ndarray) -> list[list[dict[str, object]]]:
             seen.extend(picture.shape for picture in pictures)
             return [[{"box": [9.5, 19.5, 30, 40], "confidence": 0.95, "keypoints": keypoints}]] * len(pictures)
 
@@ -168,6 +169,19 @@ def test_found_on_a_reduced_copy_and_mapped_back(monkeypatch: pytest.MonkeyPatch
     assert seen == [(384, 640, 3)]
     assert (found.x, found.y, found.w, found.h) == (19.5, 39.5, 60, 80)
     assert found.landmarks.tolist() == [[19.5, 39.5]] * 5
+
+
+def test_the_detector_finds_what_the_package_finds() -> None:
+    """Number by number, in batches and alone, with and without faces."""
+    settings = SampleSettings.model_validate(params()["sample"] | {"people": 2})
+    boxes = {name: tuple(box) for name, box in params()["regions"].items()}
+    drawn = [next(draw(clip, settings, boxes)).picture for clip in list_clips(settings)]
+    faces = np.stack([np.pad(picture, ((0, 16), (0, 0), (0, 0))) for picture in drawn])
+    empty, noise = np.zeros_like(faces[:1]), np.random.default_rng(1).integers(0, 256, (2, 64, 192, 3), np.uint8)
+    detector, package = detection._detector(), mtcnn.MTCNN()
+    for batch in (faces, np.concatenate([faces[:1], empty]), faces[1:2], empty, noise):
+        assert detector.search(batch) == package.detect_faces(list(batch), fit_to_image=False)
+    assert all(detector.search(faces))
 
 
 ASSETS = Path(mtcnn.__file__).parent / "assets/weights"

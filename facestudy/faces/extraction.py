@@ -7,7 +7,6 @@ p_fake = model.predict(np.stack(crops))[:, 0]
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from facestudy.core.arrays import Picture
+from facestudy.core.errors import StudyError
 from facestudy.faces import detection, orientation, quality
 from facestudy.faces.detection import FaceSettings
 from facestudy.faces.face import Face
-from facestudy.media import archive, frames, video
+from facestudy.media import archive, frames
 from facestudy.runtime.work_cache import WorkCache, key_of, link_or_copy
 
-MAX_PIXELS = 10**9  # the project wrote the frames itself
 Stored = list[tuple[str, str]]
 """Path and sha256 of each frame of a video."""
 
@@ -123,9 +122,13 @@ def search(stored: Stored, folder: Path, settings: FaceSettings, out: Path) -> N
 
 
 def _pictures(stored: Stored, folder: Path) -> list[Picture]:
-    return [
-        video.read_picture(io.BytesIO(archive.read_bytes(folder / name, sha256)), MAX_PIXELS) for name, sha256 in stored
-    ]
+    pictures = []
+    for name, sha256 in stored:
+        picture = archive.read_picture(folder / name, sha256)
+        if picture is None:
+            raise StudyError(f"{folder / name} is missing or no picture; `dvc repro -f frames` makes it again.")
+        pictures.append(picture)
+    return pictures
 
 
 def _search(stored: Stored, folder: Path, settings: FaceSettings, out: Path, rotation: int) -> list[dict[str, Any]]:
