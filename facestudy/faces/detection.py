@@ -102,19 +102,19 @@ class _Detector:
             return tensorflow.function(run, input_signature=signature, autograph=False)
 
         self._pyramid = pyramid
-        self._no_face = tensorflow.errors.InvalidArgumentError
-        self._tensor = tensorflow.constant
+        self._tensorflow = tensorflow
 
     def search(self, pictures: Picture) -> list[list[dict[str, Any]]]:
         """Find the faces in pictures of one size, shape (n, height, width, 3); [] when there is none in any."""
         from mtcnn.utils import bboxes
 
-        normalised = self._tensor((pictures.astype(np.float32) - 127.5) / 128)
         try:
-            boxes = self._proposals(normalised)
-            for stage in self._later:
-                boxes = stage(bboxes_batch=boxes, images_normalized=normalised)
-        except self._no_face:  # a network got no box; any other fault of a picture looks the same
+            with self._tensorflow.device("CPU:0"):  # a GPU rounds differently
+                normalised = self._tensorflow.constant((pictures.astype(np.float32) - 127.5) / 128)
+                boxes = self._proposals(normalised)
+                for stage in self._later:
+                    boxes = stage(bboxes_batch=boxes, images_normalized=normalised)
+        except self._tensorflow.errors.InvalidArgumentError:  # a network got no box; other faults look the same
             boxes = np.empty((0, 16))
         found: list[list[dict[str, Any]]] = bboxes.to_json(
             boxes, images_count=len(pictures), output_as_width_height=True, input_as_width_height=False
