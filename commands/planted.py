@@ -18,7 +18,6 @@ from pydantic import Field
 
 from facestudy.controls.shortcuts import ONE_CLASS, SHORTCUTS, WITHOUT_FACE, one_class_warning, told_apart
 from facestudy.core import tables
-from facestudy.core.arrays import Picture
 from facestudy.core.settings import Section
 from facestudy.media.frames import reduce, write_picture
 from facestudy.media.video import OWN_FILES, read_video
@@ -31,7 +30,7 @@ FOLDER, PEOPLE = "pictures", "people.csv"
 QUALITY, OTHER_QUALITY = 90, 75
 """JPEG quality of the pictures, and that of what is planted."""
 SMALLER = 0.75
-"""Width and height of a planted picture over those of the others."""
+"""Width and height of the fakes over those of the reals, for `resolution`."""
 COPIES, AGAIN = 5, "-again"
 """How many people are planted under a second name, and what it adds to the first."""
 SECOND_NAME = "second_name"
@@ -66,7 +65,8 @@ TRUTHS: Mapping[Plant, Truth] = {
     ),
     "one_person": Truth("a third of the fakes show one person, who is in no real picture", (ONE_CLASS,)),
     "second_name": Truth(
-        f"{COPIES} people are there twice under two names, the second time reduced and saved again", (SECOND_NAME,)
+        f"{COPIES} people have a second name, with a copy of their picture saved with quality {OTHER_QUALITY}",
+        (SECOND_NAME,),
     ),
 }
 
@@ -103,30 +103,24 @@ def write_pictures(plant: Plant, videos: pd.DataFrame, clips: Path, out: Path) -
     rows = []
     for video in videos.to_dict("records"):
         fake, person = video["label"] == "fake", video["identity"]
-        pictures = [frame.picture for frame in read_video(clips / video["path"], range(_frames(video)), OWN_FILES)]
+        alone = plant == "one_person" and person == people[0]
+        frames = range(round(video["fps"] * video["duration_s"]) if alone else 1)
+        pictures = [frame.picture for frame in read_video(clips / video["path"], frames, OWN_FILES)]
         chosen = {f"{person}.jpg": (pictures[0], QUALITY, person)}
         if plant == "jpeg_quality" and fake:
             chosen = {f"{person}.jpg": (pictures[0], OTHER_QUALITY, person)}
         elif plant == "resolution" and fake:
-            chosen = {f"{person}.jpg": (_smaller(pictures[0]), QUALITY, person)}
-        elif plant == "one_person" and person == people[0]:
+            chosen = {f"{person}.jpg": (reduce(pictures[0], round(video["width"] * SMALLER)), QUALITY, person)}
+        elif alone:
             chosen = {f"{person}-{n}.jpg": (one, QUALITY, person) for n, one in enumerate(pictures)} if fake else {}
         elif plant == "second_name" and person in people[:COPIES] and not fake:
-            chosen[f"{person}{AGAIN}.jpg"] = (_smaller(pictures[0]), OTHER_QUALITY, f"{person}{AGAIN}")
+            chosen[f"{person}{AGAIN}.jpg"] = (pictures[0], OTHER_QUALITY, f"{person}{AGAIN}")
         for name, (picture, quality, shown) in chosen.items():
             path = out / video["label"] / name
             path.parent.mkdir(parents=True, exist_ok=True)
             write_picture(path, picture, quality)
             rows.append({"file": f"{video['label']}/{name}", "identity": shown})
     pd.DataFrame(rows).to_csv(out / PEOPLE, index=False)
-
-
-def _frames(video: Mapping[str, Any]) -> int:
-    return round(video["fps"] * video["duration_s"])
-
-
-def _smaller(picture: Picture) -> Picture:
-    return reduce(picture, round(max(picture.shape) * SMALLER))
 
 
 def findings(shortcuts: pd.DataFrame, split: pd.DataFrame, identities: Mapping[str, str]) -> list[str]:
