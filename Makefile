@@ -95,7 +95,7 @@ reasons: env    ## the study's three reasons put to the test, on the sample: met
 	mkdir -p metrics/reasons
 	cd studies/reasons/metrics && cp contrasts.csv hypotheses.csv attribution.csv robustness.csv $(CURDIR)/metrics/reasons/
 
-calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv
+calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv, metrics/planted.csv
 	python -m commands.calibrate
 
 bench: env      ## the ratios of benchmarks/results.md (about 40 minutes), those on a GPU apart: docs/gpu.md

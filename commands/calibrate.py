@@ -5,8 +5,11 @@ metrics/calibration.csv, and its verdicts to metrics/known_verdicts.csv. A detec
 artefact in eyes and lower face on `full` and `eyes_lower`, and must not on `complement`. On many
 independent samples, the interval of the difference between two variants must contain the mean
 difference, and must contain 0 where the sample has no artefact. The verdicts must be right for
-every place of the artefact. A run that is finished is kept in .cache/calibrate, so an interrupted
+every place of the artefact. What is planted in a sample, a shortcut or a leak, must be found:
+metrics/planted.csv. A run that is finished is kept in .cache/calibrate, so an interrupted
 calibration continues where it stopped.
+
+    python -m commands.calibrate --only planted known    # these cases; other rows of the tables stay
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,8 +36,11 @@ import pandas as pd
 import yaml
 from pydantic import Field
 
+from commands import planted
+from commands.planted import Planted
+from facestudy.core import tables
 from facestudy.core.errors import StudyError
-from facestudy.core.settings import Section, check, merge
+from facestudy.core.settings import Section, check, merge, quoted
 from facestudy.runtime import environment
 from facestudy.runtime.parallel import ComputeSettings, map_items
 from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of
@@ -43,10 +49,13 @@ from stages.stage import WORK_CACHE, output_file, read_params
 ROOT = Path(__file__).resolve().parent.parent
 OUT = Path("metrics/calibration.csv")
 VERDICTS = Path("metrics/known_verdicts.csv")
+FOUND = Path("metrics/planted.csv")
 LAST_STAGE = "hypotheses"
 METRICS = ("accuracy", "auc")
 PLACE = "place_"
 """Begins the name of a case of `calibrate.places`."""
+PLANTED = "planted"
+"""The name of the case `calibrate.planted`."""
 
 WRONG = {
     "eyes": {"cropped_is_worse": {"supported"}, "wrong_regions": {"supported"}},
@@ -103,6 +112,7 @@ class CalibrationSettings(Section):
     model: str
     cases: dict[str, Case]
     places: Places
+    planted: Planted
 
     def all_cases(self) -> dict[str, Case]:
         """The cases by name, those of the places last."""
@@ -155,14 +165,15 @@ def commands(pipeline: dict[str, Any], params: dict[str, Any]) -> Iterator[list[
             return
 
 
-def run_stages(values: dict[str, Any], folder: Path) -> None:
-    """Run the stages up to `hypotheses` in `folder` with the settings `values`, all in this process.
+def run_stages(values: dict[str, Any], folder: Path, stages: Iterable[list[str]] | None = None) -> None:
+    """Run stages in `folder` with the settings `values`, all in this process.
 
-    Raises StudyError with the words of the stage that fails.
+    `stages` is as `commands` gives it, without it all up to `hypotheses`. Raises StudyError with the words of the stage
+    that fails.
     """
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    for stage, *arguments in commands(pipeline, values):
+    for stage, *arguments in commands(pipeline, values) if stages is None else stages:
         main = importlib.import_module(f"stages.{stage}").main
         options = dict(zip((name.removeprefix("--") for name in arguments[::2]), arguments[1::2], strict=True))
         with contextlib.chdir(folder):
@@ -201,13 +212,16 @@ def run_study(values: dict[str, Any], folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def code() -> list[object]:
-    """What decides the result of a run, apart from its settings."""
-    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    names = list(pipeline["stages"])
-    stages = names[: names.index(LAST_STAGE) + 1]
+def stages_of_a_run() -> list[str]:
+    """The names of the stages up to `hypotheses`."""
+    names = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+    return names[: names.index(LAST_STAGE) + 1]
+
+
+def code(*modules: str) -> list[object]:
+    """What decides the result of a run, apart from its settings: the code below these modules, and what they run in."""
     files = [file_sha256(ROOT / name) for name in ("dvc.yaml", "requirements.txt")]
-    return [environment.decisive(), code_below(*(f"stages.{stage}" for stage in stages)), files]
+    return [environment.decisive(), code_below(*modules), files]
 
 
 def one_run(
@@ -236,6 +250,47 @@ def one_run(
         for table in (rows, verdicts):
             table.insert(position, column, value)
     return rows, verdicts
+
+
+def run_planted(params: dict[str, Any], settings: Planted, seed: int, folder: Path) -> pd.DataFrame:
+    """Plant each fault in the sample of a seed, and run the stages up to `shortcuts` on its pictures.
+
+    Returns
+    -------
+    DataFrame
+        A row of metrics/planted.csv for each plant.
+    """
+    values = copy.deepcopy(params)
+    merge(values, settings.override, "params.yaml: calibrate.planted")
+    values["source"] = "sample"
+    values["sample"] |= {"artefact": "none", "seed": seed}
+    values["compute"] = {"backend": "loky", "workers": 1, "scheduler": None}
+    run_stages(values, folder, [["videos"]])
+    clips = folder / "data/videos"
+    videos = tables.read(clips / "index.csv", tables.VIDEOS)
+    values["source"] = "folder"
+    values["folder"] |= {"path": planted.FOLDER, "layout": "real_fake", "table": planted.PEOPLE}
+    rows = []
+    for plant in settings.plants:
+        study = folder / plant
+        study.mkdir()
+        planted.write_pictures(plant, videos, clips, study / planted.FOLDER)
+        run_stages(values, study, [[stage] for stage in planted.STAGES])
+        rows.append({"seed": seed, **planted.row(plant, study)})
+    return pd.DataFrame(rows)
+
+
+def one_planted(seed: int, params: dict[str, Any], settings: Planted, cache: Path, code: list[object]) -> pd.DataFrame:
+    """The rows of `run_planted`, from the cache where they are there."""
+    values = {name: params[name] for name in planted.SECTIONS}
+
+    def build(entry: Path) -> None:
+        quiet = contextlib.redirect_stderr(io.StringIO())  # progress bars
+        with quiet, tempfile.TemporaryDirectory(prefix="calibrate-", ignore_cleanup_errors=True) as folder:
+            run_planted(values, settings, seed, Path(folder)).to_csv(entry / "planted.csv", index=False)
+
+    found = WorkCache(cache).entry(key_of(values, settings.model_dump(), seed, code), build)
+    return pd.read_csv(found / "planted.csv", keep_default_na=False)
 
 
 def summary(table: pd.DataFrame) -> str:
@@ -327,25 +382,72 @@ def sources(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def calibrate(names: Sequence[str], params: dict[str, Any], settings: CalibrationSettings, cache: Path) -> str:
+    """Run cases of `calibrate.cases` and `calibrate.places`, put their rows into the tables, and return the summary."""
+    cases = settings.all_cases()
+    items = [(name, seed) for name in names for seed in cases[name].seeds]
+    modules = code(*(f"stages.{stage}" for stage in stages_of_a_run()))
+    work = functools.partial(one_run, params=params, settings=settings, cache=cache, code=modules)
+    found = zip(*map_items(work, items, ComputeSettings(workers=0), "calibrate"), strict=True)
+    table, verdicts = (pd.concat(parts, ignore_index=True) for parts in found)
+    verdicts = verdicts[verdicts["case"].str.startswith(PLACE)]
+    table, verdicts = _with_other_cases(table, OUT, cases), _with_other_cases(verdicts, VERDICTS, cases)
+    for path, content in {OUT: table.round(6), VERDICTS: verdicts}.items():
+        with output_file(path) as file:
+            content.to_csv(file, index=False, lineterminator="\n")
+    return f"{summary(table)}\n\n{places(table, verdicts)}"
+
+
+def _with_other_cases(rows: pd.DataFrame, path: Path, cases: Iterable[str]) -> pd.DataFrame:
+    """The rows of the cases that ran, and those that the table in a file has of other ones, in the order of `cases`."""
+    order = list(cases)
+    if path.exists():
+        kept = pd.read_csv(path)
+        rows = pd.concat([rows, kept[kept["case"].isin(set(order).difference(rows["case"]))]])
+    return rows.sort_values("case", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
+
+
+def plant(params: dict[str, Any], settings: Planted, cache: Path) -> str:
+    """Run `calibrate.planted`, write its table, and return what was found.
+
+    Raises StudyError when something planted was not found, or something was found where nothing is.
+    """
+    modules = code(*(f"stages.{stage}" for stage in planted.STAGES), "commands.planted")
+    work = functools.partial(one_planted, params=params, settings=settings, cache=cache, code=modules)
+    found = list(map_items(work, settings.seeds, ComputeSettings(workers=0), PLANTED))
+    table = pd.concat(found).sort_values("planted", key=lambda names: names.map(settings.plants.index), kind="stable")
+    with output_file(FOUND) as file:
+        table.to_csv(file, index=False, lineterminator="\n")
+    missed = table[table["right"] != "yes"]
+    if len(missed):
+        first = missed.iloc[0]
+        raise StudyError(
+            f"{len(missed)} of {len(table)} rows of {FOUND} are not right; the first: planted {first['planted']}, seed "
+            f"{first['seed']}, must find {quoted(first['must_find'])}, found {quoted(first['found'])}."
+        )
+    return planted.summary(table)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         "python -m commands.calibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args()
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="run only these cases of section `calibrate`")
+    only = parser.parse_args().only
     params = read_params()
     settings = check(CalibrationSettings, params["calibrate"], "calibrate")
-    items = [(name, seed) for name, case in settings.all_cases().items() for seed in case.seeds]
+    known = [*settings.all_cases(), PLANTED]
+    names = known if only is None else only
+    for name in names:
+        if name not in known:
+            raise StudyError(f"--only {name}: there is no such case; params.yaml has {', '.join(known)}.")
     cache = (WORK_CACHE / "calibrate").resolve()
     cache.mkdir(parents=True, exist_ok=True)
     os.environ["PYTHONPATH"] = str(ROOT)  # for the processes that a stage starts in another folder
-    work = functools.partial(one_run, params=params, settings=settings, cache=cache, code=code())
-    found = zip(*map_items(work, items, ComputeSettings(workers=0), "calibrate"), strict=True)
-    table, verdicts = (pd.concat(tables, ignore_index=True) for tables in found)
-    verdicts = verdicts[verdicts["case"].str.startswith(PLACE)]
-    for path, content in {OUT: table.round(6), VERDICTS: verdicts}.items():
-        with output_file(path) as file:
-            content.to_csv(file, index=False, lineterminator="\n")
-    print(summary(table), places(table, verdicts), sep="\n\n")
+    if trained := [name for name in known[:-1] if name in names]:
+        print(calibrate(trained, params, settings, cache), end="\n\n")
+    if PLANTED in names:
+        print(plant(params, settings.planted, cache))
 
 
 if __name__ == "__main__":

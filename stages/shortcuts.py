@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from facestudy.controls.audit import audit, drop_rate
+from facestudy.controls.audit import audit, drop_rate, one_class
 from facestudy.controls.cues import cue_table
-from facestudy.controls.shortcuts import SHORTCUTS, drop_summary, summary, warning
+from facestudy.controls.shortcuts import SHORTCUTS, drop_summary, one_class_warning, summary, warning
 from facestudy.core import tables
 from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.intervals import EvaluateSettings
@@ -42,10 +42,10 @@ def main() -> str:
     settings = EvaluateSettings()  # 95 %: another confidence of the results must not need the videos again
     found = audit(cues, split, settings, section(params, "split", SplitSettings).test_share())
     lost = drop_rate(faces, tables.read(DATA / "faces/dropped.csv", tables.DROPPED))
-    shortcuts = pd.concat([found, lost], ignore_index=True)
+    shortcuts = pd.concat([found, lost, one_class(split)], ignore_index=True)
     with output_file(Path("metrics/shortcuts.csv")) as path:
         tables.write(path, shortcuts, SHORTCUTS)
-    lines = (summary(shortcuts), drop_summary(shortcuts), warning(shortcuts))
+    lines = (summary(shortcuts), drop_summary(shortcuts), warning(shortcuts), one_class_warning(shortcuts))
     return "\n  ".join(filter(None, lines))
 
 

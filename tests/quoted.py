@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from commands import calibrate
+from commands import calibrate, planted
 from facestudy.report.markdown import hypotheses_section
 
 Reader = Callable[[str], str]
@@ -73,6 +73,12 @@ def places(read: Reader) -> str:
     return calibrate.places(_table(read, "metrics/calibration.csv"), _table(read, "metrics/known_verdicts.csv"))
 
 
+def found(read: Reader) -> str:
+    """What `make calibrate` finds of what it plants."""
+    table = pd.read_csv(io.StringIO(read("metrics/planted.csv")), keep_default_na=False)
+    return planted.summary(table)
+
+
 def sources(read: Reader) -> str:
     """How much the difference varies with what is drawn again."""
     return calibrate.sources(_table(read, "metrics/calibration.csv"))
@@ -95,6 +101,7 @@ QUOTES: tuple[tuple[str, str, Callable[[Reader], str]], ...] = (
     ("docs/sample.md", "calibration", calibration),
     ("README.md", "reasons", battery),
     ("README.md", "places", places),
+    ("docs/protocol.md", "planted", found),
     ("docs/statistics.md", "sources", sources),
     ("docs/sample.md", "shortcuts", shortcuts),
     ("docs/reproducibility.md", "faults", faults),

@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from commands.study import print_results
 from facestudy.alterations.settings import ALTERED_SCORES
 from facestudy.attribution.findings import ATTRIBUTION
-from facestudy.controls.shortcuts import DROP_RATE, SHORTCUTS, WITHOUT_FACE
+from facestudy.controls.shortcuts import DROP_RATE, ONE_CLASS, SHORTCUTS, WITHOUT_FACE
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.evaluation.intervals import FEW_GROUPS
@@ -105,11 +105,14 @@ class Study:
         used = [{"video_id": f"p000-{label}", "label": label, "status": "used"} for label in tables.LABELS]
         tables.write(Path("data/clip_counts.csv"), tables.to_dataframe([*used, *lost], tables.CLIPS), tables.CLIPS)
 
-    def write_shortcuts(self, value: float, low: float) -> None:
-        """metrics/shortcuts.csv with one group of cues."""
+    def write_shortcuts(self, value: float, low: float, share: float = 0.0) -> None:
+        """metrics/shortcuts.csv with one group of cues, and a group of faces with a share of the fakes."""
         row = {"measure": "auc", "value": value, "low": low, "high": 1.0, "cues": "container codec"}
         rates = {"measure": "difference", "value": 0.0, "real": 0.25, "fake": 0.25, "p": 1.0}
         rows = [{"control": "format", **row}, {"control": WITHOUT_FACE, **row}, {"control": DROP_RATE, **rates}]
+        rows.append(
+            {"control": ONE_CLASS, "measure": "share", "value": share, "real": 0.0, "fake": share, "cues": "p007"}
+        )
         tables.write(Path("metrics/shortcuts.csv"), tables.to_dataframe(rows, SHORTCUTS), SHORTCUTS)
 
     def write_robustness(self) -> None:
@@ -489,6 +492,9 @@ def test_shortcuts_are_warned_of_above_the_first_table(study: Study, capsys: pyt
     assert lines[first - 2].startswith("**Warning: real and fake can be told apart without seeing the face, AUC 0.900 ")
     print_results()
     assert capsys.readouterr().out.splitlines()[-2] == lines[first - 2].strip("*")
+    study.write_shortcuts(0.5, 0.4, share=0.25)
+    lines = study.compare()[1].splitlines()
+    assert lines[first - 2].startswith("**Warning: 25% of the fake faces belong to one group (p007 in data/split.csv)")
 
 
 def test_the_gap_between_training_and_validation_is_shown(study: Study) -> None:

@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from facestudy.controls import audit
 from facestudy.controls.cues import CATEGORIES, CUES, cue_table, face_cues, file_cues, surroundings
 from facestudy.controls.jpeg import MAX_SEGMENTS, mean_quantisation
-from facestudy.controls.shortcuts import SHORTCUTS, WITHOUT_FACE, summary, warning
+from facestudy.controls.shortcuts import LARGE, ONE_CLASS, SHORTCUTS, WITHOUT_FACE, one_class_warning, summary, warning
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.evaluation.intervals import EvaluateSettings
@@ -233,6 +233,42 @@ def test_several_splits_are_judged_together(monkeypatch: pytest.MonkeyPatch) -> 
     np.testing.assert_allclose(found, (each[0] + each[1]) / 2)
 
 
+# --- groups of one class ---------------------------------------------------------------------------
+
+
+def split_of(*groups: tuple[str, int, int]) -> pd.DataFrame:
+    """Used faces: the name of each group, its real and its fake faces."""
+    rows = [
+        {"face_id": f"{group}-{label}-{face}", "group": group, "label": label, "subset": "train", "repeat": 1}
+        for group, *counts in groups
+        for label, count in zip(tables.LABELS, counts, strict=True)
+        for face in range(count)
+    ]
+    return tables.to_dataframe(rows, tables.SPLIT)
+
+
+def test_the_largest_group_of_one_class_is_found() -> None:
+    split = split_of(("a", 8, 2), ("b", 2, 0), ("c", 0, 5), ("d", 0, 3))
+    row = audit.one_class(split).iloc[0]
+    assert (row["value"], row["real"], row["fake"], row["cues"]) == (0.5, 0.2, 0.5, "c")
+    other = split.assign(repeat=2, label="fake").astype({"repeat": "Int64"})
+    unused = split_of(("e", 0, 90)).assign(subset="unused")
+    assert audit.one_class(pd.concat([split, other, unused])).iloc[0].equals(row)
+    twins = audit.one_class(split_of(("a", 8, 2), ("b", 1, 9))).iloc[0]
+    assert (twins["value"], twins["cues"]) == (0, "")
+
+
+@pytest.mark.parametrize(("fakes", "warned"), [(1, False), (2, True)])
+def test_a_large_group_of_one_class_raises_a_warning(fakes: int, warned: bool) -> None:
+    found = audit.one_class(split_of(("a", 10, 10 - fakes), ("b", 0, fakes)))
+    assert found["value"][0] == fakes / 10 and LARGE == 0.2
+    text = one_class_warning(found)
+    assert bool(text) == warned
+    assert not warned or text.startswith(
+        "Warning: 20% of the fake faces belong to one group (b in data/split.csv), which has no real face."
+    )
+
+
 # --- frames that gave no face ----------------------------------------------------------------------
 
 
@@ -314,6 +350,7 @@ def test_a_planted_shortcut_raises_the_warning(
         assert f"{told} 1.000" in said.split("Warning: real and fake can be told apart without seeing the face")[1]
     else:
         assert without["low"] < 0.5 < without["high"] and "Warning" not in said
+        assert found.loc[ONE_CLASS, ["value", "cues"]].tolist() == [0, ""]
         assert "constant: format, JPEG tables, placement, resolution, time" in said
         assert found.loc["time", ["value", "cues"]].tolist() == [0.5, ""]
 

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.special import expit
 
 from facestudy.controls.cues import CATEGORIES, CUES
-from facestudy.controls.shortcuts import DROP_RATE, SHORTCUTS, WITH_FACE, WITHOUT_FACE
+from facestudy.controls.shortcuts import DROP_RATE, ONE_CLASS, SHORTCUTS, WITH_FACE, WITHOUT_FACE
 from facestudy.core import tables
 from facestudy.core.arrays import FloatArray
 from facestudy.evaluation.comparisons import cell_estimates, ends
@@ -170,4 +170,28 @@ def drop_rate(faces: pd.DataFrame, dropped: pd.DataFrame) -> pd.DataFrame:
         rates = {label: found[0].dropped[label] / max(1, found[0].examined[label]) for label in tables.LABELS}
         p = found[0].p
     row = {"control": DROP_RATE, "measure": "difference", "value": rates["fake"] - rates["real"], "p": p, **rates}
+    return tables.to_dataframe([row], SHORTCUTS)
+
+
+def one_class(split: pd.DataFrame) -> pd.DataFrame:
+    """Find the group that makes up most of a class, among the groups whose faces are all of that class.
+
+    Parameters
+    ----------
+    split : DataFrame
+        As tables.SPLIT. All splits use the same faces, so the first one is counted.
+
+    Returns
+    -------
+    DataFrame
+        One row of SHORTCUTS: the largest share of each class, the larger of both, and its group in the column cues;
+        0 and no group where every group has both classes.
+    """
+    used = split[(split["repeat"] == 1) & (split["subset"] != "unused")]
+    faces = pd.crosstab(used["group"], used["label"]).reindex(columns=list(tables.LABELS), fill_value=0)
+    shares = (faces / faces.sum()).where((faces > 0).sum(axis=1) == 1, 0.0)
+    largest = shares.max()
+    label = largest.idxmax()
+    row = {"control": ONE_CLASS, "measure": "share", "value": largest[label], **largest}
+    row |= {"cues": shares[label].idxmax() if largest[label] > 0 else ""}
     return tables.to_dataframe([row], SHORTCUTS)

@@ -19,6 +19,10 @@ WITH_FACE = "with_face"
 DROP_RATE = "drop_rate"
 CHANCE, WARN_FROM = 0.5, 0.6
 """AUC: a warning is raised when WITHOUT_FACE has at least WARN_FROM, and an interval above CHANCE."""
+ONE_CLASS = "one_class"
+"""The largest group whose faces are all of one class."""
+LARGE = 0.2
+"""A warning is raised when the group of ONE_CLASS has at least this share of the faces of its class."""
 
 SHORTCUTS = Table(
     {
@@ -35,7 +39,8 @@ SHORTCUTS = Table(
     },
     key="control",
 )
-"""metrics/shortcuts.csv. `auc` rows have value, low, high; `drop_rate` has the rates of both classes and p."""
+"""metrics/shortcuts.csv. `auc` rows have value, low, high; `drop_rate` has the rates of both classes and p; `one_class`
+has the largest share in each class, and its group in `cues`."""
 
 
 def summary(shortcuts: pd.DataFrame) -> str:
@@ -71,6 +76,24 @@ def drop_summary(shortcuts: pd.DataFrame) -> str:
     return f"Frames without a usable face: {row['real']:.1%} of the real, {row['fake']:.1%} of the fake (p {p})."
 
 
+def told_apart(shortcuts: pd.DataFrame) -> list[str]:
+    """List what tells the classes apart, by the rule of WARN_FROM and CHANCE.
+
+    Parameters
+    ----------
+    shortcuts : DataFrame
+        As SHORTCUTS.
+
+    Returns
+    -------
+    list of str
+        WITHOUT_FACE and the single groups of cues that do so alone; empty where WITHOUT_FACE does not.
+    """
+    if not _told_apart(_row(shortcuts, WITHOUT_FACE)):
+        return []
+    return [WITHOUT_FACE, *(str(one["control"]) for one in _groups(shortcuts).to_dict("records") if _told_apart(one))]
+
+
 def warning(shortcuts: pd.DataFrame) -> str:
     """Write the warning that every result carries when the classes differ in more than the face.
 
@@ -84,15 +107,37 @@ def warning(shortcuts: pd.DataFrame) -> str:
     str
         Two sentences; empty where the rule of WARN_FROM and CHANCE raises no warning.
     """
-    row = _row(shortcuts, WITHOUT_FACE)
-    if not _told_apart(row):
+    found = told_apart(shortcuts)
+    if not found:
         return ""
-    alone = [one for one in _groups(shortcuts).to_dict("records") if _told_apart(one)]
-    told = ", ".join(f"{_word(one['control'])} {one['value']:.3f}" for one in alone)
+    told = ", ".join(f"{_word(group)} {_row(shortcuts, group)['value']:.3f}" for group in found[1:])
     return (
-        f"Warning: real and fake can be told apart without seeing the face, AUC {_auc(row)}"
+        f"Warning: real and fake can be told apart without seeing the face, AUC {_auc(_row(shortcuts, WITHOUT_FACE))}"
         f"{f' (alone: {told})' if told else ''}. A model may have learnt this instead of the manipulation, "
         "so no result on this page shows that a manipulation was found."
+    )
+
+
+def one_class_warning(shortcuts: pd.DataFrame) -> str:
+    """Write the warning that results carry when one group makes up much of a class and is absent from the other.
+
+    Parameters
+    ----------
+    shortcuts : DataFrame
+        As SHORTCUTS.
+
+    Returns
+    -------
+    str
+        Two sentences; empty where the rule of LARGE raises no warning.
+    """
+    row = _row(shortcuts, ONE_CLASS)
+    if row["value"] < LARGE:
+        return ""
+    label, other = ("real", "fake") if row["real"] >= row["fake"] else ("fake", "real")
+    return (
+        f"Warning: {row['value']:.0%} of the {label} faces belong to one group ({row['cues']} in data/split.csv), "
+        f"which has no {other} face. A model may have learnt this person or clip instead of the manipulation."
     )
 
 

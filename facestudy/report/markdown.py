@@ -10,7 +10,7 @@ import pandas as pd
 
 from facestudy.alterations.settings import label
 from facestudy.attribution.findings import FIGURES
-from facestudy.controls.shortcuts import drop_summary
+from facestudy.controls.shortcuts import drop_summary, one_class_warning
 from facestudy.controls.shortcuts import summary as shortcut_summary
 from facestudy.controls.shortcuts import warning as shortcut_warning
 from facestudy.core.settings import key_name, quoted
@@ -119,7 +119,7 @@ def results_markdown(
     lines += [shortcut_summary(shortcuts), drop_summary(shortcuts), ""]
     variants, broken = results.variants, results.constant_trainings
     lines += _broken_warning(broken, test)
-    if told := shortcut_warning(shortcuts):
+    for told in filter(None, (shortcut_warning(shortcuts), one_class_warning(shortcuts))):
         lines += [f"**{told}**", ""]
     for metric, (scale, digits, title, _) in SCALES.items():
         head = ["model", f"normal ({variants[0]})", *(f"cropped ({variant})" for variant in variants[1:])]
