@@ -26,7 +26,7 @@ class ComputeSettings(Section):
 
     backend: Literal["loky", "dask"] = "loky"
     workers: Annotated[int, Field(ge=0)] = 0
-    scheduler: str | None = None
+    scheduler: Annotated[str, Field(pattern=r"^(tcp|tls)://[^\s/]+:\d+$")] | None = None
 
     def count(self) -> int:
         """The number of worker processes on this machine."""
@@ -39,7 +39,7 @@ def map_items(
     """Apply a function to items in worker processes, with a progress bar.
 
     Results are passed on as they arrive, so memory does not grow with the number of items. With one worker or one item,
-    everything runs in this process.
+    and without Dask, everything runs in this process.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def map_items(
     Raises
     ------
     StudyError
-        When a worker process dies.
+        When a worker process dies; with Dask, see `facestudy.runtime.cluster.map_on_cluster`.
 
     Examples
     --------
@@ -69,20 +69,34 @@ def map_items(
     """
     if not items:
         return
-    workers = min(settings.count(), len(items))
     bar: Any = tqdm(total=len(items), desc=description, unit="", mininterval=1.0)
     with bar:
-        if settings.backend == "loky" and workers <= 1:
-            for item in items:
-                yield function(item)
-                bar.update()
-            return
-        with _backend(settings), _deaths_reported():
-            own = {"initializer": _end_with, "initargs": (os.getpid(),)} if settings.backend == "loky" else {}
-            parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs", **own)
-            for result in parallel(joblib.delayed(function)(item) for item in items):
-                yield result
-                bar.update()
+        for result in _results(function, items, settings, description):
+            yield result
+            bar.update()
+
+
+def _results(
+    function: Callable[[T], R], items: Sequence[T], settings: ComputeSettings, description: str
+) -> Iterator[R]:
+    if settings.backend == "dask":
+        from facestudy.runtime.cluster import map_on_cluster  # takes a second to import
+
+        return map_on_cluster(function, items, settings.scheduler, settings.count(), description)
+    workers = min(settings.count(), len(items))
+    return _in_processes(function, items, workers) if workers > 1 else map(function, items)
+
+
+def _in_processes(function: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[R]:
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1), _deaths_reported():
+        parallel = joblib.Parallel(
+            n_jobs=workers,
+            return_as="generator",
+            pre_dispatch="2*n_jobs",
+            initializer=end_with,
+            initargs=(os.getpid(),),
+        )
+        yield from parallel(joblib.delayed(function)(item) for item in items)
 
 
 def has_gpu(devices: Path = Path("/dev")) -> bool:
@@ -101,8 +115,14 @@ def has_gpu(devices: Path = Path("/dev")) -> bool:
     return not hidden and any(devices.glob("nvidia[0-9]*"))
 
 
-def _end_with(parent: int) -> None:
-    """End an orphaned worker, whose results nobody waits for; a worker calls this before its first item."""
+def end_with(parent: int) -> None:
+    """End an orphaned worker, whose results nobody waits for; a worker calls this before its first item.
+
+    Parameters
+    ----------
+    parent : int
+        The process that started the worker.
+    """
     if os.getppid() != parent:
         os._exit(1)
     watch_parent()
@@ -118,16 +138,3 @@ def _deaths_reported() -> Iterator[None]:
             "a worker process died (killed, or out of memory); run again, what was finished is kept. If it happens "
             "again, lower compute.workers."
         ) from None
-
-
-@contextmanager
-def _backend(settings: ComputeSettings) -> Iterator[None]:
-    if settings.backend == "loky":
-        with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-            yield
-        return
-    from dask.distributed import Client
-
-    local = {} if settings.scheduler else {"threads_per_worker": 1}
-    with Client(settings.scheduler, **local), joblib.parallel_config(backend="dask"):
-        yield

@@ -257,7 +257,7 @@ def train_all(
             common=common,
             cache=cache,
             cell=cell,
-            quiet=len(missing) > 1,
+            quiet=len(missing) > 1 or compute.backend == "dask",
         )
         for new in map_items(work, missing, compute, cell):
             entries |= new
