@@ -2,12 +2,13 @@
 
     python -m benchmarks.resized_clips FOLDER OUT HEIGHT
 
-FOLDER has real/ and fake/. A video keeps its proportions and its number of frames, and gets about as many pixels as one
+FOLDER has real/ and fake/. A video keeps its proportions and its first 150 frames, and gets about as many pixels as one
 of 16:9 of this height.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import av
 
 KEY_FRAME_S = 5
+FRAMES = 150
 
 
 def resize(source: Path, target: Path, height: int) -> None:
@@ -26,7 +28,7 @@ def resize(source: Path, target: Path, height: int) -> None:
         out.width, out.height = (2 * round(side * scale / 2) for side in (video.width, video.height))
         out.pix_fmt = "yuv420p"
         out.codec_context.time_base = 1 / rate
-        for number, frame in enumerate(read.decode(video)):
+        for number, frame in enumerate(itertools.islice(read.decode(video), FRAMES)):
             resized: Any = frame.reformat(out.width, out.height, "yuv420p", interpolation="BICUBIC")
             resized.pts, resized.time_base = number, 1 / rate
             written.mux(out.encode(resized))
