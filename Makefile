@@ -34,10 +34,10 @@ $(if $(strip $(unknown)),$(error unknown variable $(strip $(unknown)); the varia
 # Python reads these from the environment exactly as given: neither make nor the shell expands them.
 GIVEN := URL NAME SET PRESET QUICK WHAT FILE MODEL
 NAME :=# not that of the environment, where WSL has a NAME
-$(foreach name,$(GIVEN),$(eval remote pull study predict app export: override export $(name) := $$(value $(name))))
+$(foreach name,$(GIVEN),$(eval remote pull study profile predict app export: override export $(name) := $$(value $(name))))
 
-.PHONY: help env python run test test-fast fuzz faults audit study predict app export retry remote push pull reasons calibrate \
-  bench lint docs plots-page wheels format lock clean-cache
+.PHONY: help env python run test test-fast fuzz faults audit study profile predict app export retry remote push pull \
+  reasons calibrate bench lint docs plots-page wheels format lock clean-cache
 # A `python -m venv` that fails leaves an environment without pip, which the next run replaces.
 .DELETE_ON_ERROR:
 
@@ -68,6 +68,9 @@ test-fast: env  ## the tests that start no process, server or TensorFlow
 
 study: env      ## a preset in studies/NAME: make study PRESET=videos SET="folder.path=/my/videos" NAME=mine QUICK=1
 	@python -m commands.study run
+
+profile: env    ## what each stage of a run costs, in a private copy: make profile PRESET=videos SET="folder.path=/my/videos"
+	@python -m commands.profile
 
 predict: env    ## how fake a clip looks to the published detectors: make predict FILE=clip.mp4 (a folder or a link too)
 	@python -m commands.predict

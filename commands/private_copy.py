@@ -83,7 +83,7 @@ def _experiments(name: str, fields: str = "") -> list[str]:
     return call(*command).splitlines()
 
 
-def make_copy(name: str, cache: Path, skip: Path | None) -> Path:
+def make_copy(name: str, cache: Path | None, skip: Path | None) -> Path:
     """Make the folder in which the study runs. It replaces the folder of an interrupted run.
 
     Parameters
@@ -91,7 +91,7 @@ def make_copy(name: str, cache: Path, skip: Path | None) -> Path:
     name
         Of the study.
     cache
-        The project's DVC cache, which the copy shares.
+        The project's DVC cache, which the copy shares, like its work cache. None: the copy has empty ones.
     skip
         A folder whose untracked files the study does not need in the copy: the user's videos.
     """
@@ -102,10 +102,10 @@ def make_copy(name: str, cache: Path, skip: Path | None) -> Path:
     call("git", "clone", "--quiet", "--local", str(Path.cwd()), str(folder))
     _copy_changes(folder, skip)
     WORK_CACHE.mkdir(exist_ok=True)
-    for shared in (WORK_CACHE, Path(".venv")):
+    for shared in (Path(".venv"), *([WORK_CACHE] if cache else [])):
         if shared.exists() and not os.path.lexists(folder / shared):
             (folder / shared).symlink_to(shared.absolute())
-    _configure_dvc(folder, cache)
+    _configure_dvc(folder, cache or folder.absolute() / ".dvc/cache")
     return folder
 
 

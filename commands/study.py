@@ -145,15 +145,17 @@ def restore_lock(folder: Path = Path()) -> None:
     print(f"{LOCK} is incomplete after an interrupted run; missing stages run again", flush=True)
 
 
-def preset_settings(name: str, settings: list[str], quick: bool = False) -> tuple[Any, Params]:
+def preset_settings(name: str | None, settings: list[str], quick: bool = False) -> tuple[Any, Params]:
     """Merge presets/NAME.yaml, the preset of a trial if `quick`, and KEY=VALUE settings into those of params.yaml.
 
+    Without a name there is no preset.
     Returns the merged settings in the form of params.yaml, and as checked values. Raises StudyError that names the
     preset's file, or SET, and the key.
     """
     merged = _writer().load(PARAMS.read_text(encoding="utf-8"))
     layers = [(str(PARAMS), _plain(merged))]
-    for preset in [name, QUICK] if quick and name != QUICK else [name]:
+    presets = [] if name is None else [name]
+    for preset in [*presets, QUICK] if quick and name != QUICK else presets:
         path = _preset(preset)
         over = read_yaml(path.read_bytes(), str(path)) or {}
         if not isinstance(over, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facestudy.core.regions import Box
+from facestudy.dataset import duplicates
 from facestudy.dataset.duplicates import BITS, DuplicateSettings, find, hash_of, summary
 from facestudy.sample.clips import draw, list_clips
 from tests.project import params
@@ -81,8 +83,11 @@ def test_identical_files_are_pairs_with_the_first_of_them() -> None:
     assert kinds == {("f3", "r1"): "identical", ("f3", "r2"): "identical"}
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 40)), min_size=2, max_size=20))
-def test_pairs_are_those_of_a_plain_double_loop(drawn: list[tuple[int, int, int]]) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 40)), min_size=2, max_size=20),
+    st.integers(1, 20),
+)
+def test_pairs_are_those_of_a_plain_double_loop(drawn: list[tuple[int, int, int]], block: int) -> None:
     centres = np.random.default_rng(9).random((4, BITS)) < 0.5
     rows = [(f"r{video}", flipped(centres[centre], bits)) for video, centre, bits in drawn]
     ids = sorted({video for video, _ in rows})
@@ -94,5 +99,7 @@ def test_pairs_are_those_of_a_plain_double_loop(drawn: list[tuple[int, int, int]
             matched = sum(min((a != b).sum() for b in many) <= 32 for a in few)
             if matched >= len(few) / 2 and matched:
                 expected.add((first, second, matched))
-    found = find(about(ids), pd.DataFrame({"video_id": [v for v, _ in rows]}), np.array([b for _, b in rows]), LIMITS)
+    faces, hashes = pd.DataFrame({"video_id": [video for video, _ in rows]}), np.array([bits for _, bits in rows])
+    with mock.patch.object(duplicates, "BLOCK", block):
+        found = find(about(ids), faces, hashes, LIMITS)
     assert {tuple(row) for row in found[["first", "second", "matched"]].to_numpy().tolist()} == expected

@@ -7,6 +7,7 @@ little by re-encoding and resizing; cut-outs rather than frames, so that borders
 
 from __future__ import annotations
 
+import itertools
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,8 +27,8 @@ from facestudy.runtime.work_cache import key_of
 SIDE = 16
 BITS = SIDE * SIDE
 
-BLOCK = 512
-"""Faces compared with all later ones at once."""
+BLOCK = 4096
+"""Faces that are compared with as many others at once; memory does not grow with the number of faces."""
 
 Bits = npt.NDArray[np.bool_]
 
@@ -113,13 +114,13 @@ def _alike(video_ids: pd.Series, hashes: Bits, max_distance: int) -> pd.DataFram
     order = np.argsort(ids, kind="stable")
     names, number, sizes = np.unique(ids[order], return_inverse=True, return_counts=True)
     # Signs instead of bits: a matrix product then counts equal less unequal ones.
-    signs = np.where(hashes[order], 1, -1).astype(np.float32)
-    parts = []
-    for low in range(0, len(signs), BLOCK):
-        product = signs[low : low + BLOCK] @ signs[low:].T
+    signs = np.where(hashes[order], np.float32(1), np.float32(-1))
+    starts, parts = range(0, len(signs), BLOCK), []
+    for low, high in itertools.combinations_with_replacement(starts, 2):
+        product = signs[low : low + BLOCK] @ signs[high : high + BLOCK].T
         row, column = np.nonzero(product >= BITS - 2 * max_distance)
         distance = (BITS - product[row, column]) / 2
-        row, column = row + low, column + low
+        row, column = row + low, column + high
         part = pd.DataFrame({"first": number[row], "second": number[column], "row": row, "column": column})
         parts.append(part.assign(distance=distance)[part["first"] < part["second"]])
     pairs = pd.concat(parts, ignore_index=True).groupby(["first", "second"])
