@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks import measure
 from benchmarks.study import ROOT
 from facestudy.core.settings import check
-from facestudy.models.settings import ModelSettings
+from facestudy.models.settings import ModelSettings, TrainSettings
 from facestudy.runtime.parallel import ComputeSettings
 from facestudy.training.data import read_split
 from stages.stage import read_params
@@ -38,7 +38,7 @@ def worker(values: dict[str, Any], pictures: Path) -> tuple[float, float, float]
     for seed in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
-            train_seed(Path(folder), split, pictures, settings, "validation_loss", seed, quiet=True)
+            train_seed(Path(folder), split, pictures, settings, TrainSettings(), seed, quiet=True)
             seconds.append(time.perf_counter() - start)
     imports, first, second = seconds
     return imports, first, second
