@@ -37,7 +37,15 @@ if threading.current_thread() is threading.main_thread():
 SLOW_MODULES = {"subprocess", "multiprocessing", "concurrent.futures", "nbclient"}
 SLOW_HELPERS = {"call", "stage", "dvc", "copy_project", "MediaServer", "cpu_features", "in_child", "tiny_params"}
 """Of the modules in tests/: what starts processes or servers."""
-LONGEST = ("test_pipeline", "test_remotes", "test_models", "test_youtube_study", "test_calibration", "test_youtube")
+LONGEST = (
+    "test_pipeline",
+    "test_remotes",
+    "test_models",
+    "test_cluster",
+    "test_youtube_study",
+    "test_calibration",
+    "test_youtube",
+)
 TENSORFLOW = Path(__file__).resolve().parents[1] / "facestudy/runtime/backend.py"
 
 

@@ -22,8 +22,9 @@ from facestudy.core.errors import StudyError
 from facestudy.core.settings import check
 from facestudy.runtime import cluster
 from facestudy.runtime.parallel import ComputeSettings, map_items
+from tests.cluster_items import die_at_3, die_once, double, fail_at_3, process_of, variable
 from tests.pipeline_files import ROOT
-from tests.project import ENVIRONMENT, SMALL, copy_project, deep_update, environment_for, params, stage, write_params
+from tests.project import ENVIRONMENT, copy_project, deep_update, environment_for, params, stage, write_params
 from tests.test_pipeline import TINY, dvc, ran
 
 WORKER = ("--nthreads", "1", "--memory-limit", "0", "--no-dashboard", "--host", "127.0.0.1")
@@ -111,42 +112,6 @@ class Numbers(Sequence[int]):
         return index
 
 
-def double(number: int) -> int:
-    Path(f"did-{number}").touch()
-    return 2 * number
-
-
-def process_of(number: int) -> int:
-    time.sleep(0.1)
-    return os.getpid()
-
-
-def variable(name: str) -> str | None:
-    return os.environ.get(name)
-
-
-def die_once(number: int) -> int:
-    """Kill the first process that does item 3."""
-    if number == 3 and not Path("died").exists():
-        Path("died").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    with Path(f"did-{number}").open("a") as file:
-        file.write("x")
-    return 2 * number
-
-
-def die_at_3(number: int) -> int:
-    if number == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
-def fail_at_3(number: int) -> int:
-    if number == 3:
-        raise StudyError("number 3 is bad.")
-    return number
-
-
 def test_as_many_items_run_as_there_are_workers(shared: Cluster) -> None:
     numbers = Numbers()
     list(map_items(process_of, range(8), shared.settings, "start"))
@@ -209,7 +174,7 @@ def test_workers_with_other_code_are_refused(own: Cluster) -> None:
         list(map_items(double, range(2), own.settings, "double"))
     end(other)
     own.add("--no-nanny", PYTHONPATH=str(own.folder))
-    with pytest.raises(StudyError, match=r"worker \(tcp.*refused: No module named 'facestudy'; start it again"):
+    with pytest.raises(StudyError, match=r"worker \(tcp.*refused: .*No module named 'facestudy'.*; start it again"):
         list(map_items(double, range(2), own.settings, "double"))
 
 
@@ -227,7 +192,7 @@ def test_no_scheduler_no_workers_bad_address(own: Cluster, monkeypatch: pytest.M
 def test_the_scheduler_dies_and_the_next_run_resumes(own: Cluster, tmp_path: Path) -> None:
     own.add("--no-nanny")
     values = deep_update(params(), TINY | {"compute": own.settings.model_dump()})
-    values["sample"] |= {"people": 60, "seconds": 2}
+    values["sample"]["people"] = 20
     write_params(Path(), values)
     command = [sys.executable, "-m", "stages.videos"]
     process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
@@ -244,25 +209,24 @@ def test_the_scheduler_dies_and_the_next_run_resumes(own: Cluster, tmp_path: Pat
     assert before == {entry: entry.stat().st_mtime_ns for entry in entries}
 
 
-@pytest.mark.timeout(2000)
+@pytest.mark.timeout(650)
 def test_a_cluster_gives_the_same_bytes(own: Cluster, tmp_path: Path) -> None:
     """The study up to the trainings, here and on a cluster where the trainings of all cells run side by side."""
-    models = {"mesonet": SMALL, "vgg19": SMALL | {"width": 0.0625}}
     values = deep_update(params(), TINY | {"seeds": [1, 2]})
-    values["models"] = {name: deep_update(values["models"][name], changes) for name, changes in models.items()}
+    values["models"] = {"mesonet": values["models"]["mesonet"]}
     here = copy_project(tmp_path / "here", values)
     dvc(here, "repro", "train")
     there = copy_project(tmp_path / "there", values | {"compute": own.settings.model_dump()})
     for _ in range(2):
         own.add("--no-nanny")
     dvc(there, "repro", "altered")
-    cells = [f"train@{model}-{variant}" for model in models for variant in values["variants"]]
+    cells = [f"train@mesonet-{variant}" for variant in values["variants"]]
     command = ["dvc", "--wait-for-lock", "repro", "--single-item"]
     running = [
         subprocess.Popen([*command, cell], cwd=there, env=environment_for(there), stdout=own.log, stderr=own.log)
         for cell in cells
     ]
-    assert [process.wait() for process in running] == [0] * 4
+    assert [process.wait() for process in running] == [0, 0]
     assert ran(dvc(there, "repro", "train")) == []
     locked = [yaml.safe_load((folder / "dvc.lock").read_text())["stages"] for folder in (here, there)]
     assert {name: entry["outs"] for name, entry in locked[0].items()} == {

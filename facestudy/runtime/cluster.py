@@ -31,13 +31,13 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import quoted
 from facestudy.runtime import environment
-from facestudy.runtime.parallel import end_with, has_gpu
+from facestudy.runtime.parallel import begin_run, call_pickled, has_gpu
 from facestudy.runtime.work_cache import ROOT, file_sha256, key_of
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 """Seconds that the scheduler may take to answer, and a cluster may be without workers."""
 ANNOUNCEMENTS = Path(".cache/cluster")
 """Each run has a file here that tells workers what they have to be like."""
@@ -92,7 +92,7 @@ def map_on_cluster(
             if found is not None:
                 raise _refusal(found, worker)
         finished: SimpleQueue[Future] = SimpleQueue()
-        numbers, running, results = iter(range(len(items))), dict[str, int](), dict[int, R]()
+        numbers, running, results = iter(range(len(items))), dict[str, tuple[int, Future]](), dict[int, R]()
         room, looked, staffed = 0, -1.0, time.monotonic()
         for wanted in range(len(items)):
             while wanted not in results:
@@ -106,15 +106,12 @@ def map_on_cluster(
                     while len(running) < room and (number := next(numbers, None)) is not None:
                         key = f"{description}-{announcement.stem}-{number}"
                         call = pickle.dumps((function, items[number]))
-                        running[key] = number
-                        future = client.submit(work, call, announcement, key=key, pure=False)
-                        future.add_done_callback(finished.put)
-                        del future
+                        running[key] = number, client.submit(work, call, announcement, key=key, pure=False)
+                        running[key][1].add_done_callback(finished.put)
                 try:
-                    future = finished.get(timeout=1)
+                    number, future = running.pop(finished.get(timeout=1).key)
                 except Empty:
                     continue
-                number = running.pop(future.key)
                 results[number] = _result(future, where, f"{description}: {quoted(items[number])}")
                 del future  # the workers and the scheduler forget the result
             yield results.pop(wanted)
@@ -147,30 +144,19 @@ def work(call: bytes, announcement: Path) -> bytes:
     if found is not None:
         raise _refusal(found, worker.address)
     wanted = _read(announcement)
-    # A nanny's workers may have no children, lest these outlive them; `end_with` sees to that.
+    # A nanny's workers may have no children, lest these outlive them; `begin_run` sees to that.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     process = get_reusable_executor(
         max_workers=1,
         timeout=300,
         env=wanted["variables"] | dict.fromkeys(THREADS, "1"),
-        initializer=_begin,
+        initializer=begin_run,
         initargs=(os.getpid(), wanted["folder"], announcement),
     )
     try:
-        return bytes(process.submit(_call, call).result())
+        return bytes(process.submit(call_pickled, call).result())
     except TerminatedWorkerError:
         os._exit(1)  # so that Dask counts the item's failures
-
-
-def _begin(worker: int, folder: str, announcement: Path) -> None:
-    """Prepare the process; a new announcement makes a new one, which has the code and variables of its run."""
-    end_with(worker)
-    os.chdir(folder)
-
-
-def _call(call: bytes) -> bytes:
-    function, item = pickle.loads(call)
-    return bytes(pickle.dumps(function(item)))
 
 
 def problem(announcement: Path, dask_worker: Worker) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,6 +127,44 @@ def end_with(parent: int) -> None:
     if os.getppid() != parent:
         os._exit(1)
     watch_parent()
+
+
+def begin_run(parent: int, folder: str, run: Path) -> None:
+    """Prepare a process that a worker of a cluster started for the items of a run.
+
+    Parameters
+    ----------
+    parent : int
+        The worker.
+    folder : str
+        Where the items run.
+    run : Path
+        Identifies the run: joblib starts a new process when the arguments are others.
+    """
+    end_with(parent)
+    os.chdir(folder)
+
+
+def call_pickled(call: bytes) -> bytes:
+    """Call a function on an item, whose classes the calling process need not know.
+
+    Parameters
+    ----------
+    call : bytes
+        The pickle of a function and the item.
+
+    Returns
+    -------
+    bytes
+        The pickle of what it returns.
+
+    Examples
+    --------
+    >>> pickle.loads(call_pickled(pickle.dumps((abs, -1))))
+    1
+    """
+    function, item = pickle.loads(call)
+    return pickle.dumps(function(item))
 
 
 @contextmanager
