@@ -69,6 +69,7 @@ def test_the_lock_holds_the_stages_of_the_pipeline_only() -> None:
 BY_COMMANDS = (
     "metrics/calibration.csv",
     "metrics/known_verdicts.csv",
+    "metrics/planted.csv",
     "metrics/faults.csv",
     "metrics/reasons/",
     "metrics/findings/",

@@ -349,10 +349,13 @@ def test_no_code_loads_what_can_run_code() -> None:
     ways = ("pickle", "load_model(", "Lambda", "unsafe_deserialization", "joblib.load", "torch.load", "yaml.load(")
     keras_ways = ("models.load_model", "saving.load_model", "keras import", "import keras")
     # Our own load_model reads weights only.
+    # Calls and results that go between the study and its own Dask workers, see docs/security.md.
+    cluster = {ROOT / f"facestudy/runtime/{name}.py" for name in ("cluster", "parallel")}
     ours = {ROOT / name for name in ("facestudy/__init__.py", "facestudy/prediction/arrays.py", "commands/export.py")}
     for file in [*ROOT.glob("commands/*.py"), *ROOT.glob("facestudy/**/*.py"), *ROOT.glob("stages/*.py")]:
         text = file.read_text()
         forbidden = {*ways, *keras_ways} - {"load_model("} if file in ours else set(ways)
+        forbidden -= {"pickle"} if file in cluster else set()
         assert not [way for way in forbidden if way in text], file
 
 
