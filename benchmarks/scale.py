@@ -2,9 +2,9 @@
 
     python -m benchmarks.scale
 
-The tables of docs/scale.md. A stage takes CPU time to start and CPU time for each item. Both come from two runs on the
-sample of different sizes, are checked against a third, larger one, and are applied to known data sets with the cost of
-an item measured on real clips (`footage_<height>.json`, from `benchmarks.resized_clips`).
+It writes the tables of docs/scale.md. A stage takes CPU time to start and CPU time for each item. Both come from two
+runs on the sample of different sizes, are checked against a third, larger one, and are applied to known data sets with
+the cost of an item measured on real clips (`footage_<height>.json`, from `benchmarks.resized_clips`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.measure import with_section
 from commands.profile import Cost, Profile
 from facestudy.dataset import duplicates
 
 PROFILES = Path(__file__).parent / "profiles"
+DOCUMENT = Path(__file__).parents[1] / "docs/scale.md"
 SMALL, LARGE, CHECKED = "sample_40", "sample_400", "sample_2000"
 HEIGHTS = (360, 720, 1080)
 COMPARED = 20_000
@@ -177,7 +179,11 @@ def footage(profile: Profile, start: Mapping[str, Line]) -> Footage:
     spent = {name: cost.cpu_s - (decoding if name == "frames" else 0.0) for name, cost in costs.items()}
     return Footage(
         decoding / profile.counts["megapixels of video"],
-        {name: max(0.0, spent[name] - start[name].start) / cost.items for name, cost in costs.items() if name in start},
+        {
+            name: max(0.0, spent[name] - start[name].start) / cost.items
+            for name, cost in costs.items()
+            if name in start and cost.items
+        },
         {name: cost.out_bytes / cost.items for name, cost in costs.items() if cost.items},
     )
 
@@ -204,9 +210,11 @@ class Estimate:
         """From begin to end, all cores being used perfectly."""
         if machine.gpu:
             trained = float(sum(GPU_S[name] for name in self.training) * VARIANTS * SEEDS)
+        elif machine.nodes > 1:  # all trainings at once (docs/cluster.md)
+            trainings = len(self.training) * VARIANTS * SEEDS
+            trained = max(self.training.values()) * math.ceil(trainings / (machine.nodes * machine.cores))
         else:  # the seeds of a cell at once, cells one after another
-            rounds = math.ceil(SEEDS / (machine.nodes * machine.cores))
-            trained = sum(self.training.values()) * VARIANTS * rounds
+            trained = sum(self.training.values()) * VARIANTS * math.ceil(SEEDS / machine.cores)
         return sum(self.spread.values()) / (machine.nodes * machine.cores) + sum(self.single.values()) + trained
 
 
@@ -253,13 +261,15 @@ def estimate(
     )
 
 
-def main() -> None:
+def tables() -> str:
+    """The tables of docs/scale.md, as Markdown."""
+    out: list[str] = []
     small, large, measured = read(SMALL), read(LARGE), read(CHECKED)
     sample = lines(small, large, "cpu_s")
-    print(f"{measured.machine}\n\n## Predicted from {SMALL} and {LARGE}: {CHECKED}\n")
-    print(check(small, large, measured))
-    print("\n## Peak memory, MB\n")
-    print(memory({name: read(name) for name in (SMALL, LARGE, CHECKED)}))
+    out.append(f"{measured.machine}\n\n### A run of 2,000 clips, predicted from runs of 40 and 400\n")
+    out.append(check(small, large, measured))
+    out.append("\n### Peak memory, MB\n")
+    out.append(memory({name: read(name) for name in (SMALL, LARGE, CHECKED)}))
 
     runs = {height: read(f"footage_{height}") for height in HEIGHTS}
     real = {height: footage(run, sample) for height, run in runs.items()}
@@ -267,11 +277,11 @@ def main() -> None:
     for name in ("videos", "frames", "faces", "duplicates", "crops", "shortcuts"):
         cells = [f"{1000 * one.cpu[name]:.1f}" for one in real.values()]
         rows.append([f"{name}, one of {grouped(runs[720])[name].unit}", *cells])
-    print("\n## Real video: CPU ms of an item\n")
-    print(table(["", *(f"{height} lines" for height in HEIGHTS)], rows))
+    out.append("\n### Real video: CPU ms of an item\n")
+    out.append(table(["", *(f"{height} lines" for height in HEIGHTS)], rows))
     rows = [[name, *(f"{one.out[name] / 1e3:.0f}" for one in real.values())] for name in ("frames", "faces", "crops")]
-    print("\n## Real video: kB of an item\n")
-    print(table(["", *(f"{height} lines" for height in HEIGHTS)], rows))
+    out.append("\n### Real video: kB of an item\n")
+    out.append(table(["", *(f"{height} lines" for height in HEIGHTS)], rows))
 
     trained = lines(runs[360], runs[720], "cpu_s")
     image = {name.split("(")[1].rstrip(")"): one for name, one in trained.items() if name.startswith("train")}
@@ -280,8 +290,8 @@ def main() -> None:
         cost = grouped(runs[720])[f"train ({name})"]
         floor = (cost.floor_s or 0.0) / cost.items
         rows.append([name, f"{1000 * one.each:.1f}", f"{1000 * floor:.1f}", f"{one.start / VARIANTS:.0f}"])
-    print("\n## Training with the networks of the preset `paper`\n")
-    print(table(["network", "CPU ms of a picture", "floor, ms", "CPU s to start"], rows))
+    out.append("\n### Training with the networks of the preset `paper`\n")
+    out.append(table(["network", "CPU ms of a picture", "floor, ms", "CPU s to start"], rows))
 
     stored = sum(cost.out_bytes for cost in runs[720].costs)
     md5 = (grouped(runs[720])["dvc commit"].floor_s or 0) / stored
@@ -292,12 +302,19 @@ def main() -> None:
     rows.append(
         ["training", *(f"{sum(one.training.values()) * VARIANTS * SEEDS / 3600:.0f}" for one in found.values())]
     )
-    print(f"\n## CPU hours; two faces are compared in {pair * 1e9:.1f} ns\n")
-    print(table(["", *found], rows))
+    out.append(f"\n### CPU hours; two faces are compared in {pair * 1e9:.1f} ns\n")
+    out.append(table(["", *found], rows))
     rows = [[one.name, *(f"{told.seconds(one) / 3600:.1f} h" for told in found.values())] for one in MACHINES]
     rows.append(["stored", *(f"{told.stored / 1e9:.0f} GB" for told in found.values())])
-    print("\n## From begin to end\n")
-    print(table(["", *found], rows))
+    out.append("\n### From begin to end\n")
+    out.append(table(["", *found], rows))
+    return "\n".join(out)
+
+
+def main() -> None:
+    text = tables()
+    print(text)
+    DOCUMENT.write_text(with_section(DOCUMENT.read_text(encoding="utf-8"), "scale", text), encoding="utf-8")
 
 
 if __name__ == "__main__":
