@@ -212,15 +212,16 @@ def test_the_scheduler_dies_and_the_next_run_resumes(own: Cluster, tmp_path: Pat
 @pytest.mark.timeout(650)
 def test_a_cluster_gives_the_same_bytes(own: Cluster, tmp_path: Path) -> None:
     """The study up to the trainings, here and on a cluster where the trainings of all cells run side by side."""
-    values = deep_update(params(), TINY | {"seeds": [1, 2]})
-    values["models"] = {"mesonet": values["models"]["mesonet"]}
+    values = deep_update(params(), TINY | {"seeds": [1, 2], "variants": ["full"]})
+    mesonet = values["models"]["mesonet"]
+    values["models"] = {"slow": mesonet, "fast": mesonet | {"learning_rate": 0.01}}
     here = copy_project(tmp_path / "here", values)
     dvc(here, "repro", "train")
     there = copy_project(tmp_path / "there", values | {"compute": own.settings.model_dump()})
     for _ in range(2):
         own.add("--no-nanny")
     dvc(there, "repro", "altered")
-    cells = [f"train@mesonet-{variant}" for variant in values["variants"]]
+    cells = [f"train@{model}-full" for model in values["models"]]
     command = ["dvc", "--wait-for-lock", "repro", "--single-item"]
     running = [
         subprocess.Popen([*command, cell], cwd=there, env=environment_for(there), stdout=own.log, stderr=own.log)
