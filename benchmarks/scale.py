@@ -163,28 +163,26 @@ def memory(profiles: Mapping[str, Profile]) -> str:
 
 @dataclass(frozen=True)
 class Footage:
-    """What real video of one height costs: CPU seconds, and bytes."""
+    """What real video of one height costs, start-up apart: CPU seconds, and bytes."""
 
-    decode: float
-    """Of a megapixel."""
+    decoding: float
+    """Of a decoded megapixel in `frames`, where about one frame of nine is stored."""
     cpu: dict[str, float]
-    """Of an item of a stage, its start apart."""
+    """Of an item of a stage."""
     out: dict[str, float]
     """Of an item of a stage."""
 
 
-def footage(profile: Profile, start: Mapping[str, Line]) -> Footage:
-    """The costs of a run on real video; start: the lines of the sample."""
-    costs, decoding = grouped(profile), grouped(profile)["frames"].floor_s or 0.0
-    spent = {name: cost.cpu_s - (decoding if name == "frames" else 0.0) for name, cost in costs.items()}
+def footage(profile: Profile, sample: Mapping[str, Line]) -> Footage:
+    """The costs of a run on real video; sample: the lines of the sample, of which the start is taken away."""
+    costs = {name: cost for name, cost in grouped(profile).items() if cost.items}
+    start = {name: one.start for name, one in sample.items()}
+    start["videos"] = start["frames"]  # which starts the same processes; those of the sample are drawn
+    spent = {name: max(0.0, cost.cpu_s - start[name]) for name, cost in costs.items() if name in start}
     return Footage(
-        decoding / profile.counts["megapixels of video"],
-        {
-            name: max(0.0, spent[name] - start[name].start) / cost.items
-            for name, cost in costs.items()
-            if name in start and cost.items
-        },
-        {name: cost.out_bytes / cost.items for name, cost in costs.items() if cost.items},
+        spent["frames"] / profile.counts["megapixels of video"],
+        {name: seconds / costs[name].items for name, seconds in spent.items()},
+        {name: cost.out_bytes / cost.items for name, cost in costs.items()},
     )
 
 
@@ -243,8 +241,8 @@ def estimate(
     files = frames * (2 + VARIANTS) if frames <= 50_000 else videos * (2 + VARIANTS)  # storage.archive_above
     return Estimate(
         spread={
-            "videos": sample["videos"].start + videos * real.cpu["videos"],
-            "frames": sample["frames"].start + dataset.decoded * real.decode + frames * real.cpu["frames"],
+            "videos": sample["frames"].start + videos * real.cpu["videos"],
+            "frames": sample["frames"].start + dataset.decoded * real.decoding,
             "faces": sample["faces"].start + frames * real.cpu["faces"],
             "duplicates: hashes": sample["duplicates"].start + frames * real.cpu["duplicates"],
             "crops": VARIANTS * sample["crops"].start + crops * real.cpu["crops"],
@@ -273,10 +271,12 @@ def tables() -> str:
 
     runs = {height: read(f"footage_{height}") for height in HEIGHTS}
     real = {height: footage(run, sample) for height, run in runs.items()}
-    rows = [["decoding, a megapixel", *(f"{1000 * one.decode:.2f}" for one in real.values())]]
-    for name in ("videos", "frames", "faces", "duplicates", "crops", "shortcuts"):
+    rows = [["frames, a decoded megapixel", *(f"{1000 * one.decoding:.1f}" for one in real.values())]]
+    bare = [(grouped(run)["frames"].floor_s or 0.0) / run.counts["megapixels of video"] for run in runs.values()]
+    rows.append(["bare decoding, a megapixel", *(f"{1000 * one:.1f}" for one in bare)])
+    for name in ("videos", "faces", "duplicates", "crops", "shortcuts"):
         cells = [f"{1000 * one.cpu[name]:.1f}" for one in real.values()]
-        rows.append([f"{name}, one of {grouped(runs[720])[name].unit}", *cells])
+        rows.append([f"{name}, of the {grouped(runs[720])[name].unit}", *cells])
     out.append("\n### Real video: CPU ms of an item\n")
     out.append(table(["", *(f"{height} lines" for height in HEIGHTS)], rows))
     rows = [[name, *(f"{one.out[name] / 1e3:.0f}" for one in real.values())] for name in ("frames", "faces", "crops")]
