@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import re
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from commands.machine import machine
 
 ROUNDS = 5
 RESULTS = Path(__file__).with_name("results.md")
@@ -134,25 +134,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     return [first, "|---" * len(header) + "|", *others]
 
 
-def machine(device: str = "") -> str:
-    """Describe this machine, its load before the program started, and the versions in use."""
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").is_file():
-        found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-        processor = found[1] if found else processor
-    versions = []
-    for package in PACKAGES:
-        try:
-            versions.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return (
-        f"{processor}, {os.cpu_count()} cores, {memory:.0f} GiB{f', {device}' if device else ''}; {platform.system()}, "
-        f"Python {platform.python_version()}; {', '.join(versions)}. Load average of the minute before: {_load:.1f}."
-    )
-
-
 def pattern(name: str) -> re.Pattern[str]:
     """Match a part of a Markdown file: its opening comment, its text, its closing comment."""
     return re.compile(rf"(<!-- {name}[: ].*?-->\n)(.*?)(<!-- /{name} -->)", re.DOTALL)
@@ -175,7 +156,8 @@ def report(name: str, lines: Sequence[str], quick: bool, device: str = "") -> No
     device : str
         What the processor does not say of the machine, such as its GPU.
     """
-    text = "\n".join([machine(device), "", *lines])
+    about = f"{machine(PACKAGES, device)}. Load average of the minute before: {_load:.1f}."
+    text = "\n".join([about, "", *lines])
     print(text, flush=True)
     if not quick:
         RESULTS.write_text(with_section(RESULTS.read_text(encoding="utf-8"), name, text), encoding="utf-8")

@@ -2,27 +2,21 @@
 
     python -m benchmarks.memory [--quick] [--clips N]
 
-N clips (100) of a second. Each stage runs in a process of its own; its memory is the anonymous memory of this process
-and those that it starts, summed, looked at every 20 milliseconds. The decoded crops that `train` maps are not
-anonymous. Linux only.
+N clips (100) of a second. Each stage runs in a process of its own and is measured as by `make profile`: the anonymous
+memory of this process and of those that it starts. The decoded crops that `train` maps are not anonymous.
 """
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from benchmarks import measure
 from benchmarks.study import command, drawn_clips, environment, forget, prepare, stage
+from commands.profile import measured
 
-EVERY_S = 0.02
 FEWEST = 8
 """Clips that a split needs."""
 CELL = ("full", "mesonet")
@@ -35,38 +29,15 @@ MEASURED = {
 """Options of a stage, and what it must make again."""
 
 
-def anonymous_mb(process: psutil.Process) -> float:
-    """Return the anonymous memory of a process and those below it, in units of 2**20 bytes."""
-    total = 0
-    try:
-        for one in (process, *process.children(recursive=True)):
-            found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{one.pid}/status").read_text())
-            total += int(found[1]) if found else 0
-    except (psutil.NoSuchProcess, OSError):  # it has ended meanwhile
-        pass
-    return total / 1024
-
-
 def peak_mb(folder: Path, name: str) -> float:
-    """Run a stage without its work cache, and return the peak of its memory."""
+    """Run a stage without its work cache, and return the peak of its memory, in units of 2**20 bytes."""
     options, made = MEASURED[name]
     forget(folder, *made)
-    started = subprocess.Popen(
-        command(name, *options), cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    process, peak = psutil.Process(started.pid), 0.0
-    while started.poll() is None:
-        peak = max(peak, anonymous_mb(process))
-        time.sleep(EVERY_S)
-    if started.returncode:
-        sys.exit(f"{name} failed")
-    return peak
+    return measured(command(name, *options), folder, environment()).peak_bytes / 2**20
 
 
 def main() -> None:
     given = measure.arguments(__doc__, ("clips", 100, "clips"))
-    if not Path("/proc/self/status").is_file():
-        sys.exit("the memory of processes is read from /proc, which this system lacks")
     count = FEWEST + 4 if given.quick else given.clips
     with tempfile.TemporaryDirectory() as name:
         room = Path(name)

@@ -12,15 +12,17 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.measure import with_section
+from benchmarks import measure
 from commands.profile import Cost, Profile
+from commands.study import preset_settings
+from facestudy.core import tables
 from facestudy.dataset import duplicates
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -29,11 +31,16 @@ SMALL, LARGE, CHECKED = "sample_40", "sample_400", "sample_2000"
 HEIGHTS = (360, 720, 1080)
 COMPARED = 20_000
 """Faces that are compared with one another to measure what a pair costs."""
-GPU_S = {"mesonet": 46, "vgg19": 134, "resnet50": 191}
-"""Seconds of a training on an H100, in benchmarks/results.md: 2,554 faces, 50 epochs."""
-FRAMES, VARIANTS, SEEDS, EPOCHS, USED = 16, 2, 5, 50, 4000
-"""Frames of a video, as in presets/videos.yaml; what is trained and on how many faces, as in presets/paper.yaml."""
-TRAINED = 0.8 * 0.8
+# With `source: folder` there would have to be videos.
+FRAMES = preset_settings("videos", ["source=sample"])[1].frames.per_video or 0
+"""Of a video."""
+PAPER = preset_settings("paper", ["source=sample"])[1]
+"""What is trained."""
+VARIANTS, SEEDS = len(PAPER.variants), len(PAPER.seeds)
+(EPOCHS,) = {model.epochs for model in PAPER.models.values()}
+USED = len(tables.LABELS) * (PAPER.split.faces_per_class or 0)
+"""Faces."""
+TRAINED = (1 - PAPER.split.test) * (1 - PAPER.split.validation)
 """The share of these faces that is trained on."""
 KEY_FRAME_S = 5
 """Assumed seconds from one key frame to the next."""
@@ -101,6 +108,18 @@ MACHINES = (
 )
 
 
+def gpu_seconds() -> dict[str, float]:
+    """The seconds of a training on a GPU by model, from the section of `benchmarks.cells` in results.md."""
+    found = measure.pattern("cells").search(measure.RESULTS.read_text(encoding="utf-8"))
+    assert found is not None
+    rows = [line.strip("| ").split(" | ") for line in found[2].splitlines() if line.startswith("| ")]
+    times: dict[str, list[float]] = {}
+    for model, _, *cells in rows[1:]:
+        if cells[0].isdigit():  # trainings, seconds
+            times.setdefault(model, []).append(float(cells[1]) / int(cells[0]))
+    return {model: sum(seconds) / len(seconds) for model, seconds in times.items()}
+
+
 def read(name: str) -> Profile:
     """A profile of benchmarks/profiles/."""
     values = json.loads((PROFILES / f"{name}.json").read_text())
@@ -129,12 +148,7 @@ def lines(small: Profile, large: Profile, what: str) -> dict[str, Line]:
     }
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """As Markdown."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
-
-
-def check(small: Profile, large: Profile, measured: Profile) -> str:
+def check(small: Profile, large: Profile, measured: Profile) -> list[str]:
     """What the fitted lines say of a larger run, beside what it took."""
     cpu, out = lines(small, large, "cpu_s"), lines(small, large, "out_bytes")
     rows, totals = [], np.zeros(4)
@@ -143,7 +157,9 @@ def check(small: Profile, large: Profile, measured: Profile) -> str:
         totals += told
         rows.append(_checked(name, f"{cost.items:.0f} {cost.unit}", told))
     rows.append(_checked("all", "", totals))
-    return table(["stage", "items", "CPU predicted, s", "measured", "ratio", "MB predicted", "measured", "ratio"], rows)
+    return measure.table(
+        ["stage", "items", "CPU predicted, s", "measured", "ratio", "MB predicted", "measured", "ratio"], rows
+    )
 
 
 def _checked(name: str, items: str, told: np.ndarray) -> list[str]:
@@ -152,13 +168,13 @@ def _checked(name: str, items: str, told: np.ndarray) -> list[str]:
     return [name, items, f"{cpu:.0f}", f"{cpu_s:.0f}", f"{cpu / cpu_s:.2f}", *mb]
 
 
-def memory(profiles: Mapping[str, Profile]) -> str:
+def memory(profiles: Mapping[str, Profile]) -> list[str]:
     """The peak of each stage in each run, MB."""
     rows = [
         [name, *(f"{grouped(one)[name].peak_bytes / 1e6:.0f}" for one in profiles.values())]
         for name in grouped(next(iter(profiles.values())))
     ]
-    return table(["stage", *profiles], rows)
+    return measure.table(["stage", *profiles], rows)
 
 
 @dataclass(frozen=True)
@@ -207,7 +223,8 @@ class Estimate:
     def seconds(self, machine: Machine) -> float:
         """From begin to end, all cores being used perfectly."""
         if machine.gpu:
-            trained = float(sum(GPU_S[name] for name in self.training) * VARIANTS * SEEDS)
+            seconds = gpu_seconds()
+            trained = sum(seconds[name] for name in self.training) * VARIANTS * SEEDS
         elif machine.nodes > 1:  # all trainings at once (docs/cluster.md)
             trainings = len(self.training) * VARIANTS * SEEDS
             trained = max(self.training.values()) * math.ceil(trainings / (machine.nodes * machine.cores))
@@ -251,7 +268,7 @@ def estimate(
             "duplicates: pairs": pair * frames**2 / 2,
             "split, clips": sample["split"].at(frames) + sample["clips"].at(videos),
             "shortcuts": sample["shortcuts"].start + USED * real.cpu["shortcuts"],
-            "evaluate to page": sample["evaluate to page"].at(USED * 0.36 * VARIANTS * SEEDS * len(image)),
+            "evaluate to page": sample["evaluate to page"].at(USED * (1 - TRAINED) * VARIANTS * SEEDS * len(image)),
             "dvc": sample["dvc commit"].at(files) + stored * md5 + sample["dvc repro"].at(files),
         },
         training={name: one.at(USED * TRAINED * EPOCHS) for name, one in image.items()},
@@ -259,29 +276,29 @@ def estimate(
     )
 
 
-def tables() -> str:
+def written() -> str:
     """The tables of docs/scale.md, as Markdown."""
     out: list[str] = []
     small, large, measured = read(SMALL), read(LARGE), read(CHECKED)
     sample = lines(small, large, "cpu_s")
     out.append(f"{measured.machine}\n\n### A run of 2,000 clips, predicted from runs of 40 and 400\n")
-    out.append(check(small, large, measured))
+    out.extend(check(small, large, measured))
     out.append("\n### Peak memory, MB\n")
-    out.append(memory({name: read(name) for name in (SMALL, LARGE, CHECKED)}))
+    out.extend(memory({name: read(name) for name in (SMALL, LARGE, CHECKED)}))
 
     runs = {height: read(f"footage_{height}") for height in HEIGHTS}
     real = {height: footage(run, sample) for height, run in runs.items()}
-    rows = [["frames, a decoded megapixel", *(f"{1000 * one.decoding:.1f}" for one in real.values())]]
+    rows = [["frames, per decoded megapixel", *(f"{1000 * one.decoding:.1f}" for one in real.values())]]
     bare = [(grouped(run)["frames"].floor_s or 0.0) / run.counts["megapixels of video"] for run in runs.values()]
-    rows.append(["bare decoding, a megapixel", *(f"{1000 * one:.1f}" for one in bare)])
+    rows.append(["bare decoding, per megapixel", *(f"{1000 * one:.1f}" for one in bare)])
     for name in ("videos", "faces", "duplicates", "crops", "shortcuts"):
         cells = [f"{1000 * one.cpu[name]:.1f}" for one in real.values()]
-        rows.append([f"{name}, of the {grouped(runs[720])[name].unit}", *cells])
-    out.append("\n### Real video: CPU ms of an item\n")
-    out.append(table(["", *(f"{height} lines" for height in HEIGHTS)], rows))
+        rows.append([f"{name}, per {grouped(runs[720])[name].unit.rstrip('s')}", *cells])
+    out.append("\n### Real video: CPU ms per item\n")
+    out.extend(measure.table(["", *(f"{height} lines" for height in HEIGHTS)], rows))
     rows = [[name, *(f"{one.out[name] / 1e3:.0f}" for one in real.values())] for name in ("frames", "faces", "crops")]
-    out.append("\n### Real video: kB of an item\n")
-    out.append(table(["", *(f"{height} lines" for height in HEIGHTS)], rows))
+    out.append("\n### Real video: kB per item\n")
+    out.extend(measure.table(["", *(f"{height} lines" for height in HEIGHTS)], rows))
 
     trained = lines(runs[360], runs[720], "cpu_s")
     image = {name.split("(")[1].rstrip(")"): one for name, one in trained.items() if name.startswith("train")}
@@ -291,7 +308,7 @@ def tables() -> str:
         floor = (cost.floor_s or 0.0) / cost.items
         rows.append([name, f"{1000 * one.each:.1f}", f"{1000 * floor:.1f}", f"{one.start / VARIANTS:.0f}"])
     out.append("\n### Training with the networks of the preset `paper`\n")
-    out.append(table(["network", "CPU ms of a picture", "floor, ms", "CPU s to start"], rows))
+    out.extend(measure.table(["network", "CPU ms per picture", "floor, ms", "CPU s to start"], rows))
 
     stored = sum(cost.out_bytes for cost in runs[720].costs)
     md5 = (grouped(runs[720])["dvc commit"].floor_s or 0) / stored
@@ -302,19 +319,19 @@ def tables() -> str:
     rows.append(
         ["training", *(f"{sum(one.training.values()) * VARIANTS * SEEDS / 3600:.0f}" for one in found.values())]
     )
-    out.append(f"\n### CPU hours; two faces are compared in {pair * 1e9:.1f} ns\n")
-    out.append(table(["", *found], rows))
+    out.append(f"\n### CPU hours (comparing two faces takes {pair * 1e9:.1f} ns)\n")
+    out.extend(measure.table(["", *found], rows))
     rows = [[one.name, *(f"{told.seconds(one) / 3600:.1f} h" for told in found.values())] for one in MACHINES]
     rows.append(["stored", *(f"{told.stored / 1e9:.0f} GB" for told in found.values())])
     out.append("\n### From begin to end\n")
-    out.append(table(["", *found], rows))
+    out.extend(measure.table(["", *found], rows))
     return "\n".join(out)
 
 
 def main() -> None:
-    text = tables()
+    text = written()
     print(text)
-    DOCUMENT.write_text(with_section(DOCUMENT.read_text(encoding="utf-8"), "scale", text), encoding="utf-8")
+    DOCUMENT.write_text(measure.with_section(DOCUMENT.read_text(encoding="utf-8"), "scale", text), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 python -m commands.profile [--file costs.json]
 
-The settings are those of params.yaml with PRESET, SET and QUICK over them, as `make study` takes them. All stages run
-in a private copy of the project with empty caches, which is removed at the end; the work tree does not change. A
-Markdown table is printed; FILE (or --file) gets the same figures as JSON, for `python -m benchmarks.scale`.
+PRESET, SET and QUICK override settings of params.yaml, as in `make study`. All stages run in a private copy of the
+project with empty caches, which is removed at the end; the work tree does not change. The command prints a Markdown
+table and writes the same figures to FILE (or --file) as JSON, for `python -m benchmarks.scale`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -22,7 +21,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ import psutil
 
 from commands import floors
 from commands.arguments import Parser, status_of, switched_on, words
+from commands.machine import machine
 from commands.private_copy import alone, make_copy, remove
 from commands.study import OF_FOLDER, Params, preset_settings, write_settings
 from facestudy.core import tables
@@ -55,7 +54,8 @@ UNITS = {
 }
 """What a stage's items are; of the stages not named here, scores."""
 DVC = {"dvc commit": ["--force", "--quiet"], "dvc repro": ["--quiet"]}
-"""What DVC does of its own, after the stages, and its options: store all outputs; see that there is nothing to do."""
+"""What DVC does after the stages, and its options: it stores all outputs, then finds that there is nothing to do."""
+FOLDER = "folder.path="
 PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless", "av", "dvc")
 
 
@@ -113,7 +113,7 @@ class Profile:
 
     def markdown(self) -> str:
         """The table."""
-        head = "stage | wall, s | CPU, s | peak, MB | read, MB | out, MB | items | CPU an item, ms | floor, s | ratio"
+        head = "stage | wall, s | CPU, s | peak, MB | read, MB | out, MB | items | CPU per item, ms | floor, s | ratio"
         lines = [f"| {head} |", "|" + "---|" * len(head.split("|"))]
         for one in self.costs:
             read = "" if one.read_bytes is None else f"{one.read_bytes / 1e6:.0f}"
@@ -288,23 +288,16 @@ def profile(preset: str | None, settings: list[str], quick: bool = False) -> Pro
             with_floors(costs, folder, params)
         finally:
             remove(folder)
-    return Profile(costs, counts, machine(), [*([preset] if preset else []), *settings])
+    return Profile(costs, counts, machine(PACKAGES), [*([preset] if preset else []), *map(portable, settings)])
 
 
-def machine() -> str:
-    """The machine and the versions that decide how long work takes."""
-    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    processor = names[0] if names else platform.processor() or platform.machine()
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    memory = psutil.virtual_memory().total / 2**30
-    return f"{processor}, {os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, {packages}"
+def portable(setting: str) -> str:
+    """Leave out where a folder is on this machine.
 
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:  # not Linux
-        return []
+    >>> portable("folder.path=/my/videos"), portable("frames.per_video=4")
+    ('folder.path=videos', 'frames.per_video=4')
+    """
+    return f"{FOLDER}{Path(setting).name}" if setting.startswith(FOLDER) else setting
 
 
 def main() -> int:

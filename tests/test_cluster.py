@@ -157,9 +157,7 @@ def test_late_workers_are_used_or_refused(own: Cluster) -> None:
     results = map_items(process_of, range(10_000), own.settings, "sleep")
     next(results)
     own.add("--no-nanny", "--nthreads", "2")
-    with pytest.raises(
-        StudyError, match=r"worker \(tcp://.*\) is refused: items at a time is 2, not 1; start it again"
-    ):
+    with pytest.raises(StudyError, match=r"worker \(tcp://.*\) is refused: items at a time is 2, not 1; restart it"):
         list(results)
 
 
@@ -169,12 +167,12 @@ def test_workers_with_other_code_are_refused(own: Cluster) -> None:
     shutil.copy(ROOT / "requirements.txt", code)
     (code / "facestudy/core/__init__.py").write_text('"""Other code."""\n')
     other = own.add("--no-nanny", PYTHONPATH=str(code))
-    refused = r"worker \(tcp://.*\) is refused: the code is \w{12}, not \w{12}; start it again with this folder"
+    refused = r"worker \(tcp://.*\) is refused: the code is \w{12}, not \w{12}; restart it with this folder"
     with pytest.raises(StudyError, match=refused):
         list(map_items(double, range(2), own.settings, "double"))
     end(other)
     own.add("--no-nanny", PYTHONPATH=str(own.folder))
-    with pytest.raises(StudyError, match=r"worker \(tcp.*refused: .*No module named 'facestudy'.*; start it again"):
+    with pytest.raises(StudyError, match=r"worker \(tcp.*refused: .*No module named 'facestudy'.*; restart it"):
         list(map_items(double, range(2), own.settings, "double"))
 
 

@@ -68,7 +68,7 @@ def test_two_runs_predict_a_third() -> None:
 
     line = scale.lines(run(10), run(30), "cpu_s")["frames"]
     assert math.isclose(line.start, 3) and math.isclose(line.at(200), 23)
-    row = scale.check(run(10), run(30), run(200)).splitlines()[2]
+    row = scale.check(run(10), run(30), run(200))[2]
     assert row == "| frames | 200 frames | 23 | 23 | 1.00 | 0.2 | 0.2 | 1.00 |"
 
 
@@ -82,7 +82,13 @@ def test_more_cores_and_nodes_take_less_time() -> None:
     told = scale.Estimate({"faces": 3600.0}, {"dvc": 60.0}, {"mesonet": 100.0}, 0.0)
     assert told.seconds(scale.Machine("", 1, 4)) == 900 + 60 + 2 * 2 * 100  # five seeds on four cores
     assert told.seconds(scale.Machine("", 2, 4)) == 450 + 60 + 2 * 100
-    assert told.seconds(scale.Machine("", 1, 4, gpu=True)) == 900 + 60 + 2 * 5 * scale.GPU_S["mesonet"]
+    assert told.seconds(scale.Machine("", 1, 4, gpu=True)) == 900 + 60 + 2 * 5 * scale.gpu_seconds()["mesonet"]
+    assert set(scale.gpu_seconds()) == set(scale.PAPER.models)
+
+
+def test_profiles_do_not_name_folders_of_a_machine() -> None:
+    for name in ("sample_40", *(f"footage_{height}" for height in scale.HEIGHTS)):
+        assert not any("/" in setting for setting in scale.read(name).settings)
 
 
 @pytest.mark.timeout(900)

@@ -63,11 +63,10 @@ class FaceSettings(Section):
 
 
 class _Detector:
-    """The networks of the package mtcnn; finds what its `MTCNN.detect_faces` finds, with the same numbers.
+    """The networks of the package mtcnn; they give the same numbers as its `MTCNN.detect_faces`.
 
-    It differs from the package in what is slow there: each network is one graph for pictures of every size, where the
-    package runs each layer on its own, and the pictures are converted once, where the package converts them again for
-    each scale. It takes less than half of the CPU time.
+    Each network is one graph for pictures of all sizes, whereas the package runs each layer on its own. Pictures are
+    converted once, whereas the package converts them again for each scale. This takes less than half of the CPU time.
     """
 
     def __init__(self) -> None:

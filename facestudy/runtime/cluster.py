@@ -1,7 +1,7 @@
 """Apply a function to many items on a Dask cluster that shares the current folder.
 
-Workers read and write files in the folder in which this process runs, at the same path. A worker that does not see it,
-or has other code, packages or settings, could write other results under the same names, so it is refused.
+Workers read and write files in the current folder of this process, at the same path. A worker that cannot see this
+folder, or has other code or packages, could store different results under the same names, so it is refused.
 """
 
 from __future__ import annotations
@@ -40,21 +40,22 @@ R = TypeVar("R")
 WAIT_S = 120.0
 """Seconds that the scheduler may take to answer, and a cluster may be without workers."""
 ANNOUNCEMENTS = Path(".cache/cluster")
-"""Each run has a file here that tells workers what they have to be like."""
+"""Each run writes a file here with what it demands of workers."""
 CARRIED = ("NPY_DISABLE_CPU_FEATURES",)
-"""Variables that decide results, beside those of `facestudy.runtime.environment`; a run gives its own to workers."""
+"""Environment variables that affect results, besides those of `facestudy.runtime.environment`. Workers get this
+process's values."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 LOADED = file_sha256(Path(__file__))
-"""The file of which this process has loaded this module."""
+"""The hash of this module as this process loaded it."""
 KEPT = "what was finished is kept"
 
 
 def map_on_cluster(
     function: Callable[[T], R], items: Sequence[T], scheduler: str | None, workers: int, description: str
 ) -> Iterator[R]:
-    """Apply a function to items, one at a time in each worker of a cluster.
+    """Apply a function to items on a cluster; each worker runs one item at a time.
 
-    Workers that join later are used too. When a worker dies, another one does its item.
+    Workers that join later are used too. When a worker dies, another one repeats its item.
 
     Parameters
     ----------
@@ -118,9 +119,9 @@ def map_on_cluster(
 
 
 def work(call: bytes, announcement: Path) -> bytes:
-    """Do an item, in a worker: in a process of its own, which the next items of the same run use again.
+    """Run an item in a child process of a worker, which is kept for the next items of the same run.
 
-    In Dask's process, other threads draw from the random numbers that a training depends on.
+    In the worker's own process, Dask's threads draw from the random numbers that a training depends on.
 
     Parameters
     ----------
@@ -137,14 +138,15 @@ def work(call: bytes, announcement: Path) -> bytes:
     Raises
     ------
     StudyError
-        When this worker is refused, which may have joined after the others were asked.
+        When this worker is refused; it may have joined after the others were checked.
     """
     worker = get_worker()
     found = problem(announcement, worker)
     if found is not None:
         raise _refusal(found, worker.address)
     wanted = _read(announcement)
-    # A nanny's workers may have no children, lest these outlive them; `begin_run` sees to that.
+    # A worker that a nanny started is a daemon, and Python lets daemons start no processes, because these could outlive
+    # them. Here they cannot: `begin_run` ends the child process with its worker.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     process = get_reusable_executor(
         max_workers=1,
@@ -191,12 +193,12 @@ def _read(announcement: Path) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=4)
 def _facts_for(announcement: Path) -> dict[str, str]:
-    """The facts at the first item of a run."""
+    """The facts when this worker was first asked about a run."""
     return facts()
 
 
 def facts() -> dict[str, str]:
-    """Describe what the results of a process that starts now depend on.
+    """Describe what the results of this process depend on.
 
     Returns
     -------
@@ -223,7 +225,7 @@ def facts() -> dict[str, str]:
 
 @contextmanager
 def _announced() -> Iterator[Path]:
-    """A file, new and with its whole path, that says what this run demands of a worker."""
+    """Write a new file with what this run demands of a worker, and remove it afterwards; its path is absolute."""
     ANNOUNCEMENTS.mkdir(parents=True, exist_ok=True)
     carried = {name: value for name, value in os.environ.items() if name in CARRIED}
     announced = {
@@ -262,22 +264,22 @@ def _loss_reported(where: str) -> Iterator[None]:
 
 
 def _lost(where: str) -> StudyError:
-    again = "start it and its workers again (docs/cluster.md) and repeat the command"
-    return StudyError(f"the Dask scheduler at {where} died or cannot be reached any more; {again}, {KEPT}.")
+    again = "restart it and its workers (docs/cluster.md) and repeat the command"
+    return StudyError(f"the Dask scheduler at {where} died or cannot be reached; {again}; {KEPT}.")
 
 
 def _unstaffed(where: str) -> StudyError:
     again = "start workers (docs/cluster.md) and repeat the command"
-    return StudyError(f"the Dask scheduler at {where} had no worker for {WAIT_S:.0f} s; {again}, {KEPT}.")
+    return StudyError(f"the Dask scheduler at {where} had no worker for {WAIT_S:.0f} s; {again}; {KEPT}.")
 
 
 def _refusal(found: str | BaseException, worker: str = "") -> StudyError:
-    again = "start it again with this folder at the same path and with the same environment (docs/cluster.md)"
+    again = "restart it with this folder at the same path and with the same environment (docs/cluster.md)"
     return StudyError(f"a Dask worker{worker and f' ({worker})'} is refused: {found}; {again}.")
 
 
 def _result(future: Future, where: str, item: str) -> Any:
-    """The result of an item that has ended, however it did."""
+    """Return the result of a finished item, or raise its error."""
     if future.status == "cancelled":
         raise _lost(where)
     with _loss_reported(where):
@@ -287,7 +289,7 @@ def _result(future: Future, where: str, item: str) -> Any:
     if isinstance(error, KilledWorker):
         raise StudyError(
             f"{item}: {error.allowed_failures + 1} workers died at this item (killed, or out of memory); start fewer "
-            f"workers on each machine, or look into their logs, and run again, {KEPT}."
+            f"workers on each machine or look into their logs, then run again; {KEPT}."
         )
     if isinstance(error, ModuleNotFoundError) and str(error.name).startswith("facestudy"):
         raise _refusal(error)

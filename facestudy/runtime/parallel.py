@@ -39,8 +39,8 @@ def map_items(
 ) -> Iterator[R]:
     """Apply a function to items in worker processes, with a progress bar.
 
-    Results are passed on as they arrive, so memory does not grow with the number of items. With one worker or one item,
-    and without Dask, everything runs in this process.
+    Results are passed on as they arrive, so memory does not grow with the number of items. Without Dask, everything
+    runs in this process if there is one worker or one item.
 
     Parameters
     ----------
@@ -130,23 +130,23 @@ def end_with(parent: int) -> None:
 
 
 def begin_run(parent: int, folder: str, run: Path) -> None:
-    """Prepare a process that a worker of a cluster started for the items of a run.
+    """Prepare a child process of a cluster's worker for the items of a run.
 
     Parameters
     ----------
     parent : int
         The worker.
     folder : str
-        Where the items run.
+        The current folder of the items.
     run : Path
-        Identifies the run: joblib starts a new process when the arguments are others.
+        Identifies the run: joblib starts a new process when an argument changes.
     """
     end_with(parent)
     os.chdir(folder)
 
 
 def call_pickled(call: bytes) -> bytes:
-    """Call a function on an item, whose classes the calling process need not know.
+    """Call a function on an item; only this process has to import their modules.
 
     Parameters
     ----------
