@@ -77,14 +77,14 @@ _configure()
 
 
 def distribute(*batch_sizes: int) -> int:
-    """Split the batches of models that are built from now on over the devices of this machine.
+    """Split batches over the devices of this machine, for the models that are built afterwards.
 
-    Variables are copied to each device. With TensorFlow or PyTorch, nothing changes.
+    Each device has a copy of the variables. With TensorFlow or PyTorch, nothing changes.
 
     Parameters
     ----------
     *batch_sizes : int
-        The sizes of the batches. As many devices are used as divide all of them.
+        The sizes of the batches. The number of devices in use divides all of them.
 
     Returns
     -------

@@ -61,7 +61,7 @@ def take_steps(
 
 
 def _distributed(array: Any) -> Any:
-    """Split a batch over the devices in use; a batch that cannot be split is computed by each of them."""
+    """Split a batch over the devices in use; each device computes all of a batch that cannot be split."""
     distribution = keras.distribution.distribution()
     if distribution is None or len(array) % distribution.num_model_replicas:
         return array
