@@ -162,7 +162,7 @@ def read_yaml(data: bytes, file: str) -> Any:
     if data.count(b"[") + data.count(b"{") > MAX_YAML_BRACKETS:  # reading nested ones takes the square of their number
         raise StudyError(f"{file} has more than {MAX_YAML_BRACKETS} brackets; settings have a few.")
     try:
-        loader = yaml.SafeLoader(data.decode("utf-8"))
+        loader = yaml.CSafeLoader(data.decode("utf-8"))
         node = loader.get_single_node()
         size = _size(node, {})  # before values are made of it: merging (<<) writes aliases out
         _refuse_repeated_keys(node, file, set())

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
-from scipy.stats import permutation_test
 
 from facestudy.core.arrays import FloatArray, Picture
 from facestudy.core.regions import CANONICAL_LANDMARKS, apply, to_canonical
@@ -254,6 +253,8 @@ def _p_of_difference(first: FloatArray, second: FloatArray, seed: int) -> float:
     """Compute p of the difference of two means, by permutation; 1 where there are too few values for a test."""
     if min(len(first), len(second)) < 2 or np.ptp(np.concatenate([first, second])) == 0:
         return 1.0
+    from scipy.stats import permutation_test  # takes most of a second
+
     result = permutation_test(
         (first, second),
         lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),

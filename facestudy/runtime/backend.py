@@ -36,7 +36,20 @@ def _silent() -> Iterator[None]:
         os.close(nowhere)
 
 
-with _silent():
+@contextmanager
+def _without(*packages: str) -> Iterator[None]:
+    """Hide packages that are not imported yet, as if they were not installed."""
+    hidden = [package for package in packages if package not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # None: importing it raises ModuleNotFoundError
+    try:
+        yield
+    finally:
+        for package in hidden:
+            del sys.modules[package]
+
+
+# Keras offers wrappers for scikit-learn, TensorFlow a converter for JAX: unused here, and importing both takes 3 s.
+with _silent(), _without("sklearn", *(["jax"] if os.environ["KERAS_BACKEND"] == "tensorflow" else [])):
     import keras
 
 __all__ = ["distribute", "keras", "make_deterministic", "name"]
