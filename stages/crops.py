@@ -21,8 +21,8 @@ from facestudy.crops.cutting import (
     describe,
     faces_from_table,
     jittered,
-    mean_colour,
     resolve,
+    stored_mean_colour,
     write_crops,
     write_png,
 )
@@ -30,7 +30,7 @@ from facestudy.crops.jitter import copies_folder
 from facestudy.media.archive import StorageSettings
 from facestudy.runtime.disk import crop_bytes
 from facestudy.runtime.parallel import ComputeSettings
-from stages.stage import check_disk_space, output_file, output_folder, read_params, run, section
+from stages.stage import WORK_CACHE, check_disk_space, output_file, output_folder, read_params, run, section
 
 FACES = Path("data/faces/index.csv")
 CROPS = Path("data/crops")
@@ -53,7 +53,7 @@ def main(variant: str) -> str:
     copies = plan.jitter.copies if plan.jitter else 0
     check_disk_space((1 + copies) * len(faces) * crop_bytes(settings.size))
     archived = storage.archived(len(faces), len({face.video_id for face in faces}))
-    colour = mean_colour(faces, FACES.parent, boxes["face"], compute)
+    colour = stored_mean_colour(faces, FACES, boxes["face"], compute, WORK_CACHE / "colour")
     with output_folder(CROPS / variant) as target:
         write_crops(faces, FACES.parent, target, plan, colour, compute, archived)
         for copy in range(1, copies + 1):
