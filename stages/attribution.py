@@ -1,4 +1,4 @@
-"""Which parts of the crops the trained models go by: metrics/attribution.csv.
+"""Which parts of the crops the trained models go by: metrics/attribution.csv, reports/mistakes/.
 
 For DVC it depends on the predictions alone: one stage cannot name the crops and models of every cell, and with
 `attribution.faces: 0` it needs none. Crops and models that do not give these predictions are refused.
@@ -22,9 +22,11 @@ import pandas as pd
 from facestudy.attribution.cell import Cell, choose_faces, measure
 from facestudy.attribution.findings import ATTRIBUTION, summary
 from facestudy.attribution.inputs import crop_areas, sights
+from facestudy.attribution.mistakes import most_wrong_faces, write_mistakes
 from facestudy.attribution.results import attribution_table
 from facestudy.attribution.settings import AttributionSettings, chosen_regions
 from facestudy.core import tables
+from facestudy.core.arrays import Picture
 from facestudy.core.regions import Box
 from facestudy.core.settings import check
 from facestudy.crops.cutting import CropSettings, Plan, Variant, resolve
@@ -33,7 +35,7 @@ from facestudy.evaluation.scores import constant_trainings, read_predictions, su
 from facestudy.models.settings import ModelSettings, training_seed
 from facestudy.runtime.parallel import ComputeSettings, has_gpu, map_items
 from facestudy.training.data import crops_of_split, read_crop
-from stages.stage import not_empty, output_file, read_params, run, section
+from stages.stage import not_empty, output_file, output_folder, read_params, run, section
 
 DATA = Path("data")
 
@@ -57,7 +59,10 @@ def main() -> str:
     regions = chosen_regions(settings, boxes)
     cells = list(read_cells(models, aligned, regions, seeds, repeats, settings.faces)) if settings.faces else []
     measured = map_items(partial(measure, fill=settings.fill), cells, compute, "attribution")
-    table = attribution_table(list(zip(cells, measured, strict=True)))
+    found = list(zip(cells, measured, strict=True))
+    table = attribution_table(found)
+    with output_folder(Path("reports/mistakes")) as folder:
+        write_mistakes(folder, found)
     with output_file(Path("metrics/attribution.csv")) as path:
         tables.write(path, table, ATTRIBUTION)
     return summary(table)
@@ -77,8 +82,7 @@ def read_cells(
             chosen = choose_faces(next(iter(predictions.values())), count)
             ids = chosen["face_id"].tolist()
             names, areas, shown = crop_areas(plan, regions, sights(ids, faces, frames, videos, DATA / "videos"))
-            crops = crops_of_split(folder / "index.csv", chosen)
-            pictures = [read_crop(folder / path, sha256) for path, sha256 in zip(crops.path, crops.sha256, strict=True)]
+            wrong = most_wrong_faces(list(predictions.values()))
             trainings = [tables.training_name(seed, 1, repeats) for seed in seeds]
             yield Cell(
                 model=model,
@@ -87,14 +91,23 @@ def read_cells(
                 weights=tuple(Path("models") / variant / model / name / "model.weights.h5" for name in trainings),
                 seeds=tuple(training_seed(seed, variant) for seed in seeds),
                 stored=np.stack([table.set_index("face_id").loc[ids, "p_fake"] for table in predictions.values()]),
-                pictures=np.stack(pictures),
+                pictures=read_pictures(folder, chosen, plan),
                 fake=(chosen["label"] == "fake").to_numpy(),
                 group=pd.factorize(chosen["group"], sort=True)[0],
                 shown=shown,
                 regions=names,
                 areas=areas,
+                wrong=wrong,
+                wrong_pictures=read_pictures(folder, wrong, plan),
                 broken=constant_trainings([subset_scores(predictions, "test")]) > 0,
             )
+
+
+def read_pictures(folder: Path, faces: pd.DataFrame, plan: Plan) -> Picture:
+    """The crops of some faces, of shape (faces, height, width, 3)."""
+    crops, (width, height) = crops_of_split(folder / "index.csv", faces), plan.size
+    found = [read_crop(folder / path, sha256) for path, sha256 in zip(crops.path, crops.sha256, strict=True)]
+    return np.array(found, np.uint8).reshape(-1, height, width, 3)
 
 
 if __name__ == "__main__":

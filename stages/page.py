@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from facestudy.attribution.findings import MISTAKES
 from facestudy.controls.shortcuts import SHORTCUTS
 from facestudy.core import tables
 from facestudy.core.arrays import Picture
@@ -23,7 +24,7 @@ from facestudy.dataset.split import SplitSettings
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.evaluation.results import read_results
 from facestudy.media.archive import read_picture
-from facestudy.media.inline import inline
+from facestudy.media.inline import Inline, inline
 from facestudy.report import page
 from facestudy.report.charts import Results, all_charts
 from facestudy.report.labels import label
@@ -31,6 +32,7 @@ from facestudy.runtime.work_cache import file_sha256
 from stages.stage import not_empty, output_file, output_folder, read_params, run, section
 
 METRICS = Path("metrics")
+MISTAKES_FOLDER = Path("reports/mistakes")
 PLOTS_PAGE = Path(".dvc/plots/page.html")
 TEXT = METRICS / "results.md"
 RESULTS = METRICS / "results.json"
@@ -74,6 +76,7 @@ def main() -> str:
             for name in variants
         ],
         wrong=page.most_wrong(models, variants[:2], clips),
+        mistakes=read_mistakes(variants[:2]),
         settings=settings(params),
         provenance=provenance(),
         scripts=scripts(),
@@ -105,6 +108,20 @@ def read_sheet(variant: str) -> Picture:
     if sheet is None:
         raise StudyError(f"{path} is missing or damaged; `dvc repro -f crops` makes it again.")
     return sheet
+
+
+def read_mistakes(variants: list[str]) -> list[Inline]:
+    """The faces that the models get most wrong, beside what speaks for the wrong class."""
+    shown = []
+    for row in tables.read(MISTAKES_FOLDER / "index.csv", MISTAKES).query("variant in @variants").itertuples():
+        path = MISTAKES_FOLDER / row.path
+        picture = read_picture(path, row.sha256)
+        if picture is None:
+            raise StudyError(f"{path} is missing or damaged; `dvc repro -f attribution` makes it again.")
+        other = "real" if row.label == "fake" else "fake"
+        text = f"{row.model} on {row.variant}: {row.face_id}, a {row.label} face, mean p_fake {row.p_fake:.2f}"
+        shown.append(inline(f"{text}. On the right, what speaks for {other}.", picture))
+    return shown
 
 
 def scripts() -> str:

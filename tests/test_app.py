@@ -22,8 +22,9 @@ from commands import app as command
 from commands.predict import Work, prepared
 from facestudy.app import server
 from facestudy.app.answer import SHOWN_FACES, SHOWN_PEOPLE, as_html
-from facestudy.app.overlay import occlusion, overlay, painted
+from facestudy.app.overlay import occlusion, overlay
 from facestudy.attribution import maps
+from facestudy.attribution.overlays import painted
 from facestudy.core.arrays import Picture
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import check

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -16,7 +17,7 @@ from scipy.special import expit
 
 from facestudy.attribution.areas import altered_area, region_area, shown_places
 from facestudy.attribution.cell import Cell, Measured, choose_faces, measure, shuffled
-from facestudy.attribution.findings import ATTRIBUTION
+from facestudy.attribution.findings import ATTRIBUTION, MISTAKES
 from facestudy.attribution.inputs import Sight, crop_areas
 from facestudy.attribution.maps import (
     MIN_CELLS,
@@ -28,6 +29,8 @@ from facestudy.attribution.maps import (
     patches,
     replacement,
 )
+from facestudy.attribution.mistakes import HEIGHT, most_wrong_faces
+from facestudy.attribution.overlays import GAP
 from facestudy.attribution.results import attribution_table, figure
 from facestudy.attribution.settings import ALTERED, AttributionSettings, chosen_regions
 from facestudy.core import regions, tables
@@ -38,6 +41,7 @@ from facestudy.core.settings import check
 from facestudy.crops import cutting
 from facestudy.crops.cutting import CropSettings, Plan, Variant
 from facestudy.faces.face import Face
+from facestudy.media.archive import read_picture
 from facestudy.models.layers import p_fake_out, pictures_in
 from facestudy.models.networks import build
 from facestudy.models.settings import ModelSettings
@@ -242,9 +246,10 @@ def random_cell(folder: Path, seeds: tuple[int, ...], faces: int = 16) -> Cell:
     plan = plan_of("full")
     chosen = {name: BOXES[name] for name in ("eyes", "nose", "lower_face", "forehead")}
     names, areas, shown = crop_areas(plan, chosen, [Sight(upright(SIDE), 0, SIDE, 0, None)] * faces)
+    wrong = pd.DataFrame([("a", "fake"), ("b", "real"), ("c", "real")], columns=["face_id", "label"])
     return Cell(
         "mesonet", "full", MESO, weights, tuple(seed + 100 for seed in seeds), np.array(stored), pictures,
-        np.arange(faces) % 2 == 0, np.arange(faces) // 2, shown, names, areas,
+        np.arange(faces) % 2 == 0, np.arange(faces) // 2, shown, names, areas, wrong, pictures[:3],
     )  # fmt: skip
 
 
@@ -290,6 +295,46 @@ def test_weights_or_crops_of_another_run_are_refused(tmp_path: Path) -> None:
     lost = Cell(**{**vars(cell), "weights": (tmp_path / "9/model.weights.h5",)})
     with pytest.raises(StudyError, match=r"9/model\.weights\.h5 is missing.*dvc pull"):
         measure(lost, "mean")
+
+
+def test_maps_of_wrong_faces_are_of_the_wrong_class(random: tuple[Cell, Measured]) -> None:
+    """The mean over the trainings of what `attribution_maps` computes for one network and the other class."""
+    cell, measured = random
+    pictures, sign = cell.wrong_pictures, np.array([-1.0, 1.0, 1.0])  # fake, real, real
+    filled, expected = replacement(pictures, cell.shown, "mean"), []
+    for seed in (1, 2, 3, 4):
+        make_deterministic(seed)
+        probe = Probe(build(MESO))
+        evidence = Evidence(probe, pictures, cell.shown, filled, sign, probe.logits(pictures))
+        expected.append(attribution_maps(evidence)["occlusion"])
+    np.testing.assert_allclose(measured.wrong, np.mean(expected, axis=0), atol=1e-6)
+    assert measured.wrong.any(axis=(1, 2)).all()
+
+
+def test_a_cell_without_wrong_faces_is_measured(tmp_path: Path) -> None:
+    cell = random_cell(tmp_path, (1,), faces=4)
+    right = Cell(**{**vars(cell), "wrong": cell.wrong[:0], "wrong_pictures": cell.wrong_pictures[:0]})
+    assert measure(right, "mean").wrong.shape == (0, SIDE, SIDE)
+
+
+def test_the_most_wrong_faces_are_of_different_videos() -> None:
+    rng = np.random.default_rng(5)
+    rows = [
+        {"face_id": f"{video}_{n}", "video_id": video, "label": label, "subset": subset}
+        for label, subset in (("real", "test"), ("fake", "test"), ("fake", "train"))
+        for video in (f"{label}{subset}{i}" for i in range(6))
+        for n in range(3)
+    ]
+    trainings = [pd.DataFrame(rows).assign(p_fake=rng.random(len(rows))) for _ in range(3)]
+    chosen = most_wrong_faces(trainings, 3)
+    mean = pd.DataFrame(rows).assign(p_fake=np.mean([table["p_fake"] for table in trainings], axis=0))
+    for label, worst, side in (("real", "max", 1), ("fake", "min", -1)):
+        of_class = mean[(mean["label"] == label) & (mean["subset"] == "test")]
+        per_video = of_class.groupby("video_id")["p_fake"].agg(worst)
+        expected = per_video[side * (per_video - 0.5) > 0].sort_values(ascending=side < 0)[:3]
+        found = chosen[chosen["label"] == label]
+        assert found["video_id"].tolist() == expected.index.tolist()
+        np.testing.assert_allclose(found["p_fake"], expected)
 
 
 def test_faces_are_of_as_many_groups_as_possible() -> None:
@@ -452,6 +497,21 @@ def test_stage_examines_every_cell(study: Path) -> None:
     assert table.loc[table["method"] == "occlusion", "change"].notna().all()
 
 
+def test_stage_shows_the_faces_that_are_most_wrong(study: Path) -> None:
+    stage.main()
+    table = tables.read(Path("reports/mistakes/index.csv"), MISTAKES)
+    assert len(table)
+    assert ((table["p_fake"] < 0.5) == (table["label"] == "fake")).all()
+    for row in table.to_dict("records"):
+        picture = read_picture(study / "reports/mistakes" / row["path"], row["sha256"])
+        assert picture is not None and picture.shape == (HEIGHT, 2 * HEIGHT + GAP, 3)
+        crop = read_picture(study / "data/crops" / row["variant"] / f"{row['face_id']}.png")
+        assert crop is not None
+        np.testing.assert_array_equal(picture[:, :HEIGHT], cv2.resize(crop, (HEIGHT, HEIGHT)))
+        overlay = picture[:, -HEIGHT:].astype(int)
+        assert (overlay[..., 0] > overlay[..., 2]).any()  # the colour of the map
+
+
 def test_stage_names_what_is_missing_or_of_another_run(study: Path) -> None:
     (study / "models/full/mesonet/2/model.weights.h5").unlink()
     with pytest.raises(StudyError, match=r"models/full/mesonet/2/model\.weights\.h5 is missing"):
@@ -471,7 +531,8 @@ def test_without_faces_the_table_is_empty_and_nothing_is_needed(
     write_params(tmp_path, deep_update(params(), {"attribution": {"faces": 0}}))
     assert "no face examined" in stage.main()
     assert tables.read(Path("metrics/attribution.csv"), ATTRIBUTION).empty
-    assert [path.name for path in tmp_path.iterdir() if path.name != "params.yaml"] == ["metrics"]
+    assert [path.name for path in tmp_path.iterdir() if path.name != "params.yaml"] == ["metrics", "reports"]
+    assert tables.read(Path("reports/mistakes/index.csv"), MISTAKES).empty
     code = "import sys, stages.attribution; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT).returncode == 0
 

@@ -16,11 +16,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from facestudy.attribution.findings import MISTAKES
+from facestudy.core import tables
+from facestudy.core.errors import StudyError
+from facestudy.crops.cutting import write_png
 from facestudy.dataset.split import SplitSettings
 from facestudy.media.inline import inline
 from facestudy.report import page
 from facestudy.report.charts import Chart, Results, all_charts
 from facestudy.report.labels import label
+from stages import page as stage
 from tests.conftest import absent
 from tests.pipeline_files import ROOT
 from tests.project import environment_for, params
@@ -93,6 +98,7 @@ def written(clip: str = "a.mp4", text: str = "# Results\n\nintro\n\n## AUC\n\n| 
         sentences=page.answer(CONTRASTS, HYPOTHESES),
         pictures=[inline("Faces.", np.zeros((8, 6, 3), np.uint8), page.JPEG_QUALITY)],
         wrong=page.most_wrong(MODELS, VARIANTS, results(clip).clips),
+        mistakes=[inline(f"A face of {clip}.", np.zeros((8, 6, 3), np.uint8))],
         settings=f"a: {clip}\n",
         provenance=pd.DataFrame({"what": [clip], "value": ["1"]}),
         scripts=page.vega_scripts(),
@@ -152,13 +158,13 @@ def test_all_text_of_the_markdown_is_there() -> None:
 def test_names_from_outside_stay_text() -> None:
     html = written(HOSTILE, text=f"# Results\n\n{HOSTILE}\n\n## Clips\n\n    {HOSTILE}\n")
     assert HOSTILE not in html
-    assert Elements(html).tags.count("img") == 1  # the contact sheet
+    assert Elements(html).tags.count("img") == 2  # the contact sheet, a wrong face
     assert Elements(html).tags.count("script") == 3
 
 
 def test_the_label_is_on_every_chart_and_picture(html: str) -> None:
     words = label("sample", trial=False)
-    charts_and_pictures = sum(map(len, found().values())) + 1
+    charts_and_pictures = sum(map(len, found().values())) + 2
     assert html.count(words) >= charts_and_pictures + 1
 
 
@@ -274,6 +280,29 @@ def test_a_study_of_many_trainings_can_be_drawn() -> None:
 def decoded(source: str) -> np.ndarray:
     content = np.frombuffer(base64.b64decode(source.partition(",")[2]), np.uint8)
     return cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def test_wrong_faces_stand_beside_their_attribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder, picture = tmp_path / "reports/mistakes", np.full((8, 20, 3), 90, np.uint8)
+    folder.mkdir(parents=True)
+    rows = [
+        {"model": "meso", "variant": variant, "face_id": "f1", "video_id": "v", "label": label, "p_fake": p_fake,
+         "path": f"{variant}.png", "sha256": write_png(folder / f"{variant}.png", picture)}
+        for variant, label, p_fake in (("nose", "real", 0.9), ("full", "fake", 0.125))
+    ]  # fmt: skip
+    tables.write(folder / "index.csv", tables.to_dataframe(rows, MISTAKES), MISTAKES)
+    (shown,) = stage.read_mistakes(["full", "eyes_lower"])
+    assert shown.text == "meso on full: f1, a fake face, mean p_fake 0.12. On the right, what speaks for real."
+    np.testing.assert_array_equal(decoded(shown.source), picture)
+    write_png(folder / "full.png", picture + 1)
+    with pytest.raises(StudyError, match=r"full\.png is missing or damaged; .* attribution"):
+        stage.read_mistakes(["full"])
+
+
+def test_a_wrong_face_is_in_its_section(html: str) -> None:
+    section = html.split(f"<h2>{page.WRONG}</h2>")[1].split("<section")[0]
+    assert "<img" in section and "A face of a.mp4." in section
 
 
 def test_pictures_inside_a_page() -> None:

@@ -133,10 +133,13 @@ def test_a_chart_can_be_saved(opened: Page) -> None:
     assert Path(download.value.path()).read_text(encoding="utf-8").startswith("<svg")
 
 
-def test_a_click_on_the_legend_leaves_one_variant(opened: Page) -> None:
+def test_a_menu_leaves_one_variant_without_a_mouse(opened: Page) -> None:
     chart = opened.locator("#chart-roc_mesonet")
     faint = "svg .mark-line path[stroke-opacity='0.08'], svg .mark-line path[opacity='0.08']"
     assert chart.locator(faint).count() == 0
-    chart.locator("svg .role-legend-label text").first.click()
-    opened.wait_for_timeout(300)
-    assert chart.locator(faint).count() == 1
+    menu = chart.get_by_label("Show")
+    menu.focus()
+    for keys, count in (("ArrowDown", 1), ("ArrowUp", 0)):  # the first variant, all variants
+        opened.keyboard.press(keys)
+        opened.wait_for_timeout(300)
+        assert chart.locator(faint).count() == count

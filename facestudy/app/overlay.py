@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 
 from facestudy.attribution.areas import shown_places
+from facestudy.attribution.overlays import painted
 from facestudy.core.arrays import BoolArray, FloatArray, Picture
 from facestudy.crops.cutting import crop
 from facestudy.evaluation.metrics import THRESHOLD
 from facestudy.prediction.clip import Found
 from facestudy.prediction.detectors import Detector, score_with
-
-HEAT = np.array([255, 110, 0])
-STRENGTH = 0.75
-"""Colour of the overlay, and how much of it covers the patch that counts most."""
 
 
 @dataclass(frozen=True)
@@ -127,28 +124,3 @@ def opened(network: Any) -> Any:
     from facestudy.attribution.maps import Probe
 
     return Probe(network)
-
-
-def painted(picture: Picture, found: FloatArray) -> Picture:
-    """Paint a map over a crop: the crop in grey, the colour as strong as the map, the highest value strongest.
-
-    Parameters
-    ----------
-    picture : ndarray of uint8, shape (height, width, 3)
-        RGB.
-    found : ndarray of float64, shape (height, width)
-        Not negative.
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width, 3)
-        RGB.
-
-    Examples
-    --------
-    >>> painted(np.full((1, 2, 3), 100, np.uint8), np.array([[0.0, 2.0]]))[0].tolist()
-    [[100, 100, 100], [216, 108, 25]]
-    """
-    grey = picture.astype(float) @ [0.299, 0.587, 0.114]
-    alpha = STRENGTH * (found / found.max() if found.any() else found)[..., None]
-    return np.asarray(np.rint((1 - alpha) * grey[..., None] + alpha * HEAT), np.uint8)

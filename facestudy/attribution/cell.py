@@ -52,6 +52,10 @@ class Cell:
         Names of the areas.
     areas : ndarray of bool, shape (areas, n, height, width)
         Within `shown`; an area may be empty for some faces.
+    wrong : DataFrame
+        Test faces that the trainings get wrong: face_id, video_id, label, p_fake; may be empty.
+    wrong_pictures : ndarray of uint8, shape (m, height, width, 3)
+        Their crops.
     broken : bool
         Whether a training has a constant output.
     """
@@ -68,6 +72,8 @@ class Cell:
     shown: BoolArray
     regions: tuple[str, ...]
     areas: BoolArray
+    wrong: pd.DataFrame
+    wrong_pictures: Picture
     broken: bool = False
 
 
@@ -82,11 +88,14 @@ class Measured:
         with random weights (`shuffled`). See `facestudy.attribution.maps.concentration`.
     change : ndarray of shape (trainings, areas, n)
         By how much the logit of the true class falls when the whole area is hidden, over its share of the crop.
+    wrong : ndarray of shape (m, height, width)
+        For each face in `Cell.wrong`, the occlusion map of the wrong class, mean over the trainings.
     """
 
     trained: dict[str, FloatArray]
     random: dict[str, FloatArray]
     change: FloatArray
+    wrong: FloatArray
 
 
 def choose_faces(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -138,7 +147,7 @@ def measure(cell: Cell, fill: Fill) -> Measured:
     StudyError
         When weights are missing or do not fit, or when they give the crops other scores than the predictions.
     """
-    from facestudy.attribution.maps import Evidence, Probe, attribution_maps, concentration, replacement
+    from facestudy.attribution.maps import Evidence, Probe, attribution_maps, concentration, occlusion, replacement
     from facestudy.models.layers import load_by_name
     from facestudy.models.networks import load
     from facestudy.runtime.backend import make_deterministic
@@ -148,16 +157,22 @@ def measure(cell: Cell, fill: Fill) -> Measured:
             raise StudyError(f"{path} is missing, and attribution looks into trained models; `dvc pull` fetches them.")
     sign = np.where(cell.fake, 1.0, -1.0)
     filled = replacement(cell.pictures, cell.shown, fill)
+    claimed = np.where(cell.wrong["label"] == "fake", -1.0, 1.0)
     shares = cell.areas.sum(axis=(2, 3)) / cell.shown.sum()
 
     def evidence() -> Evidence:
         """With the present weights."""
         return Evidence(probe, cell.pictures, cell.shown, filled, sign, probe.logits(cell.pictures))
 
+    def wrong_evidence() -> Evidence:
+        """Of the class that each face in `Cell.wrong` is taken for, with the present weights."""
+        pictures, hidden = cell.wrong_pictures, replacement(cell.wrong_pictures, cell.shown, fill)
+        return Evidence(probe, pictures, cell.shown, hidden, claimed, probe.logits(pictures))
+
     def concentrations(found: Evidence) -> dict[str, FloatArray]:
         return {method: concentration(one, cell.areas, cell.shown) for method, one in attribution_maps(found).items()}
 
-    trained, random, changes = [], [], []
+    trained, random, changes, wrong = [], [], [], np.zeros(cell.wrong_pictures.shape[:3])
     with _ONE_AT_A_TIME:
         make_deterministic(0)
         model = load(cell.settings, cell.weights[0], file_sha256(cell.weights[0]))
@@ -169,9 +184,11 @@ def measure(cell: Cell, fill: Fill) -> Measured:
             trained.append(concentrations(found))
             lost = [found.lost(area) for area in cell.areas]
             changes.append(np.array(lost).reshape(shares.shape) / np.where(shares > 0, shares, np.nan))
+            if len(wrong):
+                wrong += occlusion(wrong_evidence()) / len(cell.weights)
             model.set_weights(shuffled(model.get_weights(), seed))
             random.append(concentrations(evidence()))
-    return Measured(_stacked(trained), _stacked(random), np.stack(changes))
+    return Measured(_stacked(trained), _stacked(random), np.stack(changes), wrong)
 
 
 _ONE_AT_A_TIME = threading.Lock()

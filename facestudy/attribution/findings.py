@@ -1,4 +1,4 @@
-"""The table of attributions, and what it says in words; `facestudy.attribution.results` computes it."""
+"""The tables of the stage `attribution`, and what they say in words."""
 
 from __future__ import annotations
 
@@ -30,6 +30,20 @@ ATTRIBUTION = Table(
     key=("model", "variant", "method", "region"),
 )
 """metrics/attribution.csv; docs/attribution.md explains the columns."""
+MISTAKES = Table(
+    {
+        "model": "text",
+        "variant": "text",
+        "face_id": "text",
+        "video_id": "text",
+        "label": "text",
+        "p_fake": 4,
+        "path": "text",
+        "sha256": "text",
+    },
+    key=("model", "variant", "face_id"),
+)
+"""reports/mistakes/index.csv; docs/attribution.md explains the columns."""
 
 
 def finding(difference: float, p_holm: float, low: float, high: float) -> str:

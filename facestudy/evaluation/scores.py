@@ -107,6 +107,31 @@ Predictions = Mapping[Path, pd.DataFrame]
 """Of one model on one variant and split: tables.PREDICTIONS of each training, by file."""
 
 
+def furthest_wrong(scored: pd.DataFrame) -> pd.DataFrame:
+    """Sort the rows whose p_fake is on the wrong side of THRESHOLD.
+
+    Parameters
+    ----------
+    scored : DataFrame
+        With the columns label and p_fake.
+
+    Returns
+    -------
+    DataFrame
+        Real ones first, of each class the furthest from the threshold first.
+
+    Examples
+    --------
+    >>> furthest_wrong(pd.DataFrame({"label": ["fake", "real", "real"], "p_fake": [0.25, 0.75, 1.0]})).index.tolist()
+    [2, 1, 0]
+    """
+    parts = []
+    for label, sign in (("real", -1), ("fake", 1)):
+        wrong = scored[(scored["label"] == label) & (sign * (scored["p_fake"] - THRESHOLD) < 0)]
+        parts.append(wrong.sort_values("p_fake", ascending=sign > 0, kind="stable"))
+    return pd.concat(parts)
+
+
 def read_predictions(folder: Path, seeds: Sequence[int], repeats: int) -> list[Predictions]:
     """Read the predictions of one model on one variant.
 

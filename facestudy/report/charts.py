@@ -188,9 +188,11 @@ def _by_class() -> alt.Color:
     return alt.Color("label:N", title="class").scale(domain=list(CLASS_COLOURS), range=list(CLASS_COLOURS.values()))
 
 
-def _one_by_legend(chart: Any, opacity: float = 1.0, bands: Any = None) -> Any:
-    """Let a click on a variant in the legend leave only its marks, and its band if there are any."""
-    chosen = alt.selection_point(fields=["variant"], bind="legend")
+def _one_at_a_time(results: Results, chart: Any, opacity: float = 1.0, bands: Any = None) -> Any:
+    """Let a menu below the chart leave only the marks of one variant, and its band if there are any."""
+    variants = list(results.variants)
+    menu = alt.binding_select(options=[None, *variants], labels=["all variants", *variants], name="Show ")
+    chosen = alt.selection_point(fields=["variant"], bind=menu)
     lines = chart.encode(opacity=alt.condition(chosen, alt.value(opacity), alt.value(0.08))).add_params(chosen)
     if bands is None:
         return lines
@@ -208,7 +210,7 @@ def _curves(results: Results, rows: pd.DataFrame, x: alt.X, y: str, title: str) 
     base = alt.Chart(rows).encode(x=x, color=_by_variant(results))
     bands = base.mark_area().encode(y=alt.Y("low:Q", title=title, scale=SHARE), y2="high:Q")
     lines = base.mark_line(clip=True).encode(y=alt.Y(f"{y}:Q", title=title, scale=SHARE), tooltip=list(rows.columns))
-    return _one_by_legend(lines.encode(strokeDash=_dashes(results)), bands=bands)
+    return _one_at_a_time(results, lines.encode(strokeDash=_dashes(results)), bands=bands)
 
 
 def _roc(results: Results, model: str) -> Chart:
@@ -286,7 +288,7 @@ def _calibration(results: Results, model: str) -> Chart:
     )
     text = f"Share of fakes against mean p_fake, in bins, for {model} on each variant; on the dashed diagonal, p_fake "
     text += "equals the share of fakes."
-    chart = alt.layer(_dashed([0, 1], [0, 1]), _one_by_legend(lines))
+    chart = alt.layer(_dashed([0, 1], [0, 1]), _one_at_a_time(results, lines))
     return Chart(f"calibration_{model}", f"Calibration of {model}", text, chart, rows)
 
 
@@ -327,7 +329,7 @@ def _training(results: Results, model: str) -> Chart:
     text += f"above {MAX_LOSS} it is cut off."
     last = long[long["epoch"] == long.groupby(["variant", "training"])["epoch"].transform("max")]
     last = last.reset_index(drop=True)
-    return Chart(f"training_{model}", f"Training of {model}", text, _one_by_legend(chart, 0.8), long, last)
+    return Chart(f"training_{model}", f"Training of {model}", text, _one_at_a_time(results, chart, 0.8), long, last)
 
 
 def _robustness(results: Results, model: str) -> Chart:

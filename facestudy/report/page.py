@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
-from facestudy.evaluation.metrics import THRESHOLD
+from facestudy.evaluation.scores import furthest_wrong
 from facestudy.media.inline import Inline
 from facestudy.report.charts import NO_RESULT, WIDTH, Chart
 
@@ -167,10 +167,8 @@ def most_wrong(models: Sequence[str], variants: Sequence[str], clips: pd.DataFra
     for model in models:
         for variant in variants:
             scored = tested.assign(p_fake=tested[f"{model}.{variant}"])
-            for label, sign in (("real", -1), ("fake", 1)):
-                wrong = scored[(scored["label"] == label) & (sign * (scored["p_fake"] - THRESHOLD) < 0)]
-                for row in wrong.sort_values("p_fake", ascending=sign > 0, kind="stable").head(count).itertuples():
-                    rows.append((model, variant, row.video_id, row.path, row.label, f"{row.p_fake:.3f}"))
+            for row in furthest_wrong(scored).groupby("label", sort=False).head(count).itertuples():
+                rows.append((model, variant, row.video_id, row.path, row.label, f"{row.p_fake:.3f}"))
     return pd.DataFrame(rows, columns=["model", "variant", "clip", "file", "label", "p_fake"])
 
 
@@ -182,6 +180,7 @@ def page(
     sentences: Sequence[str],
     pictures: Sequence[Inline],
     wrong: pd.DataFrame,
+    mistakes: Sequence[Inline],
     settings: str,
     provenance: pd.DataFrame,
     scripts: str,
@@ -202,6 +201,8 @@ def page(
         Crops of each variant.
     wrong : DataFrame of str
         As `most_wrong` returns it.
+    mistakes : sequence of Inline
+        Faces that are most wrong, with their attribution.
     settings : str
         Sections of params.yaml.
     provenance : DataFrame of str
@@ -225,7 +226,7 @@ def page(
             title,
             written.get(title, Markup()),
             charts.get(title, ()),
-            pictures if title == "What the models see" else (),
+            {"What the models see": pictures, WRONG: mistakes}.get(title, ()),
         )
         for title in titles
     ]
@@ -254,7 +255,7 @@ def page(
         ],
         scripts=Markup(scripts),
         specs=Markup(json.dumps(specs, ensure_ascii=True).replace("<", "\\u003c")),
-        footer="Charts of lines: a click on a name in the legend shows it alone. The menu at a chart saves it.",
+        footer="Charts of lines: the menu below shows one variant alone. The menu in the corner saves a chart.",
     )
 
 
