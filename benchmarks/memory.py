@@ -2,7 +2,8 @@
 
     python -m benchmarks.memory [--quick] [--clips N]
 
-N clips (100) of a second. Each stage runs in a process of its own and is measured as by `make profile`: the anonymous
+N clips (100) of a second, eight frames of each: with fewer, the stage `crops` would not start its processes for a tenth
+of them. Each stage runs in a process of its own and is measured as by `make profile`: the anonymous
 memory of this process and of those that it starts. The decoded crops that `train` maps are not anonymous.
 """
 
@@ -46,6 +47,7 @@ def main() -> None:
             clips, folder = room / f"{number}-clips", room / f"{number}"
             drawn_clips(clips, number, 1)
             changes = {"source": "folder", "folder": {"path": str(clips)}, "duplicates": {"max_distance": None}}
+            changes |= {"frames": {"per_video": 8}}
             trained = {"epochs": 2, "warmup_epochs": 0, "schedule": "constant"}
             prepare(folder, changes | {"seeds": [1, 2], "variants": [CELL[0]], "models": {CELL[1]: trained}})
             for one in ("videos", "frames", "faces", "duplicates", "split"):
