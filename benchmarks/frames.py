@@ -26,7 +26,7 @@ from benchmarks.study import ROOT, repeat
 from facestudy.core.arrays import Picture
 from facestudy.core.settings import check
 from facestudy.media import decode, video
-from facestudy.media.frames import FrameSettings, choose
+from facestudy.media.frames import PNG, FrameSettings, choose
 from facestudy.media.settings import DecodingSettings
 from stages.stage import read_params
 
@@ -76,9 +76,8 @@ def bare(path: Path, wanted: frozenset[int], stored: Path | None = None, every: 
             if every or number in wanted:
                 picture = frame.to_ndarray(format="rgb24")
                 if stored is not None:
-                    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
                     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-                    (stored / f"{number}.png").write_bytes(cv2.imencode(".png", bgr, options)[1].tobytes())
+                    (stored / f"{number}.png").write_bytes(cv2.imencode(".png", bgr, PNG)[1].tobytes())
             if number == max(wanted):
                 return
 
