@@ -397,9 +397,10 @@ def made_up_cell(values: dict[str, tuple[float, float]], broken: bool = False, t
     cell = Cell(
         "mesonet", "full", MESO, (), tuple(range(trainings)), np.zeros((trainings, faces)),
         np.zeros((faces, 8, 8, 3), np.uint8), np.zeros(faces, bool), GROUP, np.ones((8, 8), bool),
-        tuple(values), areas, broken,
+        tuple(values), areas, pd.DataFrame(), np.zeros((0, 8, 8, 3), np.uint8), broken,
     )  # fmt: skip
-    return attribution_table([(cell, Measured({"occlusion": sides[0]}, {"occlusion": sides[1]}, sides[0]))])
+    measured = Measured({"occlusion": sides[0]}, {"occlusion": sides[1]}, sides[0], np.zeros((0, 8, 8)))
+    return attribution_table([(cell, measured)])
 
 
 def test_findings_follow_the_rule() -> None:

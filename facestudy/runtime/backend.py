@@ -40,7 +40,8 @@ def _silent() -> Iterator[None]:
 def _without(*packages: str) -> Iterator[None]:
     """Hide packages that are not imported yet, as if they were not installed."""
     hidden = [package for package in packages if package not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # None: importing it raises ModuleNotFoundError
+    for package in hidden:
+        sys.modules[package] = None  # type: ignore[assignment]  # importing it raises ModuleNotFoundError
     try:
         yield
     finally:
