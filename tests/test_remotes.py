@@ -83,7 +83,7 @@ class Clone:
 
     def outputs(self) -> dict[str, str]:
         """The folders of the lock that DVC shares, and the checksums of their listings."""
-        shared = ("data/", "models/", "reports/")
+        shared = ("data/", "models/", "reports/figures")
         return {out["path"]: out["md5"] for out in self.outs() if out["path"].startswith(shared) and "nfiles" in out}
 
     def outs(self) -> list[dict[str, str]]:
