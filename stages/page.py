@@ -113,7 +113,9 @@ def read_sheet(variant: str) -> Picture:
 def read_mistakes(variants: list[str]) -> list[Inline]:
     """The faces that the models get most wrong, beside what speaks for the wrong class."""
     shown = []
-    for row in tables.read(MISTAKES_FOLDER / "index.csv", MISTAKES).query("variant in @variants").itertuples():
+    table = tables.read(MISTAKES_FOLDER / "index.csv", MISTAKES).query("variant in @variants")
+    in_order = table.sort_values("variant", key=lambda names: names.map(variants.index), kind="stable")
+    for row in in_order.sort_values("model", kind="stable").itertuples():
         path = MISTAKES_FOLDER / row.path
         picture = read_picture(path, row.sha256)
         if picture is None:

@@ -290,10 +290,11 @@ def test_wrong_faces_stand_beside_their_attribution(tmp_path: Path, monkeypatch:
     rows = [
         {"model": "meso", "variant": variant, "face_id": "f1", "video_id": "v", "label": label, "p_fake": p_fake,
          "path": f"{variant}.png", "sha256": write_png(folder / f"{variant}.png", picture)}
-        for variant, label, p_fake in (("nose", "real", 0.9), ("full", "fake", 0.125))
+        for variant, label, p_fake in (("eyes_lower", "real", 0.75), ("nose", "real", 0.9), ("full", "fake", 0.125))
     ]  # fmt: skip
     tables.write(folder / "index.csv", tables.to_dataframe(rows, MISTAKES), MISTAKES)
-    (shown,) = stage.read_mistakes(["full", "eyes_lower"])
+    shown, second = stage.read_mistakes(["full", "eyes_lower"])
+    assert second.text.startswith("meso on eyes_lower: f1, a real face")
     assert shown.text == "meso on full: f1, a fake face, mean p_fake 0.12. On the right, what speaks for real."
     np.testing.assert_array_equal(decoded(shown.source), picture)
     write_png(folder / "full.png", picture + 1)
