@@ -2,9 +2,9 @@
 
     python -m benchmarks.memory [--quick] [--clips N]
 
-N clips (100) of a second, eight frames of each: with fewer, the stage `crops` would not start its processes for a tenth
-of them. Each stage runs in a process of its own and is measured as by `make profile`: the anonymous
-memory of this process and of those that it starts. The decoded crops that `train` maps are not anonymous.
+N clips (100) of a second, eight frames of each: with fewer, the stage `crops` would not start worker processes for a
+tenth of the clips. Each stage runs in a process of its own and is measured as by `make profile`: the anonymous memory
+of this process and of those that it starts. The decoded crops that `train` maps are not anonymous.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ if __name__ == "__main__":  # before the imports that take seconds
 
     begin()
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +18,24 @@ from facestudy.core.regions import Box
 from facestudy.core.settings import check
 from facestudy.crops.contact_sheet import crop_sheet
 from facestudy.crops.cutting import (
+    Colour,
     CropSettings,
     Variant,
     describe,
     faces_from_table,
     jittered,
+    mean_colour,
+    read_colour,
     resolve,
-    stored_mean_colour,
     write_crops,
     write_png,
 )
 from facestudy.crops.jitter import copies_folder
+from facestudy.faces.face import Face
 from facestudy.media.archive import StorageSettings
 from facestudy.runtime.disk import crop_bytes
 from facestudy.runtime.parallel import ComputeSettings
+from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of
 from stages.stage import WORK_CACHE, check_disk_space, output_file, output_folder, read_params, run, section
 
 FACES = Path("data/faces/index.csv")
@@ -53,7 +59,7 @@ def main(variant: str) -> str:
     copies = plan.jitter.copies if plan.jitter else 0
     check_disk_space((1 + copies) * len(faces) * crop_bytes(settings.size))
     archived = storage.archived(len(faces), len({face.video_id for face in faces}))
-    colour = stored_mean_colour(faces, FACES, boxes["face"], compute, WORK_CACHE / "colour")
+    colour = stored_colour(faces, boxes["face"], compute)
     with output_folder(CROPS / variant) as target:
         write_crops(faces, FACES.parent, target, plan, colour, compute, archived)
         for copy in range(1, copies + 1):
@@ -75,6 +81,17 @@ def main(variant: str) -> str:
         f"{variant}: {len(faces)} faces in, {len(faces)} crops of {width}x{height} out "
         f"({real} real, {len(faces) - real} fake), mean colour {colour[0]} {colour[1]} {colour[2]}{placed}{copied}."
     )
+
+
+def stored_colour(faces: Sequence[Face], whole: Box, compute: ComputeSettings) -> Colour:
+    """The mean colour of the faces, which the first of all variants computes."""
+
+    def build(entry: Path) -> None:
+        colour = mean_colour(faces, FACES.parent, whole, compute)
+        (entry / "colour.json").write_text(json.dumps({"mean_colour": colour}))
+
+    key = key_of(file_sha256(FACES), whole, code_below("facestudy.crops.cutting"))
+    return read_colour(WorkCache(WORK_CACHE / "colour").entry(key, build) / "colour.json")
 
 
 if __name__ == "__main__":

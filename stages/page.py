@@ -117,9 +117,11 @@ def read_mistakes(variants: list[str]) -> list[Inline]:
     in_order = table.sort_values("variant", key=lambda names: names.map(variants.index), kind="stable")
     for row in in_order.sort_values("model", kind="stable").itertuples():
         path = MISTAKES_FOLDER / row.path
-        picture = read_picture(path, row.sha256)
+        picture = read_picture(path)
         if picture is None:
-            raise StudyError(f"{path} is missing or damaged; `dvc repro -f attribution` makes it again.")
+            raise StudyError(
+                f"{path} is missing or damaged; `dvc repro --force --single-item attribution` makes it again."
+            )
         other = "real" if row.label == "fake" else "fake"
         text = f"{row.model} on {row.variant}: {row.face_id}, a {row.label} face, mean p_fake {row.p_fake:.2f}"
         shown.append(inline(f"{text}. On the right, what speaks for {other}.", picture))

@@ -173,3 +173,14 @@ def test_importing_the_environment_is_cheap() -> None:
     code = "import sys; from facestudy.runtime import environment; environment.prepare(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"tensorflow", "keras", "mtcnn", "numpy"} & set(done.stdout.split())
+
+
+def test_tensorflow_starts_without_scikit_learn_and_jax() -> None:
+    """They can be imported afterwards."""
+    code = (
+        "import sys; import facestudy.runtime.backend; print(*sys.modules); "
+        "import jax, sklearn.linear_model; print(jax.__version__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[0].split())
+    assert {"tensorflow", "keras"} <= loaded and not {"jax", "sklearn"} & loaded

@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from facestudy.core.errors import StudyError
-from facestudy.core.regions import Box
 from facestudy.crops import cutting
 from facestudy.crops.cutting import CropSettings
 from facestudy.runtime.parallel import ComputeSettings, has_gpu, map_items
+from stages import crops
 from tests import test_crops
 from tests.pipeline_files import ROOT
 from tests.project import ENVIRONMENT
@@ -58,22 +58,20 @@ def test_mean_colour_ignores_order_and_workers(tmp_path: Path) -> None:
     np.testing.assert_allclose(mean, np.mean(shown, axis=(0, 1, 2)), atol=0.5)
 
 
-def test_mean_colour_is_computed_once_for_all_variants(tmp_path: Path) -> None:
-    faces, index, whole = test_crops.make_faces(tmp_path), tmp_path / "data/faces/index.csv", test_crops.BOXES["face"]
-
-    def stored(box: Box) -> tuple[int, int, int]:
-        return cutting.stored_mean_colour(faces, index, box, ComputeSettings(workers=1), tmp_path / "cache")
-
-    mean = cutting.mean_colour(faces, index.parent, whole, ComputeSettings(workers=1))
-    assert stored(whole) == mean
+def test_mean_colour_is_computed_once_for_all_variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    faces, index, whole = test_crops.make_faces(tmp_path), crops.FACES, test_crops.BOXES["face"]
+    one = ComputeSettings(workers=1)
+    mean = cutting.mean_colour(faces, index.parent, whole, one)
+    assert crops.stored_colour(faces, whole, one) == mean
     for face in faces:
         (index.parent / face.path).unlink()
-    assert stored(whole) == mean
+    assert crops.stored_colour(faces, whole, one) == mean
     with pytest.raises(StudyError, match="cannot be read"):
-        stored((0.2, 0.2, 0.5, 0.5))
+        crops.stored_colour(faces, (0.2, 0.2, 0.5, 0.5), one)
     index.write_text(index.read_text() + "\n")  # other faces
     with pytest.raises(StudyError, match="cannot be read"):
-        stored(whole)
+        crops.stored_colour(faces, whole, one)
 
 
 def test_a_gpu_is_seen_unless_it_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,6 @@ MISTAKES = Table(
         "label": "text",
         "p_fake": 4,
         "path": "text",
-        "sha256": "text",
     },
     key=("model", "variant", "face_id"),
 )

@@ -38,7 +38,6 @@ from facestudy.crops.jitter import Jitter, drawn
 from facestudy.faces.face import Face
 from facestudy.media.archive import SUFFIX, pack, read_picture
 from facestudy.runtime.parallel import ComputeSettings, map_items
-from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of
 
 Rect = tuple[int, int, int, int]
 """Left, top, right, bottom edge in pixels of the crop."""
@@ -795,44 +794,6 @@ def mean_colour(faces: Sequence[Face], folder: Path, whole: Box, compute: Comput
         total += part
     mean = total / (len(faces) * MEAN_SIDE**2)
     red, green, blue = (math.floor(value + 0.5) for value in mean)
-    return red, green, blue
-
-
-def stored_mean_colour(faces: Sequence[Face], index: Path, whole: Box, compute: ComputeSettings, cache: Path) -> Colour:
-    """`mean_colour`, computed once for all crop variants.
-
-    Parameters
-    ----------
-    faces
-        At least one.
-    index
-        The table of these faces, with the sha256 of their cut-outs. The folder that their paths are relative to is its
-        own.
-    whole
-        The face region in canonical coordinates.
-    compute
-        Section `compute` of the settings.
-    cache
-        The work cache's folder.
-
-    Returns
-    -------
-    (int, int, int)
-        Red, green, blue, 0 to 255.
-
-    Raises
-    ------
-    StudyError
-        When a cut-out cannot be read.
-    """
-
-    def build(entry: Path) -> None:
-        colour = mean_colour(faces, index.parent, whole, compute)
-        (entry / "colour.json").write_text(json.dumps(colour))
-
-    key = key_of(file_sha256(index), whole, code_below("facestudy.crops.cutting"))
-    found = WorkCache(cache).entry(key, build) / "colour.json"
-    red, green, blue = json.loads(found.read_text())
     return red, green, blue
 
 
