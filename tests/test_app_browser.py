@@ -112,9 +112,16 @@ def page_of(browser: Browser, app: App, scheme: str = "light", width: int = 1440
 
 
 def drop(page: Page, file: Path, text: str) -> None:
-    """Give a file to the page, and wait until its answer has a text."""
+    """Give a file to the page, and wait until its answer has a text and Gradio has faded it in."""
     page.locator("#drop input[type=file]").set_input_files(file)
     expect(page.locator(".answer")).to_contain_text(text, timeout=LOADED_MS)
+    page.wait_for_function(
+        """() => {
+            for (let e = document.querySelector(".answer"); e; e = e.parentElement)
+                if (getComputedStyle(e).opacity !== "1") return false;
+            return true;
+        }"""
+    )
 
 
 def check_look(page: Page) -> None:
