@@ -14,7 +14,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -35,6 +35,9 @@ from facestudy.sources.user_files import called
 DOCUMENTS = Path(__file__).resolve().parents[1] / "docs"
 ENDS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 """Ctrl-C, `kill` and the end of the terminal."""
+CHECK_S = 0.2
+"""Seconds between two looks for a signal. Python handles signals in the main thread; when the system delivers one to
+another thread, a main thread that waits without a limit is not woken."""
 PATH = re.compile(r"(?<![\w.])/[^\s'\")]+")
 """An absolute path in a message."""
 
@@ -84,12 +87,23 @@ def warm_up(work: Work) -> None:
         detector.score_crops(np.zeros((1, height, width, 3), np.uint8))
 
 
-def run(wanted: argparse.Namespace) -> None:
-    """Open the page until a signal ends this program."""
-    work = prepared(wanted, cells(wanted.study) if wanted.study and not wanted.model else ())
+def end_by_signal() -> Callable[[], None]:
+    """Take over the signals that end a program, and return a function that waits for one."""
     ended = threading.Event()
     for number in ENDS:
         signal.signal(number, lambda *_: ended.set())
+
+    def wait() -> None:
+        while not ended.wait(CHECK_S):
+            pass
+
+    return wait
+
+
+def run(wanted: argparse.Namespace) -> None:
+    """Open the page until a signal ends this program."""
+    work = prepared(wanted, cells(wanted.study) if wanted.study and not wanted.model else ())
+    wait_for_end = end_by_signal()
     with server.private_folder() as folder:
         page = server.start(
             lambda path, name, private: answer(path, name, private, work),
@@ -97,7 +111,7 @@ def run(wanted: argparse.Namespace) -> None:
             lambda: warm_up(work),
         )  # fmt: skip
         print(f"Open {page.address} in a browser of this computer. Ctrl-C here ends it.", flush=True)
-        ended.wait()
+        wait_for_end()
         page.close()
 
 

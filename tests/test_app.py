@@ -9,6 +9,8 @@ import html
 import os
 import re
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -294,6 +296,23 @@ def test_wrong_use_is_said(capsys: pytest.CaptureFixture[str], words: list[str],
         command.arguments(words)
     said = capsys.readouterr().err
     assert ended.value.code == 1 and said.startswith("app: ") and sentence in said and len(said.splitlines()) == 1
+
+
+TO_ANOTHER_THREAD = """
+import signal, threading, time
+from commands.app import end_by_signal
+wait = end_by_signal()
+def send():
+    time.sleep(0.5)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    time.sleep(60)
+threading.Thread(target=send, daemon=True).start()
+wait()
+"""
+
+
+def test_a_signal_for_another_thread_ends_it() -> None:
+    subprocess.run([sys.executable, "-c", TO_ANOTHER_THREAD], cwd=ROOT, check=True, timeout=30)
 
 
 def test_an_error_tells_the_page_no_path(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
