@@ -14,7 +14,6 @@ calibration continues where it stopped.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import copy
 import functools
@@ -30,13 +29,14 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import pandas as pd
 import yaml
 from pydantic import Field
 
 from commands import planted
+from commands.arguments import Parser, status_of
 from commands.planted import Planted
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
@@ -428,12 +428,8 @@ def plant(params: dict[str, Any], settings: Planted, cache: Path) -> str:
     return planted.summary(table)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        "python -m commands.calibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", nargs="+", metavar="CASE", help="run only these cases of section `calibrate`")
-    only = parser.parse_args().only
+def run(only: Sequence[str] | None) -> None:
+    """Run the named cases, or all."""
     params = read_params()
     settings = check(CalibrationSettings, params["calibrate"], "calibrate")
     known = [*settings.all_cases(), PLANTED]
@@ -450,10 +446,12 @@ def main() -> None:
         print(plant(params, settings.planted, cache))
 
 
+def main() -> NoReturn:
+    parser = Parser("calibrate", __doc__)
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="run only these cases of section `calibrate`")
+    only = parser.parse_args().only
+    sys.exit(status_of("calibrate", lambda: run(only)))
+
+
 if __name__ == "__main__":
-    try:
-        main()
-    except StudyError as error:
-        sys.exit(f"calibrate: {error}")
-    except KeyboardInterrupt:
-        sys.exit("calibrate: interrupted; finished runs are kept, run again to continue.")
+    main()

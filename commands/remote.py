@@ -25,10 +25,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
-from commands.arguments import words
+from commands.arguments import status_of, words
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import NAME_PATTERN
 
@@ -402,7 +402,21 @@ def pull(targets: list[str]) -> None:
     raise StudyError("not everything was pulled (see above); `make pull` again goes on from there.")
 
 
-def main() -> None:
+def answer(arguments: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
+    if arguments.command == "set" and arguments.url is None:
+        set_remote(os.environ.get("URL", ""), os.environ.get("NAME") or "team", words("SET"))
+    elif arguments.command == "set":
+        set_remote(arguments.url, arguments.name, arguments.settings)
+    elif arguments.command == "push":
+        push()
+    elif arguments.command == "check":
+        check(arguments.targets)
+    else:
+        pull(arguments.targets or words("WHAT"))
+
+
+def main() -> NoReturn:
     parser = argparse.ArgumentParser(
         "python -m commands.remote", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -415,19 +429,7 @@ def main() -> None:
     for name in ("pull", "check"):
         commands.add_parser(name).add_argument("targets", nargs="*", metavar="TARGET")
     arguments = parser.parse_args()
-    try:
-        if arguments.command == "set" and arguments.url is None:
-            set_remote(os.environ.get("URL", ""), os.environ.get("NAME") or "team", words("SET"))
-        elif arguments.command == "set":
-            set_remote(arguments.url, arguments.name, arguments.settings)
-        elif arguments.command == "push":
-            push()
-        elif arguments.command == "check":
-            check(arguments.targets)
-        else:
-            pull(arguments.targets or words("WHAT"))
-    except StudyError as error:
-        sys.exit(f"remote: {error}")
+    sys.exit(status_of("remote", lambda: answer(arguments)))
 
 
 if __name__ == "__main__":

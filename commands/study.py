@@ -18,14 +18,14 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import yaml
 from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
-from commands.arguments import switched_on, words
+from commands.arguments import status_of, switched_on, words
 from commands.calibrate import CalibrationSettings
 from commands.estimate import Pictures, Timing, estimate, time_model
 from commands.private_copy import STUDIES, alone, call, check_name, earlier, make_copy, publish, run_pipeline
@@ -50,7 +50,6 @@ from facestudy.runtime.parallel import ComputeSettings
 from facestudy.runtime.work_cache import WorkCache, share
 from facestudy.sample.clips import SampleSettings
 from facestudy.sources.folder import FolderSettings, list_items
-from facestudy.sources.user_files import called
 from facestudy.sources.youtube import YoutubeSettings, expected_video_gb, wanted
 from stages.stage import PARAMS, WORK_CACHE, read_params
 
@@ -367,7 +366,24 @@ def print_results(folder: Path = Path()) -> None:
     )
 
 
-def main() -> None:
+def answer(arguments: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
+    if arguments.command == "check":
+        restore_lock()
+        params = check_params(read_params())
+        check_folder(params)
+        if params.source != "sample":
+            print(expected(params), flush=True)
+    elif arguments.command == "results":
+        print_results()
+        share_caches()
+    elif arguments.preset is None:
+        run_study(os.environ.get("PRESET", ""), words("SET"), os.environ.get("NAME", ""), switched_on("QUICK"))
+    else:
+        run_study(arguments.preset, arguments.settings, arguments.name, arguments.quick)
+
+
+def main() -> NoReturn:
     parser = argparse.ArgumentParser(
         "python -m commands.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -380,27 +396,7 @@ def main() -> None:
     runner.add_argument("--name", default="", help="of the experiment and the folder in studies/")
     runner.add_argument("--quick", action="store_true", help="a trial of a few minutes")
     arguments = parser.parse_args()
-    try:
-        if arguments.command == "check":
-            restore_lock()
-            params = check_params(read_params())
-            check_folder(params)
-            if params.source != "sample":
-                print(expected(params), flush=True)
-        elif arguments.command == "results":
-            print_results()
-            share_caches()
-        elif arguments.preset is None:
-            run_study(os.environ.get("PRESET", ""), words("SET"), os.environ.get("NAME", ""), switched_on("QUICK"))
-        else:
-            run_study(arguments.preset, arguments.settings, arguments.name, arguments.quick)
-    except StudyError as error:
-        sys.exit(f"study: {error}")
-    except KeyboardInterrupt:
-        sys.exit("study: interrupted.")
-    except OSError as error:
-        where = f"{called(error.filename)}: " if error.filename else ""
-        sys.exit(f"study: {where}{error.strerror or error}; fix this and run again.")
+    sys.exit(status_of("study", lambda: answer(arguments)))
 
 
 if __name__ == "__main__":
