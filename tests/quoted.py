@@ -106,12 +106,17 @@ QUOTES: tuple[tuple[str, str, Callable[[Reader], str]], ...] = (
     ("docs/sample.md", "shortcuts", shortcuts),
     ("docs/reproducibility.md", "faults", faults),
     ("docs/findings.md", "lfw", partial(battery, start=f"{FINDINGS}lfw_")),
-    ("docs/findings.md", "lfw_shortcuts", partial(shortcuts, path=f"{FINDINGS}lfw_shortcuts.csv")),
+    ("docs/findings.md", "pseudo", partial(battery, start=f"{FINDINGS}pseudo_")),
+    *(
+        ("docs/findings.md", f"{study}_shortcuts", partial(shortcuts, path=f"{FINDINGS}{study}_shortcuts.csv"))
+        for study in ("lfw", "pseudo", "clips")
+    ),
     *(
         ("docs/findings.md", name, partial(areas, path=f"{FINDINGS}{study}_robustness.csv"))
         for name, study in (
             ("lfw_areas", "lfw"),
             ("lfw_equal_areas", "lfw_equal"),
+            ("pseudo_areas", "pseudo"),
             ("leak_clips", "leak_clips"),
             ("leak", "leak"),
         )
