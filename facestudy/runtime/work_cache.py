@@ -295,7 +295,7 @@ class WorkCache:
             again = [name for name, one in listed.items() if not _is_known(entry / name, one, written)]
             for name in again:
                 found = _described(entry / name)
-                if found["sha256"] != sha256_in(listed[name]):
+                if found["sha256"] != _sha256_in(listed[name]):
                     return f"{name} is not the file that was stored"
                 listed[name] = found
         except (OSError, ValueError, AttributeError, TypeError, KeyError):
@@ -313,11 +313,24 @@ class WorkCache:
 
 
 def sha256_of(entry: Path, name: str) -> str:
-    """The sha256 of a file of an entry, from the entry's list."""
-    return sha256_in(json.loads((entry / MANIFEST).read_text())[name])
+    """The sha256 of a file of an entry, from the entry's list.
+
+    Parameters
+    ----------
+    entry
+        Its folder.
+    name
+        The file.
+
+    Returns
+    -------
+    str
+        In hexadecimal.
+    """
+    return _sha256_in(json.loads((entry / MANIFEST).read_text())[name])
 
 
-def sha256_in(listed: Description | str) -> str:
+def _sha256_in(listed: Description | str) -> str:
     """The sha256 in what a list says of a file; earlier versions listed nothing else."""
     return listed if isinstance(listed, str) else str(listed["sha256"])
 
