@@ -156,6 +156,15 @@ def test_a_class_in_one_group_gives_the_widest_interval() -> None:
     assert found.high > 0.95
 
 
+@given(st.integers(5, 400), st.data())
+def test_wilson_intervals_of_a_plain_share_are_scipys(count: int, data: st.DataObject) -> None:
+    successes = data.draw(st.integers(1, count - 1))
+    share = successes / count
+    spread = Spread((Part(share * (1 - share) / count, 1e12),), count, (0.0, 1.0), groups_vary=True)
+    expected = scipy.stats.binomtest(successes, count).proportion_ci(0.95, method="wilson")
+    assert spread.wilson_interval(share, 0.95) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
 def test_mean_and_standard_deviation_over_seeds() -> None:
     scores, _ = simulate(np.random.default_rng(2), Study(groups=24, seeds=3))
     each = [estimate(Scores(scores.fake, p[None], scores.video, scores.group), "auc").value for p in scores.p_fake]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from facestudy.core.arrays import BoolArray, FloatArray, IntArray
 from facestudy.evaluation.comparisons import Cells, ends
-from facestudy.evaluation.intervals import Estimate, repeated_estimate, resampled_estimate, resampled_groups
+from facestudy.evaluation.intervals import Estimate, Spread, repeated_estimate, resampled_estimate, resampled_groups
 from facestudy.evaluation.metrics import THRESHOLD
 from facestudy.evaluation.scores import Scores
 
@@ -113,9 +113,9 @@ def curve_tables(cells: Cells, confidence: float, test_share: float) -> dict[str
 
     Notes
     -----
-    A curve is the mean over the trainings and splits. At each point, its band is the interval that `intervals` gives to
-    a metric: for new trainings on new groups, with one training for new groups, with several splits for new splits. The
-    covariances come from resampled groups (Obuchowski and Rockette allow any method).
+    A curve is the mean over the trainings and splits. At each point, its band is an interval as `intervals` gives one
+    to a metric: for new trainings on new groups, with one training for new groups, with several splits for new splits.
+    The covariances come from resampled groups (Obuchowski and Rockette allow any method), and the interval is Wilson's.
     """
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in KINDS}
     for model, variant, splits in _each(cells):
@@ -144,7 +144,14 @@ def _estimates(splits: Sequence[Scores], confidence: float, test_share: float) -
         whole = [_curves(scores, np.ones((1, scores.groups), int)) for scores in splits]
         return {
             name: [
-                repeated_estimate([of[name][:, 0, at] for of in whole], splits, (0.0, 1.0), test_share, confidence)
+                repeated_estimate(
+                    [of[name][:, 0, at] for of in whole],
+                    splits,
+                    (0.0, 1.0),
+                    test_share,
+                    confidence,
+                    Spread.wilson_interval,
+                )
                 for at in range(len(GRID))
             ]
             for name in KINDS

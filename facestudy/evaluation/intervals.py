@@ -14,10 +14,11 @@ can be too small by chance; new trainings cannot make a result more certain than
 models at hand.
 
 Both are t intervals on the logit scale of the metric's range, brought there by the derivative (delta
-method). Variances over groups come from the jackknife over whole groups. Their degrees of freedom are
-2 (G - 1) / (k - 1), k the kurtosis of the groups' influences (Satterthwaite's approximation: the
-variance of a variance of G values is about (k - 1) / G times its square), from 1 to G - 1. Where one
-or two groups hold all the errors, there is little to estimate a variance from, whatever G is.
+method); the points of curves have Wilson's intervals. Variances over groups come from the jackknife
+over whole groups. Their degrees of freedom are 2 (G - 1) / (k - 1), k the kurtosis of the groups'
+influences (Satterthwaite's approximation: the variance of a variance of G values is about (k - 1) / G
+times its square), from 1 to G - 1. Where one or two groups hold all the errors, there is little to
+estimate a variance from, whatever G is.
 
 With several splits of the same data (`split.repeats`), the metric of a split is its mean over
 trainings, and the variance between splits is corrected for the data that they share (Nadeau & Bengio
@@ -37,9 +38,9 @@ docs/statistics.md; `python -m benchmarks.interval_coverage` prints them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from pydantic import Field
@@ -175,19 +176,67 @@ class Spread:
         >>> round(low, 3), round(high, 3)
         (0.85, 0.935)
         """
+        return self._interval(value, confidence, self._logit_ends)
+
+    def wilson_interval(self, value: float, confidence: float) -> tuple[float, float]:
+        """The interval by Wilson's score method, with as many faces as would give this standard error.
+
+        For the points of a curve. Near 0 and 1 the derivative of the logit makes too much of a single group.
+
+        Parameters
+        ----------
+        value
+            The value of the statistic.
+        confidence
+            0 to 1.
+
+        Returns
+        -------
+        (float, float)
+            Lower and upper end.
+
+        References
+        ----------
+        Franco, Little, Louis & Slud, Comparative study of confidence intervals for proportions in complex sample
+        surveys, Journal of Survey Statistics and Methodology 7, 2019.
+
+        Examples
+        --------
+        >>> spread = Spread((Part(0.0001, 42.0),), groups=43, limits=(0.0, 1.0), groups_vary=True)
+        >>> low, high = spread.wilson_interval(0.9975, 0.95)
+        >>> round(low, 2), round(spread.interval(0.9975, 0.95)[0], 2)
+        (0.86, 0.11)
+        """
+        return self._interval(value, confidence, self._wilson_ends)
+
+    def _interval(
+        self, value: float, confidence: float, method: Callable[[float, float, float], tuple[float, float]]
+    ) -> tuple[float, float]:
+        """The interval by a method for shares, which takes the share, its standard error and the t quantile."""
         tail = (1 - confidence) / 2
         least, greatest = self.limits
         share = (value - least) / (greatest - least)
         error, freedom = total(self.parts)
         ends = []
         if error >= NO_VARIATION and 0 < share < 1:
-            step = -stdtrit(freedom, tail) * self._logit_error(share, error)
-            low, high = expit(logit(share) + np.array([-step, step]))
+            low, high = method(share, error / (greatest - least), -float(stdtrit(freedom, tail)))
             ends.append((float(least + low * (greatest - least)), float(least + high * (greatest - least))))
         if not self.groups_vary or not ends:
             unseen = 1 - tail ** (1 / self.groups)
             ends.append(((1 - unseen) * value + unseen * least, (1 - unseen) * value + unseen * greatest))
         return min(low for low, _ in ends), max(high for _, high in ends)
+
+    @staticmethod
+    def _logit_ends(share: float, error: float, quantile: float) -> tuple[float, float]:
+        step = quantile * error / (share * (1 - share))
+        return float(expit(logit(share) - step)), float(expit(logit(share) + step))
+
+    @staticmethod
+    def _wilson_ends(share: float, error: float, quantile: float) -> tuple[float, float]:
+        over_n = quantile**2 * error**2 / (share * (1 - share))
+        middle = (share + over_n / 2) / (1 + over_n)
+        half = math.sqrt(quantile**2 * error**2 + over_n**2 / 4) / (1 + over_n)
+        return max(0.0, middle - half), min(1.0, middle + half)
 
     def p_of_zero(self, value: float) -> float:
         """Two-sided p-value of the hypothesis that the statistic is 0, which is in the middle of its limits.
@@ -238,6 +287,10 @@ class Spread:
         return error / (self.limits[1] - self.limits[0]) / (share * (1 - share))
 
 
+Interval: TypeAlias = Callable[[Spread, float, float], tuple[float, float]]
+"""A method of Spread: from a value and a confidence to an interval."""
+
+
 def estimates(scores: Scores, settings: EvaluateSettings, names: Sequence[str] = NAMES) -> dict[str, Estimate]:
     """Each metric's mean over trainings with its intervals.
 
@@ -271,6 +324,7 @@ def _estimate(
     scores: Scores,
     limits: tuple[float, float],
     confidence: float,
+    interval: Interval = Spread.interval,
 ) -> Estimate:
     """The mean of a statistic over trainings; its covariance between trainings, and of their mean, over groups."""
     value = float(values.mean())
@@ -278,9 +332,10 @@ def _estimate(
     ends, seed_sd = (math.nan, math.nan), 0.0
     if len(values) > 1:
         parts = parts_of_mean(values, covariance, of_groups.freedom)
-        ends = _interval((_spread(parts, scores, limits, of_groups), groups), value, confidence)
+        spreads = (_spread(parts, scores, limits, of_groups), groups)
+        ends = _widest(interval(spread, value, confidence) for spread in spreads)
         seed_sd = float(values.std(ddof=1))
-    return Estimate(value, *ends, *groups.interval(value, confidence), seed_sd)
+    return Estimate(value, *ends, *interval(groups, value, confidence), seed_sd)
 
 
 def resampled_estimate(values: FloatArray, resampled: FloatArray, scores: Scores, confidence: float) -> Estimate:
@@ -311,9 +366,10 @@ def resampled_estimate(values: FloatArray, resampled: FloatArray, scores: Scores
     fewest = _fewest_groups(scores)
     limits, none = (0.0, 1.0), np.zeros((len(values), len(values)))
     if fewest < 2:
-        return _estimate(values, none, Part(0.0, 1.0), scores, limits, confidence)
+        return _estimate(values, none, Part(0.0, 1.0), scores, limits, confidence, Spread.wilson_interval)
     of_mean = Part(float(resampled.mean(axis=0).var(ddof=1)), float(min(scores.groups - 1, 2 * (fewest - 1))))
-    return _estimate(values, np.atleast_2d(np.cov(resampled)), of_mean, scores, limits, confidence)
+    covariance = np.atleast_2d(np.cov(resampled))
+    return _estimate(values, covariance, of_mean, scores, limits, confidence, Spread.wilson_interval)
 
 
 def resampled_groups(scores: Scores, resamples: int, seed: int = 0) -> IntArray:
@@ -425,7 +481,8 @@ def _difference(
     if seeds.shape[1] > 1:
         parts = parts_of_difference(seeds, jackknife_covariance(without), of_groups.freedom, design)
         spreads = (_spread(parts, scores, limits, of_groups), groups)
-        ends, p = _interval(spreads, b - a, settings.confidence), _p_of_zero(spreads, b - a)
+        ends = _widest(spread.interval(b - a, settings.confidence) for spread in spreads)
+        p = _p_of_zero(spreads, b - a)
     groups_ends, groups_p = groups.interval(b - a, settings.confidence), groups.p_of_zero(b - a)
     return Difference(a, b, b - a, *ends, p, *groups_ends, groups_p, spreads)
 
@@ -489,6 +546,7 @@ def repeated_estimate(
     limits: tuple[float, float],
     test_share: float,
     confidence: float,
+    interval: Interval = Spread.interval,
 ) -> Estimate:
     """The mean of a statistic over splits and trainings, as `repeated_estimates`.
 
@@ -503,6 +561,8 @@ def repeated_estimate(
         As in `repeated_estimates`.
     confidence : float
         0 to 1.
+    interval : callable
+        A method of Spread.
 
     Returns
     -------
@@ -511,7 +571,7 @@ def repeated_estimate(
     of_splits = np.array([of.mean() for of in values])
     seed_sd = float(np.mean([of.std(ddof=1) for of in values])) if len(values[0]) > 1 else 0.0
     value, spread = float(of_splits.mean()), _spread_of_splits(of_splits, splits, limits, test_share)
-    return Estimate(value, *spread.interval(value, confidence), math.nan, math.nan, seed_sd)
+    return Estimate(value, *interval(spread, value, confidence), math.nan, math.nan, seed_sd)
 
 
 def repeated_differences(
@@ -595,9 +655,9 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def _interval(spreads: Sequence[Spread], value: float, confidence: float) -> tuple[float, float]:
-    """The interval that contains those of all spreads."""
-    lows, highs = zip(*(spread.interval(value, confidence) for spread in spreads), strict=True)
+def _widest(intervals: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """The interval that contains all of them."""
+    lows, highs = zip(*intervals, strict=True)
     return min(lows), max(highs)
 
 
