@@ -28,9 +28,6 @@ Description: TypeAlias = dict[str, int | str]
 """What a manifest says of a file: sha256, size, mtime_ns, inode."""
 SHARED_BYTES = 16_384
 """Files smaller than this are not worth a link."""
-SETTLED_NS = 20_000_000
-"""A file that is this much older than the list cannot have been altered after it with the same time of modification:
-the clocks of file systems tick at least every 10 ms."""
 log = logging.getLogger(__name__)
 
 
@@ -350,9 +347,12 @@ def _described(path: Path) -> Description:
 
 
 def _is_known(path: Path, listed: Description | str, written: int) -> bool:
-    """Whether a file is the one that a list describes, without a look at its bytes; the list was written at a time."""
+    """Whether a file is the one that a list describes, without a look at its bytes; `written`: when the list was, in ns.
+
+    A file must be older than the list: one of the same tick of the clock may have been altered since within that tick.
+    """
     if isinstance(listed, str):
         return False
     found = path.stat()
     same = (listed["size"], listed["mtime_ns"], listed["inode"]) == (found.st_size, found.st_mtime_ns, found.st_ino)
-    return same and found.st_mtime_ns <= written - SETTLED_NS
+    return same and found.st_mtime_ns < written
