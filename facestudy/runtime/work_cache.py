@@ -347,9 +347,9 @@ def _described(path: Path) -> Description:
 
 
 def _is_known(path: Path, listed: Description | str, written: int) -> bool:
-    """Whether a file is the one that a list describes, without a look at its bytes; `written`: when the list was, in ns.
+    """Whether a file is the one of a list that was written at a time in ns, without a look at its bytes.
 
-    A file must be older than the list: one of the same tick of the clock may have been altered since within that tick.
+    A file must be older than the list: in the same tick of the clock, it may have been altered since.
     """
     if isinstance(listed, str):
         return False
