@@ -46,16 +46,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(1, f"{self.name}: {message}; see `{self.prog} --help`.\n")
 
 
-def status_of(name: str, work: Callable[[], int | None]) -> int:
+def status_of(name: str, work: Callable[[], int | None], kept: str = "") -> int:
     """Do the work of a command and return its exit status: what `work` returns, 1 after an error, 130 after Ctrl-C.
 
-    Of an error that its user can fix, standard error has one sentence.
+    Of an error that its user can fix, standard error has one sentence. `kept`: what is not lost after Ctrl-C.
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # not that each network is traced once
     try:
         return work() or 0
     except KeyboardInterrupt:
-        print(f"{name}: interrupted.", file=sys.stderr)
+        print(f"{name}: interrupted{kept and '; '}{kept}.", file=sys.stderr)
         return 130
     except StudyError as error:
         sentence = str(error)

@@ -450,7 +450,7 @@ def main() -> NoReturn:
     parser = Parser("calibrate", __doc__)
     parser.add_argument("--only", nargs="+", metavar="CASE", help="run only these cases of section `calibrate`")
     only = parser.parse_args().only
-    sys.exit(status_of("calibrate", lambda: run(only)))
+    sys.exit(status_of("calibrate", lambda: run(only), "finished runs are kept, run again to continue"))
 
 
 if __name__ == "__main__":

@@ -402,7 +402,7 @@ def pull(targets: list[str]) -> None:
     raise StudyError("not everything was pulled (see above); `make pull` again goes on from there.")
 
 
-def answer(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     """Do what the command line asks for."""
     if arguments.command == "set" and arguments.url is None:
         set_remote(os.environ.get("URL", ""), os.environ.get("NAME") or "team", words("SET"))
@@ -429,7 +429,7 @@ def main() -> NoReturn:
     for name in ("pull", "check"):
         commands.add_parser(name).add_argument("targets", nargs="*", metavar="TARGET")
     arguments = parser.parse_args()
-    sys.exit(status_of("remote", lambda: answer(arguments)))
+    sys.exit(status_of("remote", lambda: run(arguments)))
 
 
 if __name__ == "__main__":

@@ -366,7 +366,7 @@ def print_results(folder: Path = Path()) -> None:
     )
 
 
-def answer(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     """Do what the command line asks for."""
     if arguments.command == "check":
         restore_lock()
@@ -396,7 +396,7 @@ def main() -> NoReturn:
     runner.add_argument("--name", default="", help="of the experiment and the folder in studies/")
     runner.add_argument("--quick", action="store_true", help="a trial of a few minutes")
     arguments = parser.parse_args()
-    sys.exit(status_of("study", lambda: answer(arguments)))
+    sys.exit(status_of("study", lambda: run(arguments)))
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ from facestudy.core import tables
 from facestudy.core.errors import StudyError
 from facestudy.faces import quality
 from facestudy.faces.detection import FaceSettings
-from facestudy.faces.extraction import Stored, faces_of_video, key_of_faces, place, rows_of
+from facestudy.faces.extraction import faces_of_video, place, rows_of
 from facestudy.media.archive import StorageSettings
 from facestudy.runtime import environment
 from facestudy.runtime.disk import cut_out_bytes
-from facestudy.runtime.parallel import ComputeSettings, cached_items
-from facestudy.runtime.work_cache import WorkCache, code_below
+from facestudy.runtime.parallel import ComputeSettings, map_items
+from facestudy.runtime.work_cache import code_below
 from stages.stage import WORK_CACHE, check_disk_space, output_file, output_folder, read_params, run, section
 
 FRAMES = Path("data/frames")
@@ -35,21 +35,15 @@ def main() -> str:
     per_video = {str(video_id): rows for video_id, rows in index.groupby("video_id")}
     archived = section(params, "storage", StorageSettings).archived(len(index), len(per_video))
     code = [environment.decisive(), code_below("facestudy.faces.extraction")]
-    cache = WORK_CACHE / "faces"
     work = functools.partial(
-        faces_of_video, folder=FRAMES, settings=settings, archived=archived, cache=cache, code=code
+        faces_of_video, folder=FRAMES, settings=settings, archived=archived, cache=WORK_CACHE / "faces", code=code
     )
-
-    def key(stored: Stored) -> str:
-        return key_of_faces(stored, settings, archived, code)
-
     items = [list(zip(rows["path"], rows["sha256"], strict=True)) for rows in per_video.values()]
     check_disk_space(sum(cut_out_bytes(height) for height in index["height"]))
     found: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
     with output_folder(Path("data/faces")) as out, output_file(Path("metrics/faces.csv")) as report:
-        compute = section(params, "compute", ComputeSettings)
-        entries = cached_items(work, key, items, WorkCache(cache), compute, "faces")
+        entries = map_items(work, items, section(params, "compute", ComputeSettings), "faces")
         for (video_id, rows), entry in zip(per_video.items(), entries, strict=True):
             answers = json.loads((entry / "faces.json").read_text())
             kept, lost = rows_of(video_id, labels[video_id], rows["frame_id"].tolist(), answers, settings)

@@ -13,19 +13,11 @@ from pathlib import Path
 from facestudy.core import tables
 from facestudy.core.errors import AlteredFileError, StudyError
 from facestudy.media.archive import StorageSettings
-from facestudy.media.extraction import (
-    Wanted,
-    expected_bytes,
-    expected_frames,
-    frames_of_video,
-    key_of_frames,
-    stored_frames,
-    wanted_parts,
-)
+from facestudy.media.extraction import expected_bytes, expected_frames, frames_of_video, stored_frames, wanted_parts
 from facestudy.media.frames import FrameSettings
 from facestudy.media.settings import DecodingSettings
-from facestudy.runtime.parallel import ComputeSettings, cached_items
-from facestudy.runtime.work_cache import WorkCache, code_below, link_or_copy
+from facestudy.runtime.parallel import ComputeSettings, map_items
+from facestudy.runtime.work_cache import code_below, link_or_copy
 from facestudy.sources.folder import FolderSettings
 from stages.stage import WORK_CACHE, check_disk_space, output_folder, read_params, run, section
 
@@ -40,20 +32,19 @@ def main() -> str:
     listed = usable.to_dict("records")
     expected = sum(expected_frames(row, settings) for row in listed)
     archived = section(params, "storage", StorageSettings).archived(expected, len(usable))
-    limits = section(params, "decoding", DecodingSettings).limits
-    code, cache = code_below("facestudy.media.extraction"), WORK_CACHE / "frames"
     work = functools.partial(
-        frames_of_video, root=root, settings=settings, limits=limits, archived=archived, cache=cache, code=code
+        frames_of_video,
+        root=root,
+        settings=settings,
+        limits=section(params, "decoding", DecodingSettings).limits,
+        archived=archived,
+        cache=WORK_CACHE / "frames",
+        code=code_below("facestudy.media.extraction"),
     )
-
-    def key(item: Wanted) -> str:
-        return key_of_frames(item, settings, limits, archived, code)
-
     check_disk_space(sum(expected_bytes(row, settings) for row in listed))
     rows, dropped = [], []
     with output_folder(Path("data/frames")) as out:
-        compute = section(params, "compute", ComputeSettings)
-        entries = cached_items(work, key, wanted_parts(usable), WorkCache(cache), compute, "frames")
+        entries = map_items(work, wanted_parts(usable), section(params, "compute", ComputeSettings), "frames")
         try:
             for video_id, entry in zip(usable["video_id"], entries, strict=True):
                 files, found, reason = stored_frames(entry, video_id, archived)

@@ -84,9 +84,12 @@ def test_a_band_covers_new_trainings_on_new_groups(groups: int, trainings: int, 
     inside = []
     for seed in range(1, studies + 1):
         (one,) = [scores(groups, trainings, 1.0, seed)]
-        table = curves.curve_tables({"m": {"v": [one]}}, 0.95, 0.25)["roc"].astype({"low": float, "high": float})
+        table = curves.curve_tables({"m": {"v": [one]}}, 0.95, 0.25)["roc"].astype(
+            {"fpr": float, "low": float, "high": float}
+        )
+        assert table["fpr"].tolist() == pytest.approx(curves.GRID.tolist())
         inside.append((table["low"] <= truth) & (truth <= table["high"]))
-    assert truth[9] > 0.95
+    assert truth[9] > 0.95  # at the false positive rate .9
     assert (np.mean(inside, axis=0)[[2, 9]] >= least).all()
 
 

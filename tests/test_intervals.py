@@ -162,7 +162,7 @@ def test_wilson_intervals_of_a_plain_share_are_scipys(count: int, data: st.DataO
     share = successes / count
     spread = Spread((Part(share * (1 - share) / count, 1e12),), count, (0.0, 1.0), groups_vary=True)
     expected = scipy.stats.binomtest(successes, count).proportion_ci(0.95, method="wilson")
-    assert spread.wilson_interval(share, 0.95) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert spread.interval(share, 0.95, "wilson") == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_mean_and_standard_deviation_over_seeds() -> None:

@@ -16,8 +16,7 @@ import pytest
 from facestudy.core.errors import StudyError
 from facestudy.crops import cutting
 from facestudy.crops.cutting import CropSettings
-from facestudy.runtime.parallel import ComputeSettings, cached_items, has_gpu, map_items
-from facestudy.runtime.work_cache import WorkCache, key_of
+from facestudy.runtime.parallel import ComputeSettings, has_gpu, map_items
 from stages import crops
 from tests import test_crops
 from tests.pipeline_files import ROOT
@@ -42,23 +41,6 @@ def die(number: int) -> int:
 
 def test_results_come_in_order() -> None:
     assert list(map_items(abs, [-3, 2, -1, 0], TWO, "abs")) == [3, 2, 1, 0]
-
-
-def test_only_what_the_cache_lacks_is_work(tmp_path: Path) -> None:
-    cache, built = WorkCache(tmp_path), []
-
-    def build(item: int) -> Path:
-        built.append(item)
-        return cache.entry(key_of(item), lambda folder: (folder / "item").write_text(str(item)))
-
-    def entries(items: list[int]) -> list[str]:
-        built.clear()
-        found = cached_items(build, key_of, items, cache, ComputeSettings(workers=1), "numbers")
-        return [(entry / "item").read_text() for entry in found]
-
-    assert entries([3, 1]) == ["3", "1"] and built == [3, 1]
-    assert entries([1, 2, 3, 4]) == ["1", "2", "3", "4"] and built == [2, 4]
-    assert entries([4, 3]) == ["4", "3"] and built == []
 
 
 def test_a_worker_that_dies_is_a_sentence() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from facestudy.core.errors import StudyError
@@ -324,7 +324,6 @@ def test_a_share_of_the_training_groups_leaves_test_as_it_is() -> None:
 
 
 @given(st.integers(0, 50))
-@settings(max_examples=15)
 def test_shuffled_labels_keep_the_classes_of_each_subset(seed: int) -> None:
     people = [(f"p{n}_{label}", label, f"p{n}", "", 2) for n in range(12) for label in ("real", "fake")]
     alone = [(f"s{n}", label, f"s{n}", "", 2) for n, label in enumerate(["real", "fake"] * 12)]

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import multiprocessing
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from facestudy.runtime import work_cache
-from facestudy.runtime.work_cache import (
-    SHARED_BYTES,
-    WorkCache,
-    closure_of,
-    code_below,
-    file_sha256,
-    key_of,
-    link_or_copy,
-    sha256_of,
-    share,
-)
+from facestudy.runtime.work_cache import SHARED_BYTES, WorkCache, closure_of, code_below, key_of, link_or_copy, share
 
 
 def build_counted(folder: Path, log: Path) -> None:
@@ -64,71 +52,6 @@ def test_damage_is_found_said_and_mended(
     assert (again / "data.bin").read_bytes() == b"x" * 1000
     assert log.read_text().count("built") == 2
     assert "made again" in caplog.text
-
-
-@pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files whose bytes are read."""
-    names: list[str] = []
-
-    def noted(path: Path) -> str:
-        names.append(path.name)
-        return file_sha256(path)
-
-    monkeypatch.setattr(work_cache, "file_sha256", noted)
-    return names
-
-
-def test_bytes_are_read_again_when_the_file_may_be_another(tmp_path: Path, log: Path, read: list[str]) -> None:
-    cache = WorkCache(tmp_path / "cache")
-    entry = cache.entry(key_of("a"), lambda folder: build_counted(folder, log))
-
-    def read_now() -> list[str]:
-        read.clear()
-        assert cache.find(key_of("a")) == entry
-        return list(read)
-
-    file = entry / "data.bin"
-    os.utime(file, (1, 1))  # long before the list
-    assert read_now() == ["data.bin"]  # its time is another
-    assert read_now() == []
-    file.write_bytes(file.read_bytes())
-    assert read_now() == ["data.bin"]
-    os.utime(file, (1, 1))
-    assert (read_now(), read_now()) == (["data.bin"], [])
-    shutil.copy2(file, tmp_path / "copy")
-    (tmp_path / "copy").replace(file)  # another inode
-    assert (read_now(), read_now()) == (["data.bin"], [])
-    file.write_bytes(b"x" * 999 + b"y")
-    os.utime(file, (1, 1))  # same size, time and inode: what DVC would not see either
-    assert read_now() == []
-
-
-def test_a_file_as_young_as_the_list_is_read_again(tmp_path: Path, log: Path, read: list[str]) -> None:
-    """It may have been altered since, within one tick of the file system's clock."""
-    cache = WorkCache(tmp_path / "cache")
-    entry = cache.entry(key_of("a"), lambda folder: build_counted(folder, log))
-    stored = (entry / "data.bin").stat().st_mtime_ns
-    os.utime(entry / "manifest.json", ns=(stored, stored))
-    read.clear()
-    assert cache.find(key_of("a")) == entry and read == ["data.bin"]
-    (entry / "data.bin").write_bytes(b"x" * 999 + b"y")
-    for name in ("data.bin", "manifest.json"):
-        os.utime(entry / name, ns=(stored, stored))
-    assert cache.find(key_of("a")) is None
-
-
-def test_lists_of_earlier_versions_are_read(tmp_path: Path, log: Path, read: list[str]) -> None:
-    cache = WorkCache(tmp_path / "cache")
-    entry = cache.entry(key_of("a"), lambda folder: build_counted(folder, log))
-    digest = sha256_of(entry, "data.bin")
-    (entry / "manifest.json").write_text(json.dumps({"data.bin": digest}))
-    os.utime(entry / "data.bin", (1, 1))
-    read.clear()
-    assert [cache.find(key_of("a")), cache.find(key_of("a"))] == [entry, entry] and read == ["data.bin"]
-    assert sha256_of(entry, "data.bin") == digest == file_sha256(entry / "data.bin")
-    (entry / "manifest.json").write_text(json.dumps({"data.bin": "0" * 64}))
-    assert cache.find(key_of("a")) is None
 
 
 def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:

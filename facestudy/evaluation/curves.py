@@ -10,7 +10,7 @@ import pandas as pd
 
 from facestudy.core.arrays import BoolArray, FloatArray, IntArray
 from facestudy.evaluation.comparisons import Cells, ends
-from facestudy.evaluation.intervals import Estimate, Spread, repeated_estimate, resampled_estimate, resampled_groups
+from facestudy.evaluation.intervals import Estimate, repeated_estimate, resampled_estimate, resampled_groups
 from facestudy.evaluation.metrics import THRESHOLD
 from facestudy.evaluation.scores import Scores
 
@@ -150,7 +150,7 @@ def _estimates(splits: Sequence[Scores], confidence: float, test_share: float) -
                     (0.0, 1.0),
                     test_share,
                     confidence,
-                    Spread.wilson_interval,
+                    "wilson",
                 )
                 for at in range(len(GRID))
             ]

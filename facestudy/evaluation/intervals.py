@@ -38,9 +38,9 @@ docs/statistics.md; `python -m benchmarks.interval_coverage` prints them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 from pydantic import Field
@@ -63,6 +63,8 @@ FEW_GROUPS = 20
 """With fewer test groups than this, tables carry a warning."""
 POWER = 0.8
 """The power with which a study finds its smallest detectable difference."""
+Method: TypeAlias = Literal["logit", "wilson"]
+"""How an interval is kept within the limits of its statistic."""
 NO_VARIATION = 1e-10
 
 Result = Scores | Change
@@ -154,7 +156,7 @@ class Spread:
     limits: tuple[float, float]
     groups_vary: bool
 
-    def interval(self, value: float, confidence: float) -> tuple[float, float]:
+    def interval(self, value: float, confidence: float, method: Method = "logit") -> tuple[float, float]:
         """The interval for the statistic.
 
         Parameters
@@ -163,32 +165,10 @@ class Spread:
             The value of the statistic.
         confidence
             0 to 1.
-
-        Returns
-        -------
-        (float, float)
-            Lower and upper end.
-
-        Examples
-        --------
-        >>> spread = Spread((Part(0.0004, 20.0),), groups=21, limits=(0.0, 1.0), groups_vary=True)
-        >>> low, high = spread.interval(0.9, 0.95)
-        >>> round(low, 3), round(high, 3)
-        (0.85, 0.935)
-        """
-        return self._interval(value, confidence, self._logit_ends)
-
-    def wilson_interval(self, value: float, confidence: float) -> tuple[float, float]:
-        """The interval by Wilson's score method, with as many faces as would give this standard error.
-
-        For the points of a curve. Near 0 and 1 the derivative of the logit makes too much of a single group.
-
-        Parameters
-        ----------
-        value
-            The value of the statistic.
-        confidence
-            0 to 1.
+        method
+            `logit`, or `wilson`: Wilson's score interval with the number of faces that would give this standard error.
+            The latter suits the points of a curve: near 0 and 1, the derivative of the logit makes too much of a
+            single group.
 
         Returns
         -------
@@ -202,41 +182,31 @@ class Spread:
 
         Examples
         --------
+        >>> spread = Spread((Part(0.0004, 20.0),), groups=21, limits=(0.0, 1.0), groups_vary=True)
+        >>> low, high = spread.interval(0.9, 0.95)
+        >>> round(low, 3), round(high, 3)
+        (0.85, 0.935)
         >>> spread = Spread((Part(0.0001, 42.0),), groups=43, limits=(0.0, 1.0), groups_vary=True)
-        >>> low, high = spread.wilson_interval(0.9975, 0.95)
-        >>> round(low, 2), round(spread.interval(0.9975, 0.95)[0], 2)
-        (0.86, 0.11)
+        >>> [round(spread.interval(0.9975, 0.95, method)[0], 2) for method in ("logit", "wilson")]
+        [0.11, 0.86]
         """
-        return self._interval(value, confidence, self._wilson_ends)
-
-    def _interval(
-        self, value: float, confidence: float, method: Callable[[float, float, float], tuple[float, float]]
-    ) -> tuple[float, float]:
-        """The interval by a method for shares, which takes the share, its standard error and the t quantile."""
         tail = (1 - confidence) / 2
         least, greatest = self.limits
         share = (value - least) / (greatest - least)
         error, freedom = total(self.parts)
         ends = []
         if error >= NO_VARIATION and 0 < share < 1:
-            low, high = method(share, error / (greatest - least), -float(stdtrit(freedom, tail)))
+            quantile = -stdtrit(freedom, tail)
+            if method == "logit":
+                step = quantile * self._logit_error(share, error)
+                low, high = expit(logit(share) + np.array([-step, step]))
+            else:
+                low, high = _wilson_ends(share, quantile * error / (greatest - least))
             ends.append((float(least + low * (greatest - least)), float(least + high * (greatest - least))))
         if not self.groups_vary or not ends:
             unseen = 1 - tail ** (1 / self.groups)
             ends.append(((1 - unseen) * value + unseen * least, (1 - unseen) * value + unseen * greatest))
         return min(low for low, _ in ends), max(high for _, high in ends)
-
-    @staticmethod
-    def _logit_ends(share: float, error: float, quantile: float) -> tuple[float, float]:
-        step = quantile * error / (share * (1 - share))
-        return float(expit(logit(share) - step)), float(expit(logit(share) + step))
-
-    @staticmethod
-    def _wilson_ends(share: float, error: float, quantile: float) -> tuple[float, float]:
-        over_n = quantile**2 * error**2 / (share * (1 - share))
-        middle = (share + over_n / 2) / (1 + over_n)
-        half = math.sqrt(quantile**2 * error**2 + over_n**2 / 4) / (1 + over_n)
-        return max(0.0, middle - half), min(1.0, middle + half)
 
     def p_of_zero(self, value: float) -> float:
         """Two-sided p-value of the hypothesis that the statistic is 0, which is in the middle of its limits.
@@ -287,8 +257,11 @@ class Spread:
         return error / (self.limits[1] - self.limits[0]) / (share * (1 - share))
 
 
-Interval: TypeAlias = Callable[[Spread, float, float], tuple[float, float]]
-"""A method of Spread: from a value and a confidence to an interval."""
+def _wilson_ends(share: float, step: float) -> tuple[float, float]:
+    """The shares whose own step, that of a share of as many faces, reaches the observed one."""
+    ratio = step**2 / (share * (1 - share))
+    middle, half = share + ratio / 2, math.sqrt(step**2 + ratio**2 / 4)
+    return max(0.0, (middle - half) / (1 + ratio)), min(1.0, (middle + half) / (1 + ratio))
 
 
 def estimates(scores: Scores, settings: EvaluateSettings, names: Sequence[str] = NAMES) -> dict[str, Estimate]:
@@ -324,7 +297,7 @@ def _estimate(
     scores: Scores,
     limits: tuple[float, float],
     confidence: float,
-    interval: Interval = Spread.interval,
+    method: Method = "logit",
 ) -> Estimate:
     """The mean of a statistic over trainings; its covariance between trainings, and of their mean, over groups."""
     value = float(values.mean())
@@ -332,10 +305,9 @@ def _estimate(
     ends, seed_sd = (math.nan, math.nan), 0.0
     if len(values) > 1:
         parts = parts_of_mean(values, covariance, of_groups.freedom)
-        spreads = (_spread(parts, scores, limits, of_groups), groups)
-        ends = _widest(interval(spread, value, confidence) for spread in spreads)
+        ends = _interval((_spread(parts, scores, limits, of_groups), groups), value, confidence, method)
         seed_sd = float(values.std(ddof=1))
-    return Estimate(value, *ends, *interval(groups, value, confidence), seed_sd)
+    return Estimate(value, *ends, *groups.interval(value, confidence, method), seed_sd)
 
 
 def resampled_estimate(values: FloatArray, resampled: FloatArray, scores: Scores, confidence: float) -> Estimate:
@@ -366,10 +338,10 @@ def resampled_estimate(values: FloatArray, resampled: FloatArray, scores: Scores
     fewest = _fewest_groups(scores)
     limits, none = (0.0, 1.0), np.zeros((len(values), len(values)))
     if fewest < 2:
-        return _estimate(values, none, Part(0.0, 1.0), scores, limits, confidence, Spread.wilson_interval)
+        return _estimate(values, none, Part(0.0, 1.0), scores, limits, confidence, "wilson")
     of_mean = Part(float(resampled.mean(axis=0).var(ddof=1)), float(min(scores.groups - 1, 2 * (fewest - 1))))
     covariance = np.atleast_2d(np.cov(resampled))
-    return _estimate(values, covariance, of_mean, scores, limits, confidence, Spread.wilson_interval)
+    return _estimate(values, covariance, of_mean, scores, limits, confidence, "wilson")
 
 
 def resampled_groups(scores: Scores, resamples: int, seed: int = 0) -> IntArray:
@@ -481,8 +453,7 @@ def _difference(
     if seeds.shape[1] > 1:
         parts = parts_of_difference(seeds, jackknife_covariance(without), of_groups.freedom, design)
         spreads = (_spread(parts, scores, limits, of_groups), groups)
-        ends = _widest(spread.interval(b - a, settings.confidence) for spread in spreads)
-        p = _p_of_zero(spreads, b - a)
+        ends, p = _interval(spreads, b - a, settings.confidence), _p_of_zero(spreads, b - a)
     groups_ends, groups_p = groups.interval(b - a, settings.confidence), groups.p_of_zero(b - a)
     return Difference(a, b, b - a, *ends, p, *groups_ends, groups_p, spreads)
 
@@ -546,7 +517,7 @@ def repeated_estimate(
     limits: tuple[float, float],
     test_share: float,
     confidence: float,
-    interval: Interval = Spread.interval,
+    method: Method = "logit",
 ) -> Estimate:
     """The mean of a statistic over splits and trainings, as `repeated_estimates`.
 
@@ -561,8 +532,8 @@ def repeated_estimate(
         As in `repeated_estimates`.
     confidence : float
         0 to 1.
-    interval : callable
-        A method of Spread.
+    method : {"logit", "wilson"}
+        As in `Spread.interval`.
 
     Returns
     -------
@@ -571,7 +542,7 @@ def repeated_estimate(
     of_splits = np.array([of.mean() for of in values])
     seed_sd = float(np.mean([of.std(ddof=1) for of in values])) if len(values[0]) > 1 else 0.0
     value, spread = float(of_splits.mean()), _spread_of_splits(of_splits, splits, limits, test_share)
-    return Estimate(value, *interval(spread, value, confidence), math.nan, math.nan, seed_sd)
+    return Estimate(value, *spread.interval(value, confidence, method), math.nan, math.nan, seed_sd)
 
 
 def repeated_differences(
@@ -655,9 +626,11 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def _widest(intervals: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    """The interval that contains all of them."""
-    lows, highs = zip(*intervals, strict=True)
+def _interval(
+    spreads: Sequence[Spread], value: float, confidence: float, method: Method = "logit"
+) -> tuple[float, float]:
+    """The interval that contains those of all spreads."""
+    lows, highs = zip(*(spread.interval(value, confidence, method) for spread in spreads), strict=True)
     return min(lows), max(highs)
 
 

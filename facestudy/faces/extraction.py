@@ -49,18 +49,6 @@ def find_faces(pictures: Sequence[Picture], settings: FaceSettings) -> list[tupl
     return found
 
 
-def key_of_faces(stored: Stored, settings: FaceSettings, archived: bool, code: Sequence[object]) -> str:
-    """Return the key of the entry that `faces_of_video` makes.
-
-    Parameters
-    ----------
-    stored, settings, archived, code
-        As `faces_of_video` takes them.
-    """
-    key = key_of([sha256 for _, sha256 in stored], settings.of_search(), code)
-    return key_of(key, "archived") if archived else key
-
-
 def faces_of_video(
     stored: Stored, folder: Path, settings: FaceSettings, archived: bool, cache: Path, code: Sequence[object]
 ) -> Path:
@@ -91,16 +79,18 @@ def faces_of_video(
     StudyError
         When a frame is missing or altered; the message names it.
     """
+    for name, sha256 in stored:
+        archive.read_bytes(folder / name, sha256)  # also when the result is in the cache
+    key = key_of([sha256 for _, sha256 in stored], settings.of_search(), code)
     entries = WorkCache(cache)
 
     def build(entry: Path) -> None:
-        files = key_of_faces(stored, settings, False, code)
-        if not (archived and entries.copy(files, entry)):  # a run may grow past storage.archive_above
+        if not (archived and entries.copy(key, entry)):  # a run may grow past storage.archive_above
             search(stored, folder, settings, entry)
         if archived:
             archive.pack(entry.glob("*.png"), entry / archive.PICTURES)
 
-    return entries.entry(key_of_faces(stored, settings, archived, code), build)
+    return entries.entry(key_of(key, "archived") if archived else key, build)
 
 
 def search(stored: Stored, folder: Path, settings: FaceSettings, out: Path) -> None:

@@ -30,23 +30,6 @@ def wanted_parts(videos: pd.DataFrame) -> list[Wanted]:
     ]
 
 
-def key_of_frames(
-    item: Wanted, settings: FrameSettings, limits: Limits, archived: bool, code: Mapping[str, str]
-) -> str:
-    """Return the key of the entry that `frames_of_video` makes.
-
-    Parameters
-    ----------
-    item, settings, limits, archived, code
-        As `frames_of_video` takes them.
-    """
-    path, sha256, start_s, end_s = item
-    part = None if start_s is None and end_s is None else (start_s, end_s)
-    bounds = [limits.max_pixels, limits.max_frames, limits.max_streams]
-    key = key_of(sha256, Path(path).suffix.lower(), part, settings.model_dump(), bounds, code)
-    return key_of(key, "archived") if archived else key
-
-
 def frames_of_video(
     item: Wanted,
     root: Path,
@@ -85,12 +68,13 @@ def frames_of_video(
         When the file is not the one with this sha256.
     """
     path, sha256, start_s, end_s = item
-    key = key_of_frames(item, settings, limits, archived, code)
+    part = None if start_s is None and end_s is None else (start_s, end_s)
+    bounds = [limits.max_pixels, limits.max_frames, limits.max_streams]
+    key = key_of(sha256, Path(path).suffix.lower(), part, settings.model_dump(), bounds, code)
     entries = WorkCache(cache)
 
     def build(folder: Path) -> None:
-        files = key_of_frames(item, settings, limits, False, code)
-        if not (archived and entries.copy(files, folder)):  # a run may grow past storage.archive_above
+        if not (archived and entries.copy(key, folder)):  # a run may grow past storage.archive_above
             decode.extract(root / path, settings, limits, folder, start_s, end_s)
             if file_sha256(root / path) != sha256:
                 raise AlteredFileError(f"{root / path} is not the file that was examined before (its sha256 differs)")
@@ -98,7 +82,7 @@ def frames_of_video(
             archive.pack(folder.glob(f"*.{settings.format}"), folder / archive.PICTURES)
 
     try:
-        return entries.entry(key, build)
+        return entries.entry(key_of(key, "archived") if archived else key, build)
     except DecodingStopped as error:
         reason = str(error)
         return entries.entry(key_of(key, reason), lambda folder: frames.write_list(folder, [], reason))

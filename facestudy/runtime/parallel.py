@@ -17,7 +17,6 @@ from tqdm import tqdm
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import Section
 from facestudy.runtime.processes import watch_parent
-from facestudy.runtime.work_cache import WorkCache
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -76,48 +75,6 @@ def map_items(
         for result in _results(function, items, settings, description):
             yield result
             bar.update()
-
-
-def cached_items(
-    build: Callable[[T], Path],
-    key: Callable[[T], str],
-    items: Sequence[T],
-    cache: WorkCache,
-    settings: ComputeSettings,
-    description: str,
-) -> Iterator[Path]:
-    """Find the entries of items in the work cache; only what it lacks is work for `map_items`.
-
-    Parameters
-    ----------
-    build : callable
-        Makes the entry of an item, in a worker process.
-    key : callable
-        Returns the key of an item's entry.
-    items : sequence
-        The items.
-    cache : WorkCache
-        Where the entries are.
-    settings : ComputeSettings
-        Where the work runs.
-    description : str
-        The label of the progress bar.
-
-    Yields
-    ------
-    Path
-        The entry of each item, in the order of the items.
-
-    Raises
-    ------
-    StudyError
-        As `map_items`.
-    """
-    entries = [cache.find(key(item)) for item in items]
-    missing = [item for item, entry in zip(items, entries, strict=True) if entry is None]
-    built = map_items(build, missing, settings, description)
-    for entry in entries:
-        yield next(built) if entry is None else entry
 
 
 def _results(

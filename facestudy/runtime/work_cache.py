@@ -2,9 +2,8 @@
 
 An entry is a folder of files under `<root>/<first two digits>/<key>/`, the key a hash of
 everything that decides its bytes: the input's content, the settings, the code. An entry appears
-whole or not at all, and is checked against its own list of files whenever it is used, so a
-truncated or altered file is found, reported and made again. As in DVC, the bytes of a file are
-read again when its size, its time of modification or its inode is not that of the list.
+whole or not at all, and is checked against its own list of checksums whenever it is used, so a
+truncated or altered file is found, reported and made again.
 """
 
 from __future__ import annotations
@@ -17,15 +16,11 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "manifest.json"
-Description: TypeAlias = dict[str, int | str]
-"""What a manifest says of a file: sha256, size, mtime_ns, inode."""
 SHARED_BYTES = 16_384
 """Files smaller than this are not worth a link."""
 log = logging.getLogger(__name__)
@@ -88,7 +83,7 @@ def closure_of(module: str) -> list[Path]:
         tree = ast.parse(path.read_bytes())
         bodies[path] = tree.body
         names = [".".join(path.relative_to(ROOT).parent.parts)]  # importing a module imports its package
-        for node in _statements(tree):
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 names += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
@@ -97,14 +92,6 @@ def closure_of(module: str) -> list[Path]:
                 names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
         waiting |= {found for name in names if (found := _file_of(name)) is not None} - bodies.keys()
     return sorted(path for path, body in bodies.items() if path.name != "__init__.py" or len(body) > 1)
-
-
-def _statements(tree: ast.AST) -> Iterator[ast.AST]:
-    """A module's statements at any depth; expressions, most of a tree, hold no statement."""
-    for node in ast.iter_child_nodes(tree):
-        if not isinstance(node, ast.expr):
-            yield node
-            yield from _statements(node)
 
 
 def _file_of(module: str) -> Path | None:
@@ -220,7 +207,7 @@ class WorkCache:
         final = self.root / key[:2] / key
         if not final.is_dir():
             return None
-        problem = self._damage(final)
+        problem = _damage(final)
         if problem is None:
             return final
         log.warning("work cache: %s of entry %s; made again", problem, final)
@@ -250,8 +237,9 @@ class WorkCache:
         private = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root))
         try:
             build(private)
-            listed = {name: _described(private / name) for name in sorted(_files(private))}
-            (private / MANIFEST).write_text(json.dumps(listed))
+            names = sorted(str(path.relative_to(private)) for path in private.rglob("*") if path.is_file())
+            manifest = {name: file_sha256(private / name) for name in names}
+            (private / MANIFEST).write_text(json.dumps(manifest, indent=0, sort_keys=True))
             try:
                 private.rename(final)
             except OSError:
@@ -282,77 +270,16 @@ class WorkCache:
                 link_or_copy(path, folder / path.name)
         return found is not None
 
-    def _damage(self, entry: Path) -> str | None:
-        """What is wrong with an entry, or None."""
-        try:
-            written = (entry / MANIFEST).stat().st_mtime_ns
-            listed = json.loads((entry / MANIFEST).read_text())
-            if listed.keys() != _files(entry) - {MANIFEST}:
-                return "a file is missing or too many"
-            again = [name for name, one in listed.items() if not _is_known(entry / name, one, written)]
-            for name in again:
-                found = _described(entry / name)
-                if found["sha256"] != _sha256_in(listed[name]):
-                    return f"{name} is not the file that was stored"
-                listed[name] = found
-        except (OSError, ValueError, AttributeError, TypeError, KeyError):
-            return "a file is missing or unreadable"
-        if again:
-            with suppress(OSError):  # another process may have removed it; a cache may be read-only
-                self._list_again(entry, listed)
-        return None
 
-    def _list_again(self, entry: Path, listed: dict[str, Description]) -> None:
-        with tempfile.TemporaryDirectory(prefix=".making-", dir=self.root) as private:
-            path = Path(private) / MANIFEST
-            path.write_text(json.dumps(listed))
-            path.replace(entry / MANIFEST)
-
-
-def sha256_of(entry: Path, name: str) -> str:
-    """The sha256 of a file of an entry, from the entry's list.
-
-    Parameters
-    ----------
-    entry
-        Its folder.
-    name
-        The file.
-
-    Returns
-    -------
-    str
-        In hexadecimal.
-    """
-    return _sha256_in(json.loads((entry / MANIFEST).read_text())[name])
-
-
-def _sha256_in(listed: Description | str) -> str:
-    """The sha256 in what a list says of a file; earlier versions listed nothing else."""
-    return listed if isinstance(listed, str) else str(listed["sha256"])
-
-
-def _files(folder: Path) -> set[str]:
-    """The files below a folder, relative to it."""
-    return {
-        (Path(place) / name).relative_to(folder).as_posix() for place, _, names in os.walk(folder) for name in names
-    }
-
-
-def _described(path: Path) -> Description:
-    """What a list says of a file."""
-    found = path.stat()  # before its bytes are read: what is written to it meanwhile makes it newer
-    known = {"size": found.st_size, "mtime_ns": found.st_mtime_ns, "inode": found.st_ino}
-    return {"sha256": file_sha256(path), **known}
-
-
-def _is_known(path: Path, listed: Description | str, written: int) -> bool:
-    """Whether a file is the one of a list that was written at a time in ns, without a look at its bytes.
-
-    A file must be older than the list: in the same tick of the clock, it may have been altered since.
-    """
-    if isinstance(listed, str):
-        return False
-    found = path.stat()
-    same = (listed["size"], listed["mtime_ns"], listed["inode"]) == (found.st_size, found.st_mtime_ns, found.st_ino)
-    return same and found.st_mtime_ns < written
+def _damage(entry: Path) -> str | None:
+    """What is wrong with an entry, or None."""
+    try:
+        manifest = json.loads((entry / MANIFEST).read_text())
+        if set(manifest) != {str(path.relative_to(entry)) for path in entry.rglob("*") if path.is_file()} - {MANIFEST}:
+            return "a file is missing or too many"
+        for name, digest in manifest.items():
+            if file_sha256(entry / name) != digest:
+                return f"{name} is not the file that was stored"
+    except (OSError, ValueError, AttributeError):
+        return "a file is missing or unreadable"
+    return None

@@ -32,7 +32,7 @@ from facestudy.core.settings import Section
 from facestudy.core.tables import LABELS, Table
 from facestudy.media.video import VIDEO_SUFFIXES, Limits
 from facestudy.runtime.child import Child, Ended
-from facestudy.runtime.work_cache import WorkCache, file_sha256, key_of, link_or_copy, sha256_of
+from facestudy.runtime.work_cache import MANIFEST, WorkCache, file_sha256, key_of, link_or_copy
 from facestudy.sources import links, user_files
 from facestudy.sources.download import REASONS
 from facestudy.sources.folder import FORMULA, method_of
@@ -267,11 +267,12 @@ def row(outcome: Outcome) -> dict[str, object]:
         return {**common, "status": "unavailable", "reason": outcome.reason}
     found = probe_of(outcome.entry)
     file = str(found["file"])
+    manifest = json.loads((outcome.entry / MANIFEST).read_text())
     return {
         **common,
         **found,
         "path": link.video_id + Path(file).suffix,
-        "sha256": sha256_of(outcome.entry, file),
+        "sha256": manifest[file],
         "status": "ok",
     }
 
