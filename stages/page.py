@@ -117,7 +117,7 @@ def read_mistakes(variants: list[str]) -> list[Inline]:
     in_order = table.sort_values("variant", key=lambda names: names.map(variants.index), kind="stable")
     for row in in_order.sort_values("model", kind="stable").itertuples():
         path = MISTAKES_FOLDER / row.path
-        picture = read_picture(path)
+        picture = read_picture(path, row.sha256)
         if picture is None:
             raise StudyError(
                 f"{path} is missing or damaged; `dvc repro --force --single-item attribution` makes it again."

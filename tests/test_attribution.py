@@ -504,7 +504,7 @@ def test_stage_shows_the_faces_that_are_most_wrong(study: Path) -> None:
     assert len(table)
     assert ((table["p_fake"] < 0.5) == (table["label"] == "fake")).all()
     for row in table.to_dict("records"):
-        picture = read_picture(study / "reports/mistakes" / row["path"])
+        picture = read_picture(study / "reports/mistakes" / row["path"], row["sha256"])
         assert picture is not None and picture.shape == (HEIGHT, 2 * HEIGHT + GAP, 3)
         crop = read_picture(study / "data/crops" / row["variant"] / f"{row['face_id']}.png")
         assert crop is not None

@@ -287,19 +287,23 @@ def test_wrong_faces_stand_beside_their_attribution(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     folder, picture = tmp_path / "reports/mistakes", np.full((8, 20, 3), 90, np.uint8)
     folder.mkdir(parents=True)
-    shared = {"model": "meso", "face_id": "f1", "video_id": "v"}
     rows = [
-        {**shared, "variant": variant, "label": label, "p_fake": p_fake, "path": f"{variant}.png"}
+        {"model": "meso", "variant": variant, "face_id": "f1", "video_id": "v", "label": label, "p_fake": p_fake,
+         "path": f"{variant}.png", "sha256": write_png(folder / f"{variant}.png", picture)}
         for variant, label, p_fake in (("eyes_lower", "real", 0.75), ("nose", "real", 0.9), ("full", "fake", 0.125))
-    ]
-    for row in rows:
-        write_png(folder / str(row["path"]), picture)
+    ]  # fmt: skip
     tables.write(folder / "index.csv", tables.to_dataframe(rows, MISTAKES), MISTAKES)
     shown, second = stage.read_mistakes(["full", "eyes_lower"])
     assert second.text.startswith("meso on eyes_lower: f1, a real face")
     assert shown.text == "meso on full: f1, a fake face, mean p_fake 0.12. On the right, what speaks for real."
     np.testing.assert_array_equal(decoded(shown.source), picture)
-    (folder / "full.png").write_bytes(b"no picture")
+    write_png(folder / "full.png", picture + 1)
+    with pytest.raises(StudyError, match=r"full\.png is not the picture that was stored"):
+        stage.read_mistakes(["full"])
+    (folder / "full.png").write_bytes(b"")
+    with pytest.raises(StudyError, match=r"full\.png"):
+        stage.read_mistakes(["full"])
+    (folder / "full.png").unlink()
     with pytest.raises(StudyError, match=r"full\.png is missing or damaged; .* attribution"):
         stage.read_mistakes(["full"])
 

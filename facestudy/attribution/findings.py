@@ -39,6 +39,7 @@ MISTAKES = Table(
         "label": "text",
         "p_fake": 4,
         "path": "text",
+        "sha256": "text",
     },
     key=("model", "variant", "face_id"),
 )

@@ -65,7 +65,7 @@ def write_mistakes(folder: Path, cells: Iterable[tuple[Cell, Measured]]) -> None
         for face, picture, found in zip(faces, cell.wrong_pictures, measured.wrong, strict=True):
             path = Path(cell.variant) / cell.model / f"{face['face_id']}.png"
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            write_png(folder / path, beside(picture, found, HEIGHT))
-            named = {"model": cell.model, "variant": cell.variant, "path": str(path)}
+            sha256 = write_png(folder / path, beside(picture, found, HEIGHT))
+            named = {"model": cell.model, "variant": cell.variant, "path": str(path), "sha256": sha256}
             rows.append({**named, **{name: face[name] for name in ("face_id", "video_id", "label", "p_fake")}})
     tables.write(folder / "index.csv", tables.to_dataframe(rows, MISTAKES), MISTAKES)
