@@ -22,6 +22,7 @@ from facestudy.core.errors import StudyError
 from facestudy.core.settings import quoted
 from stages.stage import PARAMS, WORK_CACHE
 
+LOCK = Path("dvc.lock")
 STUDIES = Path("studies")
 UNFINISHED = ".unfinished"
 NAME_PATTERN = r"[a-z0-9][a-z0-9_.-]*"
@@ -190,7 +191,7 @@ def _outputs(folder: Path) -> dict[str, bool]:
 
 def _remove_stale(folder: Path) -> None:
     """Remove results of stages that the study does not have, such as those of other models."""
-    lock = folder / "dvc.lock"
+    lock = folder / LOCK
     stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"].values() if lock.exists() else []
     locked = {out["path"] for stage in stages for out in stage.get("outs", [])}
     for path in locked - _outputs(folder).keys():
@@ -206,7 +207,7 @@ def _remove_stale(folder: Path) -> None:
 def publish(folder: Path, name: str) -> None:
     """Store the folder's results as the DVC experiment `name`, replacing earlier ones, and rename the folder."""
     base = call("git", "rev-parse", "HEAD", folder=folder).strip()
-    _add(folder, [path for path, cached in _outputs(folder).items() if not cached] + ["dvc.lock"])
+    _add(folder, [path for path, cached in _outputs(folder).items() if not cached] + [str(LOCK)])
     author = [word for key in ("name", "email") for word in ("-c", f"user.{key}={_identity(key)}")]
     commit = ["commit", "--quiet", "--allow-empty", "--no-gpg-sign", "-m", f"study {name}"]
     call("git", *author, "-c", "core.hooksPath=/dev/null", *commit, folder=folder)

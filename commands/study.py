@@ -28,7 +28,7 @@ from ruamel.yaml.comments import CommentedSeq
 from commands.arguments import status_of, switched_on, words
 from commands.calibrate import CalibrationSettings
 from commands.estimate import Pictures, Timing, estimate, time_model
-from commands.private_copy import STUDIES, alone, call, check_name, earlier, make_copy, publish, run_pipeline
+from commands.private_copy import LOCK, STUDIES, alone, call, check_name, earlier, make_copy, publish, run_pipeline
 from facestudy.alterations.settings import RobustnessSettings
 from facestudy.attribution.settings import AttributionSettings, chosen_regions
 from facestudy.core.errors import StudyError
@@ -53,7 +53,6 @@ from facestudy.sources.folder import FolderSettings, list_items
 from facestudy.sources.youtube import YoutubeSettings, expected_video_gb, wanted
 from stages.stage import PARAMS, WORK_CACHE, read_params
 
-LOCK = Path("dvc.lock")
 QUICK = "quick"
 """The preset of a trial, merged over any other with QUICK=1."""
 TRIAL_EPOCHS = 8
@@ -361,9 +360,13 @@ def print_results(folder: Path = Path()) -> None:
     for line in text.splitlines():  # again: the top of a long page is out of sight
         if line.startswith("**Warning: "):
             print(line.strip("*"))
-    print(
-        f"This page: {page}; with charts: {folder / 'reports/index.html'}. Contact sheets: {folder / 'reports/crops'}/"
-    )
+    charts = folder / "reports/index.html"
+    print(f"This page: {page}; with charts: {charts}. Contact sheets: {folder / 'reports/crops'}/")
+    from commands.provenance import write_run_page  # with what draws charts, a second
+
+    run_page = write_run_page(folder)
+    if run_page:
+        print(f"The page with charts, and the revision, machine and seconds of this run: {run_page}")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -14,8 +16,11 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
 
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import NAME_PATTERN, check, read_yaml
@@ -25,6 +30,8 @@ C = TypeVar("C", bound=Collection[Any])
 
 PARAMS = Path("params.yaml")
 WORK_CACHE = Path(".cache")
+RUNS = Path("reports/runs.jsonl")
+"""A line for each stage that ended here: its command, its seconds, when it ended."""
 LEFTOVER_S = 86_400
 
 
@@ -120,7 +127,18 @@ def run(name: str, main: Callable[..., str], **options: str) -> None:
             raise
         print(f"{name}: {sentence}", file=sys.stderr)
         sys.exit(1)
+    _record(shlex.join(["python", "-m", f"stages.{name}", *sys.argv[1:]]))
     print(f"{name}: {summary}")
+
+
+def _record(command: str) -> None:
+    """Note in RUNS how long this process took."""
+    seconds = round(time.time() - psutil.Process().create_time(), 1)
+    row = {"command": command, "seconds": seconds, "ended": datetime.now().astimezone().isoformat(timespec="seconds")}
+    with suppress(OSError):  # the stage has succeeded
+        RUNS.parent.mkdir(exist_ok=True)
+        with RUNS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
 
 
 def _sweep() -> None:

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
+from facestudy.report.page import with_run
 from tests.committed import RESULTS
 from tests.pipeline_files import ROOT
 from tests.project import stage
@@ -26,7 +28,7 @@ MARKS = ", ".join(f"svg .role-mark.mark-{kind}" for kind in KINDS)
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of the committed results, one clip of which has a hostile name."""
+    """The page of a run with the committed results; a clip, a setting and a stage have hostile names."""
     folder = tmp_path_factory.mktemp("report")
     archive = subprocess.run(
         ["git", "archive", "HEAD", "params.yaml", ".dvc/plots", *RESULTS], cwd=ROOT, capture_output=True, check=True
@@ -40,7 +42,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clips.write_text(text)
     done = stage(folder, "page")
     assert done.returncode == 0, done.stderr
-    return folder / "reports/index.html"
+    path = folder / "reports/index.html"
+    run = pd.DataFrame({"what": ["settings", "revision"], "value": [HOSTILE, "0" * 40]})
+    path.write_text(with_run(path.read_text(), run, pd.DataFrame({"stage": [HOSTILE], "seconds": ["1"]})))
+    return path
 
 
 @pytest.fixture

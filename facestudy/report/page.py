@@ -34,6 +34,8 @@ FONT = "Liberation Sans, Arial, sans-serif"
 """Of the figures in files. vl-convert carries the first one."""
 JPEG_QUALITY = 88
 MAX_WIDTH = 800
+RUN = "<!-- run -->"
+"""Where `with_run` writes."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,7 @@ def page(
         )
         for title in titles
     ]
-    origin = Markup("{}<details><summary>Settings</summary><pre tabindex='0'>{}</pre></details>").format(
+    origin = Markup("{}" + RUN + "<details><summary>Settings</summary><pre tabindex='0'>{}</pre></details>").format(
         Markup(_table(provenance, "Provenance")), settings
     )
     sections = [one for one in sections if one.html or one.charts or one.pictures] + [Section("Provenance", origin)]
@@ -257,6 +259,35 @@ def page(
         specs=Markup(json.dumps(specs, ensure_ascii=True).replace("<", "\\u003c")),
         footer="Charts of lines: the menu below shows one variant alone. The menu in the corner saves a chart.",
     )
+
+
+def with_run(html: str, run: pd.DataFrame, stages: pd.DataFrame) -> str:
+    """Add to the page where and how its results were computed, in its last section.
+
+    Parameters
+    ----------
+    html : str
+        As `page` returns it.
+    run : DataFrame of str
+        The revision, the machine, the settings.
+    stages : DataFrame of str
+        What each stage took.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If the page was not written by `page`.
+    """
+    before, mark, after = html.rpartition(RUN)
+    if not mark:
+        raise ValueError("the page has no place for a run")
+    heading = Markup("<h3>{}</h3>")
+    parts = [heading.format("This run"), _table(run, "This run"), heading.format("Seconds by stage")]
+    return "".join([before, *parts, _table(stages, "Seconds by stage"), after])
 
 
 def vega_scripts() -> str:

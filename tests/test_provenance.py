@@ -1,0 +1,132 @@
+"""reports/run.html: the page with the revision, the settings and the seconds of a run."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from commands.provenance import about, last_runs, seconds_by_stage, write_run_page
+from facestudy.core.errors import StudyError
+from facestudy.report.page import RUN, with_run
+from stages.stage import RUNS
+from tests.project import call, stage
+
+PAGE = f"<p>Provenance</p>{RUN}<p>Settings</p>"
+LOCK = """schema: '2.0'
+stages:
+  split: {cmd: python -m stages.split}
+  train@meso-full: {cmd: python -m stages.train --model meso --variant full}
+  train@meso-eyes: {cmd: python -m stages.train --model meso --variant eyes}
+  page: {cmd: python -m stages.page}
+"""
+
+
+def row(command: str, seconds: float, ended: str = "2026-01-02T03:04:05+00:00") -> str:
+    return json.dumps({"command": f"python -m stages.{command}", "seconds": seconds, "ended": ended}) + "\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with the files of a run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reports").mkdir()
+    for name, text in {
+        "params.yaml": "split: {seed: 1, test: 0.25}\nvariants: [full]\nold: 1\n",
+        "dvc.lock": LOCK,
+        "reports/index.html": PAGE,
+        ".gitignore": "/reports\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
+        done = call(tmp_path, "git", *command)
+        assert done.returncode == 0, done.stderr
+    return tmp_path
+
+
+def test_a_page_with_the_run_beside_the_first_one(project: Path) -> None:
+    assert write_run_page() == Path("reports/run.html")
+    before, after = PAGE.split(RUN)
+    html = Path("reports/run.html").read_text()
+    revision = call(project, "git", "rev-parse", "HEAD").stdout.strip()
+    assert html.startswith(before) and html.endswith(after)
+    assert f"<td>{revision}</td>" in html
+    assert "Seconds by stage" in html
+    assert Path("reports/index.html").read_text() == PAGE
+    assert sorted(path.name for path in Path("reports").iterdir()) == ["index.html", "run.html"]
+
+
+def test_the_run_names_what_is_not_committed(project: Path) -> None:
+    value = about(Path()).set_index("what")["value"]
+    settings = next(name for name in value.index if "settings" in name)
+    assert re.fullmatch("[0-9a-f]{40}", value["git revision"])
+    assert value[settings] == "none"
+    Path("params.yaml").write_text("split: {seed: 1, test: 0.5}\nvariants: [full, eyes]\nnew: null\n")
+    value = about(Path()).set_index("what")["value"]
+    assert re.fullmatch("[0-9a-f]{40}, with uncommitted changes", value["git revision"])
+    assert value[settings] == 'split.test = 0.5; variants = ["full", "eyes"]; old = removed; new = null'
+
+
+def test_a_study_is_compared_with_the_project(project: Path) -> None:
+    """Its own repository has the settings committed."""
+    copy = project / "studies/mine"
+    call(project, "git", "clone", "-q", str(project), str(copy))
+    (copy / "params.yaml").write_text("split: {seed: 2, test: 0.25}\nvariants: [full]\nold: 1\n")
+    call(copy, "git", "commit", "-q", "-a", "-m", "study")
+    value = about(copy).set_index("what")["value"]
+    assert "split.seed = 2" in set(value)
+    assert value["git revision"] == call(copy, "git", "rev-parse", "HEAD").stdout.strip()
+
+
+def test_seconds_are_those_of_the_last_run_of_each_cell(project: Path) -> None:
+    late = "2026-01-02T05:00:00+00:00"
+    Path(RUNS).write_text(
+        row("split", 9.0)
+        + row("split", 2.0)
+        + row("train --model meso --variant full", 30.4, late)
+        + row("train --model meso --variant eyes", 31.4)
+        + row("train --model gone --variant full", 99.0)
+        + 'null\n{"command": "python -m stages.page"}\n{"command": "python -m sta'
+    )
+    table = seconds_by_stage(Path())
+    assert [tuple(cells) for cells in table.to_numpy()] == [
+        ("split", "1 of 1", "2", "2026-01-02T03:04:05+00:00"),
+        ("train", "2 of 2", "62", late),
+        ("page", "0 of 1", "from DVC's cache", ""),
+    ]
+
+
+def test_without_a_page_or_with_a_damaged_one(project: Path) -> None:
+    Path("reports/index.html").write_text("<p>cut")
+    with pytest.raises(StudyError, match=r"index\.html is damaged"):
+        write_run_page()
+    Path("reports/index.html").unlink()
+    assert write_run_page() is None
+    assert not list(Path("reports").iterdir())
+
+
+def test_text_of_the_run_stays_text() -> None:
+    hostile = pd.DataFrame({"<b>": ["<script>alert(1)</script>"]})
+    html = with_run(PAGE, hostile, hostile)
+    assert "<script" not in html and "<b>" not in html
+    assert html.count("&lt;script&gt;") == 2
+
+
+def test_a_stage_notes_how_long_it_took(tmp_path: Path) -> None:
+    """Only one that succeeds, and with the command that dvc.yaml has."""
+    assert stage(tmp_path, "duplicates").returncode != 0
+    assert not (tmp_path / RUNS).exists()
+    code = (
+        "import sys, time; from stages.stage import run; sys.argv[1:] = ['--model', 'meso'];"
+        "run('train', lambda model: 'done', model='of a model')"
+    )
+    done = call(tmp_path, sys.executable, "-c", code)
+    assert done.returncode == 0, done.stderr
+    (command, found), *rest = last_runs(tmp_path / RUNS).items()
+    assert command == "python -m stages.train --model meso"
+    assert 0 < found["seconds"] < 60
+    assert not rest
