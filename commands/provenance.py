@@ -51,12 +51,8 @@ def about(folder: Path) -> pd.DataFrame:
         revision += ", with uncommitted changes"
     committed = read_yaml(call("git", "show", f"HEAD:./{PARAMS}").encode(), f"the committed {PARAMS}")
     own = read_yaml((folder / PARAMS).read_bytes(), str(folder / PARAMS))
-    changed = [f"{key} = {value}" for key, value in differences(committed, own).items()]
-    rows = [
-        ("git revision", revision),
-        (f"settings that differ from the committed {PARAMS}", "; ".join(changed) or "none"),
-        ("machine", machine(())),
-    ]
+    changed = [(f"{PARAMS}: {key}", value) for key, value in differences(committed, own).items()]
+    rows = [("git revision", revision), *(changed or [(str(PARAMS), "as committed")]), ("machine", machine(()))]
     return pd.DataFrame(rows, columns=["what", "value"])
 
 
@@ -79,7 +75,7 @@ def differences(default: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str,
 
 
 def seconds_by_stage(folder: Path) -> pd.DataFrame:
-    """What each stage took when it last ran here; a stage with several cells has one row."""
+    """What each stage took when it last ran here, in the order of time; a stage with several cells has one row."""
     runs = last_runs(folder / RUNS)
     stages: dict[str, list[dict[str, Any] | None]] = {}
     for name, stage in yaml.load((folder / LOCK).read_bytes(), yaml.CSafeLoader)["stages"].items():
@@ -89,6 +85,7 @@ def seconds_by_stage(folder: Path) -> pd.DataFrame:
         here = [cell for cell in cells if cell]
         seconds = f"{sum(cell['seconds'] for cell in here):.0f}" if here else "from DVC's cache"
         rows.append((name, f"{len(here)} of {len(cells)}", seconds, max((cell["ended"] for cell in here), default="")))
+    rows.sort(key=lambda row: row[-1])
     return pd.DataFrame(rows, columns=["stage", "cells that ran here", "seconds, when they last ran", "last ended"])
 
 
