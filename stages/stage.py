@@ -32,7 +32,6 @@ PARAMS = Path("params.yaml")
 WORK_CACHE = Path(".cache")
 RUNS = Path("reports/runs.jsonl")
 """A line for each stage that ended here: its command, its seconds, when it ended."""
-LEFTOVER_S = 86_400
 
 
 def read_params(path: Path = PARAMS) -> dict[str, Any]:
@@ -112,7 +111,6 @@ def run(name: str, main: Callable[..., str], **options: str) -> None:
     logging.basicConfig(level=logging.WARNING, format=f"{name}: %(message)s", stream=sys.stderr)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on it is reported
-    _sweep()
     try:
         summary = main(**arguments)
     except StudyError as error:
@@ -139,14 +137,6 @@ def _record(command: str) -> None:
         RUNS.parent.mkdir(exist_ok=True)
         with RUNS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-
-
-def _sweep() -> None:
-    """Remove what killed runs left half-made in the work cache, once nobody can be at work on it any more."""
-    for leftover in WORK_CACHE.glob("*/.making-*"):
-        with suppress(FileNotFoundError):
-            if leftover.stat().st_mtime < time.time() - LEFTOVER_S:
-                shutil.rmtree(leftover, ignore_errors=True)
 
 
 _need_mb = 1.0

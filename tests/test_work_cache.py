@@ -5,13 +5,25 @@ from __future__ import annotations
 import hashlib
 import logging
 import multiprocessing
+import os
 import shutil
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from facestudy.runtime import work_cache
-from facestudy.runtime.work_cache import SHARED_BYTES, WorkCache, closure_of, code_below, key_of, link_or_copy, share
+from facestudy.runtime.work_cache import (
+    SHARED_BYTES,
+    WorkCache,
+    closure_of,
+    code_below,
+    key_of,
+    link_or_copy,
+    share,
+    sweep,
+    working_folder,
+)
 
 
 def build_counted(folder: Path, log: Path) -> None:
@@ -80,6 +92,29 @@ def test_several_processes_at_once(tmp_path: Path, log: Path) -> None:
     assert [process.exitcode for process in processes] == [0, 0, 0]
     files = sorted(path.name for path in (tmp_path / "cache").rglob("*") if path.is_file())
     assert files == ["data.bin", "manifest.json"]
+
+
+def _hold(root: Path, held: Connection) -> None:
+    with working_folder(root) as folder:
+        os.utime(folder, (0, 0))
+        held.send(folder)
+        held.recv()
+
+
+def test_leftovers_are_removed_unless_somebody_is_at_work(tmp_path: Path) -> None:
+    """Killed work is a leftover, however long it took; work that goes on is not."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_hold, args=(tmp_path, there))
+    process.start()
+    old = here.recv()
+    (tmp_path / ".making-young").mkdir()
+    sweep(tmp_path)
+    assert old.is_dir()
+    process.kill()
+    process.join()
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".making-young"]
 
 
 def test_keys_depend_on_values_not_on_order() -> None:

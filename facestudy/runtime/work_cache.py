@@ -9,6 +9,7 @@ truncated or altered file is found, reported and made again.
 from __future__ import annotations
 
 import ast
+import fcntl
 import hashlib
 import json
 import logging
@@ -16,11 +17,17 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "manifest.json"
+WORKING = ".making-"
+"""Begins the names of folders in which processes are at work."""
+LEFTOVER_S = 86_400
+"""Only older ones are removed when nobody is at work in them."""
 SHARED_BYTES = 16_384
 """Files smaller than this are not worth a link."""
 log = logging.getLogger(__name__)
@@ -183,6 +190,37 @@ def share(root: Path, objects: Path) -> int:
     return freed
 
 
+@contextmanager
+def working_folder(root: Path) -> Iterator[Path]:
+    """A folder below `root` for work in progress; it is removed at the end, if it is still there.
+
+    It is locked, so that `sweep`, which runs first, leaves those of others alone however long their work takes.
+    """
+    sweep(root)
+    folder = Path(tempfile.mkdtemp(prefix=WORKING, dir=root))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # on a file system without locks `sweep` removes nothing
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield folder
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(root: Path) -> None:
+    """Remove the working folders in `root` that killed processes left behind, when they are older than a day."""
+    for leftover in root.glob(f"{WORKING}*"):
+        with suppress(OSError):  # locked, or gone
+            if leftover.stat().st_mtime < time.time() - LEFTOVER_S:
+                descriptor = os.open(leftover, os.O_RDONLY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(leftover, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
+
+
 class WorkCache:
     """Entries below one folder; safe for several processes at once.
 
@@ -234,8 +272,7 @@ class WorkCache:
             return found
         final = self.root / key[:2] / key
         final.parent.mkdir(parents=True, exist_ok=True)
-        private = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root))
-        try:
+        with working_folder(self.root) as private:
             build(private)
             names = sorted(str(path.relative_to(private)) for path in private.rglob("*") if path.is_file())
             manifest = {name: file_sha256(private / name) for name in names}
@@ -245,8 +282,6 @@ class WorkCache:
             except OSError:
                 if not final.is_dir():  # not just another process that was first
                     raise
-        finally:
-            shutil.rmtree(private, ignore_errors=True)
         return final
 
     def copy(self, key: str, folder: Path) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -26,7 +25,7 @@ from facestudy.models.catalogue import builders
 from facestudy.models.settings import ModelSettings, TrainSettings, training_seed
 from facestudy.runtime import environment
 from facestudy.runtime.parallel import ComputeSettings, has_gpu, map_items
-from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy
+from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of, link_or_copy, working_folder
 from facestudy.training.data import crops_and_copies, store_pictures
 
 WEIGHTS = "model.weights.h5"
@@ -242,8 +241,8 @@ def train_all(
     if has_gpu():  # one training fills it
         compute = compute.model_copy(update={"workers": 1})
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=cache) as scratch:
-        pictures, altered = Path(scratch) / "pictures.npy", Path(scratch) / "altered.npy"
+    with working_folder(cache) as scratch:
+        pictures, altered = scratch / "pictures.npy", scratch / "altered.npy"
         store_pictures(crops.folder, crops.table, pictures)
         if len(crops.altered):
             store_pictures(crops.altered_folder, crops.altered, altered)
