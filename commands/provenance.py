@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from commands.machine import machine
-from commands.private_copy import LOCK, call
+from commands.private_copy import call
 from facestudy.core.errors import StudyError
 from facestudy.core.settings import read_yaml
 from facestudy.report.page import with_run
@@ -76,10 +75,13 @@ def differences(default: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str,
 
 def seconds_by_stage(folder: Path) -> pd.DataFrame:
     """What each stage took when it last ran here, in the order of time; a stage with several cells has one row."""
+    from dvc.repo import Repo
+
     runs = last_runs(folder / RUNS)
     stages: dict[str, list[dict[str, Any] | None]] = {}
-    for name, stage in yaml.load((folder / LOCK).read_bytes(), yaml.CSafeLoader)["stages"].items():
-        stages.setdefault(name.partition("@")[0], []).append(runs.get(stage["cmd"]))
+    with Repo(str(folder)) as repo:
+        for stage in repo.index.stages:
+            stages.setdefault(stage.name.partition("@")[0], []).append(runs.get(stage.cmd))
     rows = []
     for name, cells in stages.items():
         here = [cell for cell in cells if cell]

@@ -17,12 +17,12 @@ from stages.stage import RUNS
 from tests.project import call, stage
 
 PAGE = f"<p>Provenance</p>{RUN}<p>Settings</p>"
-LOCK = """schema: '2.0'
-stages:
-  split: {cmd: python -m stages.split}
-  train@meso-full: {cmd: python -m stages.train --model meso --variant full}
-  train@meso-eyes: {cmd: python -m stages.train --model meso --variant eyes}
+STAGES = """stages:
   page: {cmd: python -m stages.page}
+  split: {cmd: python -m stages.split}
+  train:
+    matrix: {model: [meso], variant: [full, eyes]}
+    cmd: python -m stages.train --model ${item.model} --variant ${item.variant}
 """
 
 
@@ -37,13 +37,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "reports").mkdir()
     for name, text in {
         "params.yaml": "split: {seed: 1, test: 0.25}\nvariants: [full]\nold: 1\n",
-        "dvc.lock": LOCK,
+        "dvc.yaml": STAGES,
         "reports/index.html": PAGE,
         ".gitignore": "/reports\n",
     }.items():
         (tmp_path / name).write_text(text)
-    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
-        done = call(tmp_path, "git", *command)
+    for command in ("git init -q", "dvc init -q", "git add .", "git commit -q -m one"):
+        done = call(tmp_path, *command.split())
         assert done.returncode == 0, done.stderr
     return tmp_path
 
