@@ -293,7 +293,7 @@ def run_study(preset: str, settings: list[str], name: str = "", quick: bool = Fa
             )
         publish(folder, name)
     done = STUDIES / name
-    print_results(done)
+    print_results(done, base="HEAD^")
     share_caches()
     if trial:
         print("\nThis was a trial. It shows that the study runs; run it without QUICK=1 for results.")
@@ -349,8 +349,8 @@ def share_caches() -> None:
         print(f"freed {saved / 1e9:.2f} GB by linking duplicate cache files")
 
 
-def print_results(folder: Path = Path()) -> None:
-    """The results table of the project or of a copy, and where the figures are."""
+def print_results(folder: Path = Path(), base: str = "HEAD") -> None:
+    """The results table of the project or of a copy, and where the figures are; `base` as in `write_run_page`."""
     page = folder / "metrics/results.md"
     try:
         text = page.read_text(encoding="utf-8")
@@ -362,11 +362,15 @@ def print_results(folder: Path = Path()) -> None:
             print(line.strip("*"))
     charts = folder / "reports/index.html"
     print(f"This page: {page}; with charts: {charts}. Contact sheets: {folder / 'reports/crops'}/")
-    from commands.provenance import write_run_page  # with what draws charts, a second
+    from commands.provenance import RUN_PAGE, write_run_page  # with what draws charts, a second
 
-    run_page = write_run_page(folder)
-    if run_page:
-        print(f"The page with charts, and the revision, machine and seconds of this run: {run_page}")
+    try:
+        run_page = write_run_page(folder, base)
+    except (StudyError, OSError) as error:
+        print(f"study: {folder / RUN_PAGE} was not written: {error}", file=sys.stderr)
+    else:
+        if run_page:
+            print(f"The same page with the revision, the settings, the machine and the seconds by stage: {run_page}")
 
 
 def run(arguments: argparse.Namespace) -> None:

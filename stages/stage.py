@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ C = TypeVar("C", bound=Collection[Any])
 
 PARAMS = Path("params.yaml")
 WORK_CACHE = Path(".cache")
+LEFTOVER_S = 86_400
 RUNS = Path("reports/runs.jsonl")
 """A line for each stage that ended here: its command, its seconds, when it ended."""
 
@@ -111,6 +113,7 @@ def run(name: str, main: Callable[..., str], **options: str) -> None:
     logging.basicConfig(level=logging.WARNING, format=f"{name}: %(message)s", stream=sys.stderr)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on it is reported
+    sweep()
     try:
         summary = main(**arguments)
     except StudyError as error:
@@ -131,12 +134,29 @@ def run(name: str, main: Callable[..., str], **options: str) -> None:
 
 def _record(command: str) -> None:
     """Note in RUNS how long this process took."""
-    seconds = round(time.time() - psutil.Process().create_time(), 1)
-    row = {"command": command, "seconds": seconds, "ended": datetime.now().astimezone().isoformat(timespec="seconds")}
-    with suppress(OSError):  # the stage has succeeded
+    now = datetime.now(UTC)
+    with suppress(OSError, psutil.Error):  # the stage has succeeded
+        seconds = round(max(0.0, now.timestamp() - psutil.Process().create_time()), 1)
+        row = {"command": command, "seconds": seconds, "ended": now.isoformat(timespec="seconds")}
         RUNS.parent.mkdir(exist_ok=True)
         with RUNS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def sweep() -> None:
+    """Remove what killed processes left half-made in the work cache more than a day ago.
+
+    Who is at work in a folder locks it (`working_folder`); where the file system has no locks, nothing is removed.
+    """
+    for leftover in WORK_CACHE.glob("*/.making-*"):
+        with suppress(OSError):  # locked, or gone
+            if leftover.stat().st_mtime < time.time() - LEFTOVER_S:
+                descriptor = os.open(leftover, os.O_RDONLY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(leftover, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
 
 
 _need_mb = 1.0

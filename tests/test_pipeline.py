@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from commands.provenance import seconds_by_stage
 from facestudy.alterations.settings import ALTERED_SCORES
 from facestudy.core import tables
 from tests.project import SMALL, call, copy_project, deep_update, environment_for, params, write_params
@@ -86,6 +87,9 @@ def test_every_contract_holds(project: Path) -> None:
     results = (project / "metrics/results.md").read_text()
     assert all(model in results for model in ("mesonet", "vgg19", "resnet50"))
     assert "sample" in results
+    taken = seconds_by_stage(project)
+    assert {"videos", "train", "page"} < set(taken["stage"])
+    assert all(len(set(cells.split(" of "))) == 1 for cells in taken["cells that ran here"]), taken
 
 
 @pytest.mark.timeout(650)
@@ -300,4 +304,5 @@ def test_a_killed_trial_hurts_nothing(edited: Path) -> None:
     done = study(edited, *arguments)
     assert "This was a trial" in done.stdout and "trial, no result: 1 models" in done.stdout
     assert "**Trial: " in (edited / "studies/tried-trial/metrics/results.md").read_text()
+    assert "<td>tried-trial, " in (edited / "studies/tried-trial/reports/run.html").read_text()
     assert files(edited, *skipped) == before and whole(edited / ".dvc/cache")

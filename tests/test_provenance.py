@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from commands.provenance import about, last_runs, seconds_by_stage, write_run_page
+from commands.study import print_results
 from facestudy.core.errors import StudyError
 from facestudy.report.page import RUN, with_run
 from stages.stage import RUNS
@@ -55,7 +56,7 @@ def test_a_page_with_the_run_beside_the_first_one(project: Path) -> None:
     revision = call(project, "git", "rev-parse", "HEAD").stdout.strip()
     assert html.startswith(before) and html.endswith(after)
     assert f"<td>{revision}</td>" in html
-    assert "Seconds by stage" in html
+    assert "Seconds by stage" in html and "not run here" in html
     assert Path("reports/index.html").read_text() == PAGE
     assert sorted(path.name for path in Path("reports").iterdir()) == ["index.html", "run.html"]
 
@@ -75,15 +76,36 @@ def test_the_run_names_what_is_not_committed(project: Path) -> None:
     ]
 
 
-def test_a_study_is_compared_with_the_project(project: Path) -> None:
-    """Its own repository has the settings committed."""
+def test_a_study_is_compared_with_the_commit_that_it_began_from(project: Path) -> None:
+    """Its own repository has the settings committed; the project may have gone on."""
+    base = call(project, "git", "rev-parse", "HEAD").stdout.strip()
     copy = project / "studies/mine"
     call(project, "git", "clone", "-q", str(project), str(copy))
-    (copy / "params.yaml").write_text("split: {seed: 2, test: 0.25}\nvariants: [full]\nold: 1\n")
+    (copy / "params.yaml").write_text("split: {seed: 2, test: 0.25}\nvariants: [/home/me/clips]\nold: 1\n")
     call(copy, "git", "commit", "-q", "-a", "-m", "study")
-    value = about(copy).set_index("what")["value"]
+    (project / "params.yaml").write_text("later: 1\n")
+    call(project, "git", "commit", "-q", "-a", "-m", "later")
+    value = about(copy, "HEAD^").set_index("what")["value"]
+    assert value["git revision"] == base
+    assert value["DVC experiment"] == f"mine, {call(copy, 'git', 'rev-parse', 'HEAD').stdout.strip()}"
     assert value["params.yaml: split.seed"] == "2"
-    assert value["git revision"] == call(copy, "git", "rev-parse", "HEAD").stdout.strip()
+    assert value["params.yaml: variants"] == '["clips"]'
+    assert len(value) == 5
+
+
+def test_a_problem_with_the_page_of_a_run_is_not_one_of_the_run(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("metrics").mkdir()
+    Path("metrics/results.md").write_text("the results\n")
+    Path("reports/index.html").write_text("<p>cut")
+    print_results()
+    printed = capsys.readouterr()
+    assert "the results" in printed.out and "run.html" not in printed.out
+    assert "run.html was not written" in printed.err and "index.html is damaged" in printed.err
+    Path("reports/index.html").write_text(PAGE)
+    print_results()
+    assert "reports/run.html" in capsys.readouterr().out
 
 
 def test_seconds_are_those_of_the_last_run_of_each_cell(project: Path) -> None:
@@ -96,9 +118,11 @@ def test_seconds_are_those_of_the_last_run_of_each_cell(project: Path) -> None:
         + row("train --model gone --variant full", 99.0)
         + 'null\n{"command": "python -m stages.page"}\n{"command": "python -m sta'
     )
+    Path("clip.mp4").write_bytes(b"a clip")
+    assert call(project, "dvc", "add", "-q", "clip.mp4").returncode == 0  # which is no stage
     table = seconds_by_stage(Path())
     assert [tuple(cells) for cells in table.to_numpy()] == [
-        ("page", "0 of 1", "from DVC's cache", ""),
+        ("page", "0 of 1", "not run here", ""),
         ("split", "1 of 1", "2", "2026-01-02T03:04:05+00:00"),
         ("train", "2 of 2", "62", late),
     ]
@@ -121,7 +145,7 @@ def test_text_of_the_run_stays_text() -> None:
 
 
 def test_a_stage_notes_how_long_it_took(tmp_path: Path) -> None:
-    """Only one that succeeds, and with the command that dvc.yaml has."""
+    """Only one that succeeds."""
     assert stage(tmp_path, "duplicates").returncode != 0
     assert not (tmp_path / RUNS).exists()
     code = (

@@ -21,9 +21,9 @@ from facestudy.runtime.work_cache import (
     key_of,
     link_or_copy,
     share,
-    sweep,
     working_folder,
 )
+from stages.stage import sweep
 
 
 def build_counted(folder: Path, log: Path) -> None:
@@ -101,20 +101,23 @@ def _hold(root: Path, held: Connection) -> None:
         held.recv()
 
 
-def test_leftovers_are_removed_unless_somebody_is_at_work(tmp_path: Path) -> None:
+def test_leftovers_are_removed_unless_somebody_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed work is a leftover, however long it took; work that goes on is not."""
+    monkeypatch.chdir(tmp_path)
+    cache = tmp_path / ".cache/frames"
+    (cache / ".making-young").mkdir(parents=True)
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_hold, args=(tmp_path, there))
+    process = context.Process(target=_hold, args=(cache, there))
     process.start()
+    there.close()
     old = here.recv()
-    (tmp_path / ".making-young").mkdir()
-    sweep(tmp_path)
+    sweep()
     assert old.is_dir()
     process.kill()
     process.join()
-    sweep(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".making-young"]
+    sweep()
+    assert [path.name for path in cache.iterdir()] == [".making-young"]
 
 
 def test_keys_depend_on_values_not_on_order() -> None:

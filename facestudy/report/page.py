@@ -262,7 +262,7 @@ def page(
 
 
 def with_run(html: str, run: pd.DataFrame, stages: pd.DataFrame) -> str:
-    """Add to the page where and how its results were computed, in its last section.
+    """Add the revision, settings, machine and times of a run to the last section of the page.
 
     Parameters
     ----------
@@ -286,7 +286,7 @@ def with_run(html: str, run: pd.DataFrame, stages: pd.DataFrame) -> str:
     if not mark:
         raise ValueError("the page has no place for a run")
     heading = Markup("<h3>{}</h3>")
-    parts = [heading.format("This run"), _table(run, "This run"), heading.format("Seconds by stage")]
+    parts = [heading.format("Revision and settings"), _table(run, "Run"), heading.format("Seconds by stage")]
     return "".join([before, *parts, _table(stages, "Seconds by stage"), after])
 
 

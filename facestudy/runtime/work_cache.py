@@ -17,17 +17,12 @@ import os
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "manifest.json"
-WORKING = ".making-"
-"""Begins the names of folders in which processes are at work."""
-LEFTOVER_S = 86_400
-"""Only older ones are removed when nobody is at work in them."""
 SHARED_BYTES = 16_384
 """Files smaller than this are not worth a link."""
 log = logging.getLogger(__name__)
@@ -194,31 +189,19 @@ def share(root: Path, objects: Path) -> int:
 def working_folder(root: Path) -> Iterator[Path]:
     """A folder below `root` for work in progress; it is removed at the end, if it is still there.
 
-    It is locked, so that `sweep`, which runs first, leaves those of others alone however long their work takes.
+    It is locked, so that no other process takes it for a leftover, however long the work takes.
     """
-    sweep(root)
-    folder = Path(tempfile.mkdtemp(prefix=WORKING, dir=root))
-    descriptor = os.open(folder, os.O_RDONLY)
+    folder = Path(tempfile.mkdtemp(prefix=".making-", dir=root))
     try:
-        with suppress(OSError):  # on a file system without locks `sweep` removes nothing
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield folder
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # on some network file systems
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield folder
+        finally:
+            os.close(descriptor)
     finally:
-        os.close(descriptor)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep(root: Path) -> None:
-    """Remove the working folders in `root` that killed processes left behind, when they are older than a day."""
-    for leftover in root.glob(f"{WORKING}*"):
-        with suppress(OSError):  # locked, or gone
-            if leftover.stat().st_mtime < time.time() - LEFTOVER_S:
-                descriptor = os.open(leftover, os.O_RDONLY)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(leftover, ignore_errors=True)
-                finally:
-                    os.close(descriptor)
 
 
 class WorkCache:
