@@ -69,8 +69,9 @@ def areas(read: Reader, path: str) -> str:
 
 
 def places(read: Reader) -> str:
-    """What `make calibrate` finds for each place of the artefact."""
-    return calibrate.places(_table(read, "metrics/calibration.csv"), _table(read, "metrics/known_verdicts.csv"))
+    """What `make calibrate` finds for each place of the artefact, and in many small studies."""
+    table = _table(read, "metrics/calibration.csv")
+    return f"{calibrate.places(table, _table(read, 'metrics/known_verdicts.csv'))}\n{calibrate.repeated(table)}"
 
 
 def found(read: Reader) -> str:
