@@ -68,6 +68,23 @@ def areas(read: Reader, path: str) -> str:
     return "\n".join(lines)
 
 
+def composites(read: Reader, path: str) -> str:
+    """What composites change of the AUC of each variant that they change, from a table of metrics/robustness.csv."""
+    table = _table(read, path).astype({"severity": str})
+    found = table[table["kind"] == "composite"]
+    plain = table[table["kind"] == "none"].set_index("variant")["auc"]
+    lines = ["| variant | AUC | change with `other_frame` | change with `other_person` |", "|---|---|---|---|"]
+    for variant, rows in found.groupby("variant", sort=False):
+        of = rows.set_index("severity")
+        cells = [
+            f"{of.loc[donor, 'change']:+.3f} [{of.loc[donor, 'change_low']:+.3f}, {of.loc[donor, 'change_high']:+.3f}]"
+            for donor in ("other_frame", "other_person")
+        ]
+        if of["change"].any():
+            lines.append(f"| `{variant}` | {plain[variant]:.3f} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
 def places(read: Reader) -> str:
     """What `make calibrate` finds for each place of the artefact, and in many small studies."""
     table = _table(read, "metrics/calibration.csv")
