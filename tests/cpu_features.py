@@ -221,6 +221,26 @@ def print_detection() -> None:
     print("faces", len(detect([np.zeros((64, 64, 3), np.uint8)], settings)[0]))
 
 
+def print_crops() -> None:
+    """The md5 of every crop variant of a face, of equalised crops, and of the face after each alteration."""
+    from facestudy.alterations.altering import altered_picture
+    from facestudy.alterations.settings import Alteration
+    from facestudy.crops.cutting import CropSettings, Equalise, crop
+    from tests.test_crops import GREY, VARIANTS, cut, detector_box, plan_of, pose
+
+    matrix = pose(150, 0.1, 200, 200)
+    frame = np.random.default_rng(1).integers(0, 256, (400, 400, 3), np.uint8)
+    cut_out, face = cut(frame, matrix, detector_box(matrix))
+    plans = {name: plan_of(name) for name in VARIANTS}
+    for side in (96, 600):
+        settings = CropSettings(size=(128, 128), equalise=Equalise(side=side, jpg_quality=75))
+        plans[f"equalised to {side}"] = plan_of("full", settings)
+    pictures = {name: crop(cut_out, face, plan, GREY) for name, plan in plans.items()}
+    for kind, severity in {"jpeg": 50, "blur": 2, "noise": 4, "downscale": 32, "brightness": 0.7}.items():
+        pictures[kind] = altered_picture(cut_out, 126, Alteration(kind, severity), "face")
+    print(json.dumps({name: _md5(picture.tobytes()) for name, picture in pictures.items()}))
+
+
 def clips_in_child(changes: Mapping[str, str]) -> dict[str, Any]:
     """What `print_clips` says in a process with a changed environment."""
     return dict(json.loads(in_child("print_clips", **changes).stdout))

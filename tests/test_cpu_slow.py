@@ -38,6 +38,16 @@ def test_fewer_instructions_give_the_same_clips(name: str, unrestricted: dict[st
         assert found[stage] == unrestricted[stage]
 
 
+OF_OPENCV = {name: changes for name, changes in restrictions().items() if any("OPENCV" in key for key in changes)}
+
+
+@pytest.mark.parametrize("changes", [*OF_OPENCV.values(), {"OPENCV_IPP": "sse42"}], ids=[*OF_OPENCV, "IPP with SSE4.2"])
+def test_fewer_instructions_give_the_same_crops(changes: dict[str, str]) -> None:
+    found, expected = (json.loads(in_child("print_crops", **one).stdout) for one in (changes, {}))
+    assert {"full", "full_reduced", "equalised to 600", "downscale"} < found.keys()
+    assert found == expected
+
+
 @functools.cache
 def oneDNN_and_answer(task: str, **changes: str) -> tuple[str, str]:
     """The instructions that oneDNN reports, and the last line that the task prints."""

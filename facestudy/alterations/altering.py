@@ -20,6 +20,7 @@ from facestudy.core.regions import Box
 from facestudy.crops.cutting import canonical_to_cut
 from facestudy.crops.jitter import generator, misplacement
 from facestudy.faces.face import Face
+from facestudy.media.resizing import resize
 
 
 def altered(
@@ -173,4 +174,4 @@ def altered_picture(cut_out: Picture, width: float, alteration: Alteration, face
         return cut_out
     size = (max(1, round(share * length)), max(1, round(share * height)))
     small = cv2.resize(cut_out, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(small, (length, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+    return resize(small, (length, height), cv2.INTER_CUBIC)

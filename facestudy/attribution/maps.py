@@ -14,6 +14,7 @@ import numpy as np
 from facestudy.attribution.settings import Fill
 from facestudy.core.arrays import BoolArray, FloatArray, Picture
 from facestudy.core.errors import StudyError
+from facestudy.media.resizing import resize
 from facestudy.runtime import backend
 from facestudy.runtime.backend import keras
 from facestudy.training.data import Faces
@@ -203,7 +204,7 @@ def grad_cam(probe: Probe, pictures: Picture, sign: FloatArray) -> FloatArray:
     weights = derivatives.mean(axis=(1, 2), keepdims=True)
     maps = np.maximum((weights * features).sum(axis=3), 0)
     height, width = pictures.shape[1:3]
-    return np.stack([cv2.resize(one, (width, height), interpolation=cv2.INTER_LINEAR) for one in maps])
+    return np.stack([resize(one, (width, height), cv2.INTER_LINEAR) for one in maps])
 
 
 def replacement(pictures: Picture, shown: BoolArray, fill: Fill) -> Picture:

@@ -37,6 +37,7 @@ from facestudy.core.settings import NAME_PATTERN, Section
 from facestudy.crops.jitter import Jitter, drawn
 from facestudy.faces.face import Face
 from facestudy.media.archive import SUFFIX, pack, read_picture
+from facestudy.media.resizing import resize
 from facestudy.runtime.parallel import ComputeSettings, map_items
 
 Rect = tuple[int, int, int, int]
@@ -660,7 +661,7 @@ def crop(cut_out: Picture, face: Face, plan: Plan, colour: Colour, displacement:
         shown[y0:y1, x0:x1] = warp(cut_out, matrix, part.box, (x1 - x0, y1 - y0))
     if plan.reduced is not None:
         small = cv2.resize(shown, plan.reduced, interpolation=cv2.INTER_AREA)
-        shown = np.asarray(cv2.resize(small, plan.size, interpolation=cv2.INTER_CUBIC), np.uint8)
+        shown = resize(small, plan.size, cv2.INTER_CUBIC)
     if plan.layout == "stack":
         return shown
     inside = np.zeros(shown.shape[:2], bool)
@@ -691,9 +692,7 @@ def equalised(cut_out: Picture, matrix: FloatArray, settings: Equalise) -> tuple
     """
     scale = np.array([settings.side / cut_out.shape[1], settings.side / cut_out.shape[0]])
     shrinks = scale.min() < 1
-    small = cv2.resize(
-        cut_out, (settings.side, settings.side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    )
+    small = resize(cut_out, (settings.side, settings.side), cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     quality = [cv2.IMWRITE_JPEG_QUALITY, settings.jpg_quality]
     _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)
     picture = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
