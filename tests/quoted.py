@@ -112,7 +112,7 @@ def _table(read: Reader, path: str) -> pd.DataFrame:
 
 
 FINDINGS = "metrics/findings/"
-"""What the studies of docs/findings.md found."""
+"""What studies found that are not run by `make run`, `make reasons` or `make calibrate`."""
 QUOTES: tuple[tuple[str, str, Callable[[Reader], str]], ...] = (
     ("README.md", "subset", subset),
     ("README.md", "results", results),
@@ -123,6 +123,8 @@ QUOTES: tuple[tuple[str, str, Callable[[Reader], str]], ...] = (
     ("docs/statistics.md", "sources", sources),
     ("docs/sample.md", "shortcuts", shortcuts),
     ("docs/reproducibility.md", "faults", faults),
+    ("docs/sample.md", "regions", partial(areas, path=f"{FINDINGS}regions_robustness.csv")),
+    ("docs/robustness.md", "composites", partial(composites, path="metrics/reasons/robustness.csv")),
     ("docs/findings.md", "lfw", partial(battery, start=f"{FINDINGS}lfw_")),
     ("docs/findings.md", "pseudo", partial(battery, start=f"{FINDINGS}pseudo_")),
     *(
