@@ -128,5 +128,5 @@ def test_the_stage_trains_and_repeats_its_bytes(tmp_path: Path) -> None:
     change(tmp_path / "split", {"train": {"distribution": "auto"}})
     with_jax(tmp_path / "split", STAGE + TWO_IN_USE, *CELL, XLA_FLAGS="--xla_force_host_platform_device_count=2")
     one, two = (pd.read_csv(tmp_path / name / "models/full/tiny/2/history.csv") for name in ("second", "split"))
-    assert two.iloc[0].to_numpy() == pytest.approx(one.iloc[0].to_numpy(), rel=1e-5)
+    assert two.iloc[0].to_numpy() == pytest.approx(one.iloc[0].to_numpy(), rel=1e-4)
     assert two.to_numpy() == pytest.approx(one.to_numpy(), rel=1e-2)  # Adam's steps magnify the order of sums
