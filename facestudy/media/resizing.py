@@ -14,8 +14,8 @@ P = TypeVar("P", npt.NDArray[np.uint8], npt.NDArray[np.float32])
 def resize(picture: P, size: tuple[int, int], interpolation: int) -> P:
     """Resize a picture with OpenCV's own code.
 
-    OpenCV's wheel leaves cubic interpolation, and linear interpolation of floats, to IPP, which rounds differently on
-    CPUs with AVX-512 than on those with AVX2.
+    OpenCV's wheel leaves cubic interpolation, and linear interpolation of floats, to IPP, which rounds differently with
+    other instruction sets.
 
     Parameters
     ----------
