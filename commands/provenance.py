@@ -81,7 +81,7 @@ def about(folder: Path, base: str = "HEAD") -> pd.DataFrame:
 def differences(default: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, str]:
     """Map the keys that differ, joined by dots, to their own values, which do not tell where files are.
 
-    >>> differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": ["/home/me/clips"]}})
+    >>> differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": ["/my/clips"]}})
     {'a.c': '["clips"]', 'd': 'removed'}
     """
     found: dict[str, str] = {}

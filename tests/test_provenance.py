@@ -81,7 +81,7 @@ def test_a_study_is_compared_with_the_commit_that_it_began_from(project: Path) -
     base = call(project, "git", "rev-parse", "HEAD").stdout.strip()
     copy = project / "studies/mine"
     call(project, "git", "clone", "-q", str(project), str(copy))
-    (copy / "params.yaml").write_text("split: {seed: 2, test: 0.25}\nvariants: [/home/me/clips]\nold: 1\n")
+    (copy / "params.yaml").write_text("split: {seed: 2, test: 0.25}\nvariants: [/my/clips]\nold: 1\n")
     call(copy, "git", "commit", "-q", "-a", "-m", "study")
     (project / "params.yaml").write_text("later: 1\n")
     call(project, "git", "commit", "-q", "-a", "-m", "later")
