@@ -117,7 +117,7 @@ TWO_IN_USE = "; import keras; assert keras.distribution.distribution().num_model
 @pytest.mark.timeout(600)
 def test_the_stage_trains_and_repeats_its_bytes(tmp_path: Path) -> None:
     for name, seeds in {"both": [1, 2], "second": [2], "split": [2]}.items():
-        study(tmp_path / name, seeds)
+        study(tmp_path / name, seeds, learning_rate=0.001)
     for name in ("both", "second"):
         with_jax(tmp_path / name, STAGE, *CELL)
     both, second = (files_below(tmp_path / name) for name in ("both", "second"))
@@ -128,5 +128,4 @@ def test_the_stage_trains_and_repeats_its_bytes(tmp_path: Path) -> None:
     change(tmp_path / "split", {"train": {"distribution": "auto"}})
     with_jax(tmp_path / "split", STAGE + TWO_IN_USE, *CELL, XLA_FLAGS="--xla_force_host_platform_device_count=2")
     one, two = (pd.read_csv(tmp_path / name / "models/full/tiny/2/history.csv") for name in ("second", "split"))
-    assert two.iloc[0].to_numpy() == pytest.approx(one.iloc[0].to_numpy(), rel=1e-4)
-    assert two.to_numpy() == pytest.approx(one.to_numpy(), rel=1e-2)  # Adam's steps magnify the order of sums
+    assert two.to_numpy() == pytest.approx(one.to_numpy(), rel=1e-4)
