@@ -308,7 +308,7 @@ def summary(table: pd.DataFrame) -> str:
             f"{case} {variant}: {runs}, AUC mean {rows['auc'].mean():.3f}, {rows['auc'].min():.3f} to "
             f"{rows['auc'].max():.3f}; >= .9 in {(rows['auc'] >= 0.9).sum()}; interval contains .5 in {inside}"
         )
-    compared = table[table.groupby("case")["variant"].transform("first") != table["variant"]]
+    compared = _compared(table)
     for (case, variant), rows in compared[compared["seeds"] > 1].groupby(["case", "variant"]):
         for name in METRICS if len(rows) > 1 else ():
             lines.append(f"{case} {variant}, {name}: {difference_summary(rows, name)}")
@@ -324,6 +324,11 @@ def difference_summary(rows: pd.DataFrame, name: str) -> str:
     )
 
 
+def _compared(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of all variants but the first of their case."""
+    return table[table.groupby("case")["variant"].transform("first") != table["variant"]]
+
+
 def held(rows: pd.DataFrame, name: str) -> int:
     """How many intervals of the difference contain its mean over the rows."""
     mean = rows[f"difference_{name}"].mean()
@@ -337,7 +342,7 @@ def significant(rows: pd.DataFrame, name: str) -> int:
 
 def repeated(table: pd.DataFrame) -> str:
     """What many small studies with and without an artefact show, in a sentence."""
-    compared = table[table["variant"] == "eyes_lower"]
+    compared = _compared(table)
     one, none = (compared[compared["case"] == case] for case in ("repeat", "none"))
     return (
         f"In {len(one)} small studies of other samples, the interval of the difference contains its mean in "

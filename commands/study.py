@@ -360,10 +360,9 @@ def print_results(folder: Path = Path(), base: str = "HEAD") -> None:
     for line in text.splitlines():  # again: the top of a long page is out of sight
         if line.startswith("**Warning: "):
             print(line.strip("*"))
-    charts = folder / "reports/index.html"
-    print(f"This page: {page}; with charts: {charts}. Contact sheets: {folder / 'reports/crops'}/")
-    from commands.provenance import RUN_PAGE, write_run_page  # with what draws charts, a second
+    from commands.provenance import PAGE, RUN_PAGE, write_run_page  # imports what draws charts, which takes a second
 
+    print(f"This page: {page}; with charts: {folder / PAGE}. Contact sheets: {folder / 'reports/crops'}/")
     try:
         run_page = write_run_page(folder, base)
     except (StudyError, OSError) as error:

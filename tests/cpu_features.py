@@ -222,10 +222,11 @@ def print_detection() -> None:
 
 
 def print_crops() -> None:
-    """The md5 of every crop variant of a face, of equalised crops, and of the face after each alteration."""
+    """The md5 of each crop variant of a face, of equalised crops, of the face after each alteration, and of a map."""
     from facestudy.alterations.altering import altered_picture
     from facestudy.alterations.settings import Alteration
     from facestudy.crops.cutting import CropSettings, Equalise, crop
+    from facestudy.media.resizing import resize
     from tests.test_crops import GREY, VARIANTS, cut, detector_box, plan_of, pose
 
     matrix = pose(150, 0.1, 200, 200)
@@ -238,7 +239,9 @@ def print_crops() -> None:
     pictures = {name: crop(cut_out, face, plan, GREY) for name, plan in plans.items()}
     for kind, severity in {"jpeg": 50, "blur": 2, "noise": 4, "downscale": 32, "brightness": 0.7}.items():
         pictures[kind] = altered_picture(cut_out, 126, Alteration(kind, severity), "face")
-    print(json.dumps({name: _md5(picture.tobytes()) for name, picture in pictures.items()}))
+    map_ = np.asarray(frame[:8, :8, 0] / 7, np.float32)  # as of Grad-CAM
+    maps = {"map": resize(map_, (64, 64), cv2.INTER_LINEAR)}
+    print(json.dumps({name: _md5(picture.tobytes()) for name, picture in (pictures | maps).items()}))
 
 
 def clips_in_child(changes: Mapping[str, str]) -> dict[str, Any]:
