@@ -105,7 +105,10 @@ def _names(value: Any) -> Any:
 
 
 def seconds_by_stage(folder: Path) -> pd.DataFrame:
-    """What each stage took when it last ran here, with one row for all cells of a stage, in the order of their ends."""
+    """What each stage took when it last ran here, in the order of their ends, with one row for all cells of a stage.
+
+    A stage whose outputs came from git or from DVC has not run here; such stages come last.
+    """
     from dvc.repo import Repo
     from dvc.stage import PipelineStage
 
@@ -120,7 +123,7 @@ def seconds_by_stage(folder: Path) -> pd.DataFrame:
         here = [cell for cell in cells if cell]
         seconds = f"{sum(cell['seconds'] for cell in here):.0f}" if here else "not run here"
         rows.append((name, f"{len(here)} of {len(cells)}", seconds, max((cell["ended"] for cell in here), default="")))
-    rows.sort(key=lambda row: row[-1])
+    rows.sort(key=lambda row: (not row[-1], row[-1]))
     return pd.DataFrame(rows, columns=["stage", "cells that ran here", "seconds of their last runs", "last ended"])
 
 
