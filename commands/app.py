@@ -1,7 +1,7 @@
 """A page for one clip at a time: drop a video or picture, see faces, crops, scores and warnings.
 
-    make app                                            # the published detectors
-    make app SET="--study studies/mine --port 8000"     # every model and variant of a study
+    facestudy app                                       # the published detectors
+    facestudy app --study studies/mine --port 8000      # every model and variant of a study
 
 Only this computer can open it. Ctrl-C ends it and removes what it wrote.
 """
@@ -44,7 +44,7 @@ PATH = re.compile(r"(?<![\w.])/[^\s'\")]+")
 
 def arguments(given: Sequence[str]) -> argparse.Namespace:
     """What is asked for."""
-    parser = Parser("app", __doc__)
+    parser = Parser("app", __doc__, "facestudy app")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
     parser.add_argument("--study", type=Path, help="a study's folder, for its models; default: the published detectors")
     add_detectors(parser)

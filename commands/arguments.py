@@ -34,11 +34,11 @@ def switched_on(variable: str) -> bool:
 
 
 class Parser(argparse.ArgumentParser):
-    """Of the command line of `commands.<name>`; wrong use is one sentence and has the status 1."""
+    """Of the command line of a command; wrong use is one sentence and has the status 1."""
 
-    def __init__(self, name: str, description: str | None) -> None:
+    def __init__(self, name: str, description: str | None, program: str = "") -> None:
         formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(f"python -m commands.{name}", description=description, formatter_class=formatter)
+        super().__init__(program or f"python -m commands.{name}", description=description, formatter_class=formatter)
         self.name = name
 
     def error(self, message: str) -> NoReturn:

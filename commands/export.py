@@ -1,7 +1,7 @@
 """Write a trained model as an ONNX file, which ONNX Runtime and other programs run without TensorFlow.
 
-    python -m commands.export models/full/mesonet/1            # one training of this study: mesonet.full.1.onnx
-    python -m commands.export Meso4_DF --out detectors/        # a published detector
+    facestudy export models/full/mesonet/1            # one training of this study: mesonet.full.1.onnx
+    facestudy export Meso4_DF --out detectors/        # a published detector
 
 The file takes crops as uint8 RGB and gives p_fake. It is compared with the Keras model before it gets its name.
 """
@@ -25,7 +25,7 @@ from facestudy.sources.user_files import called
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """What is asked for; from the command line by default, and MODEL of the environment where it names none."""
-    parser = Parser("export", __doc__)
+    parser = Parser("export", __doc__, "facestudy export")
     names = ", ".join(published.names())
     parser.add_argument("model", nargs="?", help=f"a folder models/<variant>/<model>/<training>, or {names}")
     parser.add_argument("--out", type=Path, help="the file (*.onnx) or a folder for it; default: this folder")

@@ -1,8 +1,8 @@
 """How fake does a clip look to a detector? One line for each person in it.
 
-    python -m commands.predict clip.mp4                                  # by the published MesoNet detectors
-    python -m commands.predict folder/ "more/*.mp4" https://…/clip.mp4    # several
-    python -m commands.predict clip.mp4 --model mesonet --variant full --study studies/mine
+    facestudy predict clip.mp4                                   # by the published MesoNet detectors
+    facestudy predict folder/ "more/*.mp4" https://…/clip.mp4    # several
+    facestudy predict clip.mp4 --model mesonet --variant full --study studies/mine
 
 Exit status: 0 every source has a score, 1 wrong use or no source has a score, 2 some have a score and some have none.
 """
@@ -32,14 +32,14 @@ from facestudy.prediction.clip import Look, look, minimum
 from facestudy.prediction.detectors import Detector
 from facestudy.prediction.pictures import write_report
 from facestudy.prediction.trained import trained
-from facestudy.runtime.work_cache import WorkCache
+from facestudy.runtime.work_cache import ROOT, WorkCache
 from facestudy.sources import youtube
 from facestudy.sources.folder import make_id
 from facestudy.sources.layouts import MEDIA_SUFFIXES, media_below, others_below
 from facestudy.sources.links import Link
 from facestudy.sources.user_files import called
 from facestudy.sources.youtube import YoutubeSettings
-from stages.stage import read_params, section
+from stages.stage import PARAMS, read_params, section
 
 FRAMES = 10
 """Frames of a clip that are looked at, unless --frames says how many."""
@@ -67,7 +67,7 @@ def check_detectors(parser: argparse.ArgumentParser, found: argparse.Namespace) 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """What is asked for; from the command line by default, and FILE of the environment where it names no source."""
-    parser = Parser("predict", __doc__)
+    parser = Parser("predict", __doc__, "facestudy predict")
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="video, picture, folder, pattern or link")
     parser.add_argument("--study", type=Path, default=Path(), help="the study's folder; default: this one")
     add_detectors(parser)
@@ -189,9 +189,9 @@ def prepared(wanted: argparse.Namespace, cells: Sequence[tuple[str, str]] = ()) 
     """The detectors that are asked for, with the settings that go with them.
 
     They are those of --model and --variant, or else of `cells` (models and variants of the study), or else the
-    published ones.
+    published ones. Settings that no study fixes are those of the project's params.yaml, wherever the command runs.
     """
-    params = read_params()
+    params = read_params(ROOT / PARAMS)
     count = {"per_video": wanted.frames, "every": None, "max_per_video": wanted.frames}
     frames, faces = section(params, "frames", FrameSettings), section(params, "faces", FaceSettings)
     if chosen := [(wanted.model, wanted.variant)] if wanted.model else cells:

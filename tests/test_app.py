@@ -254,8 +254,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def work_of(*options: str) -> Work:
     wanted = command.arguments(options)
-    with contextlib.chdir(ROOT):
-        return prepared(wanted, cells(wanted.study) if wanted.study and not wanted.model else ())
+    return prepared(wanted, cells(wanted.study) if wanted.study and not wanted.model else ())
 
 
 def test_all_cells_of_a_study_are_used(study: Path) -> None:

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +61,16 @@ class App:
         return [path.name for path in self.private.rglob("*") if path.is_file()]
 
 
+HERE = """
+from pathlib import Path
+from commands import app, predict
+predict.ROOT = Path()  # the settings of this folder, not the project's
+app.main()
+"""
+
+
 @contextlib.contextmanager
-def opened(folder: Path, *options: str, program: Sequence[str] = ("-m", "commands.app")) -> Iterator[App]:
+def opened(folder: Path, *options: str, program: str = HERE) -> Iterator[App]:
     """A program in a folder with a small limit on uploads, and a home and a folder for temporary files of its own."""
     for name in ("tmp", "home"):
         (folder / name).mkdir()
@@ -72,7 +80,7 @@ def opened(folder: Path, *options: str, program: Sequence[str] = ("-m", "command
     own = {"TMPDIR": str(folder / "tmp"), "HOME": str(folder / "home"), "GRADIO_SHARE": "true", "SET": "--frames 3"}
     with (folder / "stderr").open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, *program, *options], cwd=folder, env=ENVIRONMENT | own,
+            [sys.executable, "-c", program, *options], cwd=folder, env=ENVIRONMENT | own,
             stdout=subprocess.PIPE, stderr=errors, text=True,
         )  # fmt: skip
     assert process.stdout
@@ -201,7 +209,7 @@ with server.private_folder() as folder:
 def test_an_error_that_nobody_foresaw_is_a_sentence(browser: Browser, tmp_path: Path) -> None:
     clip = tmp_path / "a.mp4"
     clip.write_bytes(b"a clip")
-    with opened(tmp_path, program=("-c", BROKEN)) as app, page_of(browser, app) as page:
+    with opened(tmp_path, program=BROKEN) as app, page_of(browser, app) as page:
         drop(page, clip, "Something went wrong here. The terminal in which the page was started says what.")
         assert "division" not in page.content() and "ZeroDivisionError" in (tmp_path / "stderr").read_text()
         until_gone(app)

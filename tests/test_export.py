@@ -31,7 +31,6 @@ from facestudy.prediction.arrays import crop, find_faces
 from facestudy.prediction.detectors import Detector, score_with
 from facestudy.runtime.backend import keras
 from tests.media import LIMITS
-from tests.pipeline_files import ROOT
 from tests.project import call
 from tests.test_predict import face_picture, write_lock, write_study
 
@@ -166,8 +165,8 @@ def test_model_comes_from_make_and_the_name_from_the_model(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "give a model: models/<variant>/<model>/<training>, or Meso4_DF, MesoInception4_DF; see `python"),
-        (["--size", "3"], "unrecognized arguments: --size; see `python"),
+        ([], "give a model: models/<variant>/<model>/<training>, or Meso4_DF, MesoInception4_DF; see `facestudy export --help`."),
+        (["--size", "3"], "unrecognized arguments: --size; see `facestudy export --help`."),
         (["Xception"], "there is no model"),
         (["models/full/tiny"], "models/full/tiny has the trainings 1, 2; a file holds one, as in models/full/tiny/1."),
         (["models/full/tiny/7"], "has no training '7'; it has 1, 2."),
@@ -310,7 +309,7 @@ def test_only_tensorflow_writes_files(tmp_path: Path, monkeypatch: pytest.Monkey
         onnx_file.write(Detector("a", {}, plan_of(8, 8)), "1", tmp_path / "a.onnx")
 
 
-def test_help_names_the_models() -> None:
-    done = call(ROOT, "python", "-m", "commands.export", "--help")
+def test_help_names_the_models(tmp_path: Path) -> None:
+    done = call(tmp_path, "facestudy", "export", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "models/<variant>/<model>/<training>" in done.stdout and "Meso4_DF, MesoInception4_DF" in done.stdout

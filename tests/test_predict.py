@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -471,7 +470,7 @@ def test_sources_are_files_folders_and_patterns(tmp_path: Path) -> None:
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     """Exit status, output and errors of the command, in this process."""
-    with contextlib.chdir(ROOT), pytest.raises(SystemExit) as ended, pytest.MonkeyPatch.context() as patch:
+    with pytest.raises(SystemExit) as ended, pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["predict", *words])
         command.main()
     said = capsys.readouterr()
@@ -569,7 +568,7 @@ def test_a_real_clip_from_start_to_end(weights: Path, outside_data: Path, tmp_pa
     clip = next((outside_data / "videos/real").glob("liveportrait_d18.mp4"))
     (tmp_path / "text.mp4").write_text("x")
     options = ["--weights", str(weights), "--frames", "3", "--json", "--out", str(tmp_path / "out"), "--video"]
-    done = call(ROOT, "python", "-m", "commands.predict", str(clip), str(tmp_path / "text.mp4"), *options)
+    done = call(tmp_path, "facestudy", "predict", str(clip), "text.mp4", *options)
     assert done.returncode == 2, done.stderr
     answer = Answer.model_validate_json(done.stdout, strict=True)
     first, second = answer.clips
@@ -587,10 +586,10 @@ def test_make_passes_file_as_it_is(tmp_path: Path, command: str, variable: str) 
     (tmp_path / "Makefile").write_text(re.sub(r"(?m)^BIN := .*", "BIN := bin", (ROOT / "Makefile").read_text()))
     (tmp_path / "requirements.txt").touch()
     (tmp_path / "bin/.installed").touch()
-    program = tmp_path / "bin/python"
+    program = tmp_path / "bin/facestudy"
     program.write_text('#!/bin/sh\nprintf "%s|%s" "$*" "$' + variable + '"\n')
     program.chmod(0o755)
     given = "my $(shell touch pwned) `x` 'clip'.mp4"
     done = call(tmp_path, "make", "--silent", "--old-file", "bin/.installed", command, f"{variable}={given}")
-    assert done.stdout == f"-m commands.{command}|{given}", done.stderr
+    assert done.stdout == f"{command}|{given}", done.stderr
     assert not (tmp_path / "pwned").exists()

@@ -1,7 +1,7 @@
 """Four calls for notebooks and other programs: from a picture as an array to p_fake, by the steps of the pipeline.
 
 `import facestudy` has them: docs/notebooks.md shows how they go together. Settings that a call does not get are those
-of the project's params.yaml, as in `python -m commands.predict`; this module is the only one of facestudy to read it.
+of the project's params.yaml, as in `facestudy predict`; this module is the only one of facestudy to read it.
 Relative paths begin in the project's folder, wherever the program runs.
 """
 
@@ -44,7 +44,7 @@ def find_faces(picture: Picture, study: Path | str = ROOT) -> list[Face]:
         RGB, 0 to 255, upright.
     study : Path or str
         A folder with a params.yaml: its section `faces` says how faces are found and which are usable. Where it sets no
-        least size and sharpness, those of `python -m commands.predict` hold. A relative path begins in the project's
+        least size and sharpness, those of `facestudy predict` hold. A relative path begins in the project's
         folder.
 
     Returns

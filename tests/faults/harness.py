@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from facestudy.runtime.work_cache import file_sha256
+from stages.stage import RUNS
 from tests.project import ENVIRONMENT, copy_project, deep_update, params
 
 OUTPUTS = ("data", "models", "predictions", "metrics", "reports")
@@ -143,9 +144,9 @@ class Study:
         return "dvc", name
 
     def outputs(self) -> dict[str, str]:
-        """sha256 of everything that a run leaves: outputs and the lock."""
+        """sha256 of everything that a run leaves, outputs and the lock; not the seconds that its stages took."""
         files = [path for name in OUTPUTS for path in (self.folder / name).rglob("*") if path.is_file()]
-        files = [path for path in files if path.name != ".gitignore"]
+        files = [path for path in files if path.name != ".gitignore" and path != self.folder / RUNS]
         return {str(path.relative_to(self.folder)): file_sha256(path) for path in (*files, self.folder / "dvc.lock")}
 
 
