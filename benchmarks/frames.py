@@ -26,7 +26,8 @@ from benchmarks.study import ROOT, repeat
 from facestudy.core.arrays import Picture
 from facestudy.core.settings import check
 from facestudy.media import decode, video
-from facestudy.media.frames import PNG, FrameSettings, choose
+from facestudy.media.archive import PNG
+from facestudy.media.frames import FrameSettings, choose
 from facestudy.media.settings import DecodingSettings
 from stages.stage import read_params
 

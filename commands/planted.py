@@ -19,7 +19,8 @@ from pydantic import Field
 from facestudy.controls.shortcuts import ONE_CLASS, SHORTCUTS, WITHOUT_FACE, one_class_warning, told_apart
 from facestudy.core import tables
 from facestudy.core.settings import Section
-from facestudy.media.frames import reduce, write_picture
+from facestudy.media.archive import write_picture
+from facestudy.media.frames import reduce
 from facestudy.media.video import OWN_FILES, read_video
 
 STAGES = ("videos", "frames", "faces", "duplicates", "split", "shortcuts")

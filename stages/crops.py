@@ -28,11 +28,10 @@ from facestudy.crops.cutting import (
     read_colour,
     resolve,
     write_crops,
-    write_png,
 )
 from facestudy.crops.jitter import copies_folder
 from facestudy.faces.face import Face
-from facestudy.media.archive import StorageSettings
+from facestudy.media.archive import StorageSettings, write_picture
 from facestudy.runtime.disk import crop_bytes
 from facestudy.runtime.parallel import ComputeSettings
 from facestudy.runtime.work_cache import WorkCache, code_below, file_sha256, key_of
@@ -67,7 +66,7 @@ def main(variant: str) -> str:
             write_crops(faces, FACES.parent, folder, plan, colour, compute, archived, jittered(plan, copy))
         (target / "variant.json").write_text(describe(plan, colour, len(faces)), encoding="utf-8")
     with output_file(REPORTS / f"{variant}.png") as path:
-        write_png(path, crop_sheet(faces, FACES.parent, plan, colour, settings.sheet_faces))
+        write_picture(path, crop_sheet(faces, FACES.parent, plan, colour, settings.sheet_faces))
 
     real = sum(face.label == "real" for face in faces)
     width, height = plan.size

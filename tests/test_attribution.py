@@ -41,6 +41,7 @@ from facestudy.core.settings import check
 from facestudy.crops import cutting
 from facestudy.crops.cutting import CropSettings, Plan, Variant
 from facestudy.faces.face import Face
+from facestudy.media import archive
 from facestudy.media.archive import read_picture
 from facestudy.models.layers import p_fake_out, pictures_in
 from facestudy.models.networks import build
@@ -464,7 +465,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             )
             for variant, found in pictures.items():
                 crop = cutting.crop(cut_out, record, plan_of(variant), (0, 0, 0))
-                sha256 = cutting.write_png(tmp_path / f"data/crops/{variant}/{face}.png", crop)
+                sha256 = archive.write_picture(tmp_path / f"data/crops/{variant}/{face}.png", crop)
                 found.append(crop)
                 rows["crops"].append({"variant": variant, "face_id": face, "path": f"{face}.png", "sha256": sha256})
     for name, kind in (("videos", tables.VIDEOS), ("frames", tables.FRAMES), ("faces", tables.FACES)):

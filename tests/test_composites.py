@@ -26,6 +26,7 @@ from facestudy.core.regions import Box
 from facestudy.crops import cutting
 from facestudy.crops.cutting import CropSettings, Plan
 from facestudy.faces.face import Face
+from facestudy.media import archive
 from tests.test_crops import BOXES, FEATHER, GREY, VARIANTS, canonical, cut, detector_box, plan_of, pose, render, truth
 
 KEPT_BOXES = kept_boxes(BOXES)
@@ -275,7 +276,7 @@ def painted(folder: Path, name: str, kept: Sequence[int], rest: Sequence[int], a
         inside |= (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
     frame = np.where(inside[..., None], np.array(kept), np.array(rest)).astype(np.uint8)
     cut_out, face = cut(frame, matrix, detector_box(matrix))
-    sha256 = cutting.write_png(folder / f"{name}.png", cut_out)
+    sha256 = archive.write_picture(folder / f"{name}.png", cut_out)
     return replace(face, face_id=name, path=f"{name}.png", sha256=sha256)
 
 

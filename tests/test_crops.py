@@ -26,6 +26,7 @@ from facestudy.crops.contact_sheet import TILE, crop_sheet, mark_boxes
 from facestudy.crops.cutting import RESERVED, CropSettings, Plan, Variant, check_variants
 from facestudy.crops.jitter import Jitter, copies_folder, drawn
 from facestudy.faces.face import Face
+from facestudy.media import archive
 from stages import crops as stage
 from tests.pipeline_files import ROOT
 from tests.project import params
@@ -538,7 +539,7 @@ def make_faces(folder: Path, count: int = 3) -> list[Face]:
             frame //= 2
         cut_out, face = cut(frame, matrix, detector_box(matrix))
         name = f"{label}-{i}"
-        sha256 = cutting.write_png(folder / "data/faces" / f"{name}.png", cut_out)
+        sha256 = archive.write_picture(folder / "data/faces" / f"{name}.png", cut_out)
         x, y, w, h = face.box
         flat = dict(zip(tables.LANDMARK_COLUMNS, np.ravel(face.landmarks), strict=True))
         rows.append(

@@ -165,8 +165,8 @@ def test_model_comes_from_make_and_the_name_from_the_model(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "give a model: models/<variant>/<model>/<training>, or Meso4_DF, MesoInception4_DF; see `facestudy export --help`."),
-        (["--size", "3"], "unrecognized arguments: --size; see `facestudy export --help`."),
+        ([], "give a model: models/<variant>/<model>/<training>, or Meso4_DF, MesoInception4_DF; see `facestudy"),
+        (["--size", "3"], "unrecognized arguments: --size; see `facestudy"),
         (["Xception"], "there is no model"),
         (["models/full/tiny"], "models/full/tiny has the trainings 1, 2; a file holds one, as in models/full/tiny/1."),
         (["models/full/tiny/7"], "has no training '7'; it has 1, 2."),

@@ -12,7 +12,7 @@ import pytest
 from facestudy.faces.detection import FaceSettings
 from facestudy.faces.extraction import rows_of
 from facestudy.faces.quality import exclusion_table, summary
-from facestudy.media.frames import write_picture
+from facestudy.media.archive import write_picture
 from facestudy.sample.clips import draw, list_clips
 from tests.project import deep_update, params, stage, write_params
 from tests.test_sample import REGIONS

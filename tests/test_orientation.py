@@ -21,7 +21,7 @@ from facestudy.faces import detection, orientation
 from facestudy.faces.detection import FaceSettings
 from facestudy.faces.extraction import find_faces, search
 from facestudy.faces.face import Face
-from facestudy.media import frames, video
+from facestudy.media import archive, frames, video
 from facestudy.media.frames import FrameSettings
 from tests.media import LIMITS
 from tests.project import params
@@ -56,7 +56,8 @@ class Detector:
 
 def store(folder: Path, pictures: Sequence[Picture]) -> list[tuple[str, str]]:
     names = [f"{number:06d}.png" for number in range(len(pictures))]
-    return [(name, frames.write_picture(folder / name, picture)) for name, picture in zip(names, pictures, strict=True)]
+    pairs = zip(names, pictures, strict=True)
+    return [(name, archive.write_picture(folder / name, picture)) for name, picture in pairs]
 
 
 def searched(folder: Path, pictures: Sequence[Picture]) -> tuple[list[dict[str, Any]], dict[str, bytes]]:

@@ -19,8 +19,8 @@ import pytest
 from facestudy.attribution.findings import MISTAKES
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
-from facestudy.crops.cutting import write_png
 from facestudy.dataset.split import SplitSettings
+from facestudy.media.archive import write_picture
 from facestudy.media.inline import inline
 from facestudy.report import page
 from facestudy.report.charts import Chart, Results, all_charts
@@ -289,7 +289,7 @@ def test_wrong_faces_stand_beside_their_attribution(tmp_path: Path, monkeypatch:
     folder.mkdir(parents=True)
     rows = [
         {"model": "meso", "variant": variant, "face_id": "f1", "video_id": "v", "label": label, "p_fake": p_fake,
-         "path": f"{variant}.png", "sha256": write_png(folder / f"{variant}.png", picture)}
+         "path": f"{variant}.png", "sha256": write_picture(folder / f"{variant}.png", picture)}
         for variant, label, p_fake in (("eyes_lower", "real", 0.75), ("nose", "real", 0.9), ("full", "fake", 0.125))
     ]  # fmt: skip
     tables.write(folder / "index.csv", tables.to_dataframe(rows, MISTAKES), MISTAKES)
@@ -297,7 +297,7 @@ def test_wrong_faces_stand_beside_their_attribution(tmp_path: Path, monkeypatch:
     assert second.text.startswith("meso on eyes_lower: f1, a real face")
     assert shown.text == "meso on full: f1, a fake face, mean p_fake 0.12. On the right, what speaks for real."
     np.testing.assert_array_equal(decoded(shown.source), picture)
-    write_png(folder / "full.png", picture + 1)
+    write_picture(folder / "full.png", picture + 1)
     with pytest.raises(StudyError, match=r"full\.png is not the picture that was stored"):
         stage.read_mistakes(["full"])
     (folder / "full.png").write_bytes(b"")

@@ -20,8 +20,9 @@ from facestudy.core.arrays import Picture
 from facestudy.core.errors import StudyError
 from facestudy.faces.face import Face
 from facestudy.faces.orientation import turned
+from facestudy.media.archive import write_picture
 from facestudy.media.encoding import GROUP_OF_PICTURES, encode, one_thread
-from facestudy.media.frames import FrameSettings, reduce, write_picture
+from facestudy.media.frames import FrameSettings, reduce
 from facestudy.media.video import OWN_FILES, Limits, MediaError, is_picture, read_picture, read_video
 
 FPS = Fraction(25)

@@ -11,8 +11,8 @@ from facestudy.attribution.cell import Cell, Measured
 from facestudy.attribution.findings import MISTAKES
 from facestudy.attribution.overlays import beside
 from facestudy.core import tables
-from facestudy.crops.cutting import write_png
 from facestudy.evaluation.scores import furthest_wrong
+from facestudy.media.archive import write_picture
 
 COUNT = 2
 """Faces of each class and cell."""
@@ -65,7 +65,7 @@ def write_mistakes(folder: Path, cells: Iterable[tuple[Cell, Measured]]) -> None
         for face, picture, found in zip(faces, cell.wrong_pictures, measured.wrong, strict=True):
             path = Path(cell.variant) / cell.model / f"{face['face_id']}.png"
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            sha256 = write_png(folder / path, beside(picture, found, HEIGHT))
+            sha256 = write_picture(folder / path, beside(picture, found, HEIGHT))
             named = {"model": cell.model, "variant": cell.variant, "path": str(path), "sha256": sha256}
             rows.append({**named, **{name: face[name] for name in ("face_id", "video_id", "label", "p_fake")}})
     tables.write(folder / "index.csv", tables.to_dataframe(rows, MISTAKES), MISTAKES)

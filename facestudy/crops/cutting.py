@@ -12,7 +12,6 @@ i to i + 1. An edge coordinate is an index plus 0.5.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -36,7 +35,7 @@ from facestudy.core.regions import Box
 from facestudy.core.settings import NAME_PATTERN, Section
 from facestudy.crops.jitter import Jitter, drawn
 from facestudy.faces.face import Face
-from facestudy.media.archive import SUFFIX, pack, read_picture
+from facestudy.media.archive import SUFFIX, pack, read_picture, write_picture
 from facestudy.media.resizing import resize
 from facestudy.runtime.parallel import ComputeSettings, map_items
 
@@ -733,34 +732,6 @@ def read_cut_out(folder: Path, face: Face) -> Picture:
     return picture
 
 
-def write_png(path: Path, picture: Picture) -> str:
-    """Write a picture as PNG.
-
-    Parameters
-    ----------
-    path
-        The file.
-    picture : ndarray of shape (h, w, 3), uint8
-        RGB.
-
-    Returns
-    -------
-    str
-        The sha256 of the file.
-
-    Raises
-    ------
-    OSError
-        When the disk is full, which cv2.imwrite does not report.
-    """
-    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise ValueError(f"{path.name}: a picture of shape {picture.shape} cannot be encoded")
-    content = data.tobytes()
-    path.write_bytes(content)
-    return hashlib.sha256(content).hexdigest()
-
-
 def mean_colour(faces: Sequence[Face], folder: Path, whole: Box, compute: ComputeSettings) -> Colour:
     """The mean colour of the face region over all faces, whatever their label.
 
@@ -897,7 +868,7 @@ def _write_chunk(
         name = f"{face.face_id}.png"
         cut_out = read_cut_out(folder, face)
         picture, moved = alter(cut_out, face) if alter is not None else (cut_out, None)
-        sha256 = write_png(target / name, crop(picture, face, plan, colour, moved))
+        sha256 = write_picture(target / name, crop(picture, face, plan, colour, moved))
         rows.append({"face_id": face.face_id, "path": within + name, "sha256": sha256})
     if archived:
         pack([target / f"{face.face_id}.png" for face in chunk], target / within)

@@ -18,7 +18,7 @@ from facestudy.core.errors import StudyError
 from facestudy.faces import detection, orientation, quality
 from facestudy.faces.detection import FaceSettings
 from facestudy.faces.face import Face
-from facestudy.media import archive, frames
+from facestudy.media import archive
 from facestudy.runtime.work_cache import WorkCache, key_of, link_or_copy
 
 Stored = list[tuple[str, str]]
@@ -162,7 +162,7 @@ def write(face: Face, path: Path) -> dict[str, Any]:
         The face's columns of tables.FACES; `path` is the name of the file.
     """
     assert face.picture is not None
-    return replace(face, path=path.name, sha256=frames.write_picture(path, face.picture)).row()
+    return replace(face, path=path.name, sha256=archive.write_picture(path, face.picture)).row()
 
 
 def rows_of(

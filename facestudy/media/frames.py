@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import Field, model_validator
 from facestudy.core.arrays import Picture
 from facestudy.core.settings import Section
 from facestudy.media import video
+from facestudy.media.archive import write_picture
 from facestudy.media.video import Frame, Limits, MediaError
 
 
@@ -97,41 +97,6 @@ def reduce(picture: Picture, max_side: int | None) -> Picture:
     scale = max_side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-
-
-PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
-"""One filter for all rows: trying every filter on each row takes twice as long, and the files are not smaller."""
-
-
-def write_picture(path: Path, picture: Picture, quality: int = 95) -> str:
-    """Write a picture as PNG (lossless) or JPEG.
-
-    Parameters
-    ----------
-    path : Path
-        The file. Its suffix, .png or .jpg, decides the format.
-    picture : ndarray of uint8, shape (height, width, 3)
-        RGB.
-    quality : int
-        Of a JPEG, 1 to 100.
-
-    Returns
-    -------
-    str
-        The sha256 of the file.
-
-    Raises
-    ------
-    OSError
-        When the picture cannot be encoded or written.
-    """
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else PNG
-    ok, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
-    if not ok:
-        raise OSError(f"{path.name} cannot be encoded")
-    content = data.tobytes()
-    path.write_bytes(content)
-    return hashlib.sha256(content).hexdigest()
 
 
 def within(times: Sequence[float], start_s: float | None, end_s: float | None) -> list[int]:

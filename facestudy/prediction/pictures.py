@@ -11,7 +11,8 @@ import numpy as np
 
 from facestudy.core.arrays import Picture
 from facestudy.crops.contact_sheet import SheetRow, mark_boxes, sheet
-from facestudy.crops.cutting import crop, write_png
+from facestudy.crops.cutting import crop
+from facestudy.media.archive import write_picture
 from facestudy.prediction.answer import ClipAnswer, Person
 from facestudy.prediction.clip import Found, Look
 from facestudy.prediction.detectors import Detector
@@ -48,12 +49,12 @@ def write_report(folder: Path, clip: ClipAnswer, look: Look, detector: Detector)
     """
     name = make_id(clip.source)
     paths = [folder / f"{name}_faces.png", folder / f"{name}_faces.csv"]
-    write_png(paths[0], face_sheet(clip, look, detector))
+    write_picture(paths[0], face_sheet(clip, look, detector))
     _write_table(paths[1], clip)
     for person in clip.persons:
         if len(person.faces) > 1:
             paths.append(folder / f"{name}_person_{person.person}.png")
-            write_png(paths[-1], chart(person))
+            write_picture(paths[-1], chart(person))
     return paths
 
 

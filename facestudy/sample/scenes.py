@@ -10,6 +10,7 @@ import numpy as np
 
 from facestudy.core.arrays import FloatArray, Layer
 from facestudy.core.regions import invert
+from facestudy.media.resizing import resize
 from facestudy.sample.people import cut_off, rounded
 
 
@@ -43,7 +44,7 @@ def paint_background(rng: np.random.Generator, shape: tuple[int, int]) -> Layer:
     elif kind == 3:
         _frames(scene, rng)
     coarse = cut_off(rng.standard_normal((12, 16), dtype=np.float32))
-    blotches = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    blotches = resize(coarse, (width, height), cv2.INTER_CUBIC)
     scene += rng.uniform(0, 9) * blotches[..., None]
     focus = height / 240 * rng.uniform(0.4, 3.5)
     scene = cv2.GaussianBlur(scene, (0, 0), focus)
