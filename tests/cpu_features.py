@@ -221,12 +221,13 @@ def print_detection() -> None:
     print("faces", len(detect([np.zeros((64, 64, 3), np.uint8)], settings)[0]))
 
 
-def print_crops() -> None:
-    """The md5 of each crop variant of a face, of equalised crops, of the face after each alteration, and of a map."""
+def print_pictures() -> None:
+    """The md5 of each crop variant of a face, equalised crops, the face after each alteration, a map, a background."""
     from facestudy.alterations.altering import altered_picture
     from facestudy.alterations.settings import Alteration
     from facestudy.crops.cutting import CropSettings, Equalise, crop
     from facestudy.media.resizing import resize
+    from facestudy.sample.scenes import paint_background
     from tests.test_crops import GREY, VARIANTS, cut, detector_box, plan_of, pose
 
     matrix = pose(150, 0.1, 200, 200)
@@ -240,8 +241,11 @@ def print_crops() -> None:
     for kind, severity in {"jpeg": 50, "blur": 2, "noise": 4, "downscale": 32, "brightness": 0.7}.items():
         pictures[kind] = altered_picture(cut_out, 126, Alteration(kind, severity), "face")
     map_ = np.asarray(frame[:8, :8, 0] / 7, np.float32)  # as of Grad-CAM
-    maps = {"map": resize(map_, (64, 64), cv2.INTER_LINEAR)}
-    print(json.dumps({name: _md5(picture.tobytes()) for name, picture in (pictures | maps).items()}))
+    floats = {
+        "map": resize(map_, (64, 64), cv2.INTER_LINEAR),
+        "background": paint_background(np.random.default_rng(1), (240, 426)),
+    }
+    print(json.dumps({name: _md5(picture.tobytes()) for name, picture in (pictures | floats).items()}))
 
 
 def clips_in_child(changes: Mapping[str, str]) -> dict[str, Any]:

@@ -42,9 +42,9 @@ OF_OPENCV = {name: changes for name, changes in restrictions().items() if any("O
 
 
 @pytest.mark.parametrize("changes", [*OF_OPENCV.values(), {"OPENCV_IPP": "sse42"}], ids=[*OF_OPENCV, "IPP with SSE4.2"])
-def test_fewer_instructions_give_the_same_crops(changes: dict[str, str]) -> None:
-    found, expected = (json.loads(in_child("print_crops", **one).stdout) for one in (changes, {}))
-    assert {"full", "full_reduced", "equalised to 600", "downscale", "map"} < found.keys()
+def test_fewer_instructions_give_the_same_pictures(changes: dict[str, str]) -> None:
+    found, expected = (json.loads(in_child("print_pictures", **one).stdout) for one in (changes, {}))
+    assert {"full", "full_reduced", "equalised to 600", "downscale", "map", "background"} < found.keys()
     assert found == expected
 
 

@@ -198,7 +198,7 @@ def write_picture(path: Path, picture: Picture, quality: int = 95) -> str:
     Parameters
     ----------
     path : Path
-        The file. Its suffix, .png or .jpg, decides the format.
+        The file. A name that ends in .jpg makes it a JPEG, any other a PNG.
     picture : ndarray of uint8, shape (height, width, 3)
         RGB.
     quality : int
@@ -214,8 +214,8 @@ def write_picture(path: Path, picture: Picture, quality: int = 95) -> str:
     OSError
         When the picture cannot be encoded or written.
     """
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else PNG
-    ok, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    kind, options = (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]) if path.suffix == ".jpg" else (".png", PNG)
+    ok, data = cv2.imencode(kind, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     if not ok:
         raise OSError(f"{path.name} cannot be encoded")
     content = data.tobytes()
