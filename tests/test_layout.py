@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import starts_something
+from tests.fast import starts_something
 from tests.pipeline_files import ROOT
 
 ORDER = [

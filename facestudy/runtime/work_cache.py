@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import fcntl
+import functools
 import hashlib
 import json
 import logging
@@ -20,6 +21,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "manifest.json"
@@ -78,22 +80,38 @@ def closure_of(module: str) -> list[Path]:
     start = _file_of(module)
     if start is None:
         raise ValueError(f"{module} is not a module of this project")
-    bodies: dict[Path, list[ast.stmt]] = {}
+    found: dict[Path, bool] = {}
     waiting = {start}
     while waiting:
         path = waiting.pop()
-        tree = ast.parse(path.read_bytes())
-        bodies[path] = tree.body
-        names = [".".join(path.relative_to(ROOT).parent.parts)]  # importing a module imports its package
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                names += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                if node.level:
-                    raise ValueError(f"{path}: relative imports are not followed")
-                names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-        waiting |= {found for name in names if (found := _file_of(name)) is not None} - bodies.keys()
-    return sorted(path for path, body in bodies.items() if path.name != "__init__.py" or len(body) > 1)
+        loads = _loads(path.read_bytes())
+        if loads.relative:
+            raise ValueError(f"{path}: relative imports are not followed")
+        found[path] = loads.code
+        names = (".".join(path.relative_to(ROOT).parent.parts), *loads.names)  # importing a module imports its package
+        waiting |= {file for name in names if (file := _file_of(name)) is not None} - found.keys()
+    return sorted(path for path, code in found.items() if path.name != "__init__.py" or code)
+
+
+class _Loads(NamedTuple):
+    """Import statements of a file: what they may load, whether one is relative; and whether it has code at all."""
+
+    names: tuple[str, ...]
+    relative: bool
+    code: bool
+
+
+@functools.cache
+def _loads(content: bytes) -> _Loads:
+    tree = ast.parse(content)
+    names, relative = [], False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            relative = relative or node.level > 0
+            names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return _Loads(tuple(names), relative, len(tree.body) > 1)
 
 
 def _file_of(module: str) -> Path | None:
