@@ -45,9 +45,10 @@ help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 env: $(BIN)/.installed  ## the environment: the pinned dependencies and the program facestudy
-$(BIN)/.installed: requirements.txt | $(BIN)/python
+$(BIN)/.installed: requirements.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@# a linked environment has the program of the clone that it belongs to
+	[ -L .venv ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 $(BIN)/python:
 	@echo "Python $(call version,$(PYTHON)) ($(PYTHON)) makes the environment."
@@ -74,13 +75,13 @@ profile: env    ## what each stage of a run costs, in a private copy: make profi
 	@python -m commands.profile
 
 predict: env    ## how fake a clip looks to the published detectors: make predict FILE=clip.mp4 (a folder or a link too)
-	@facestudy predict
+	@python -m commands predict $${FILE:+-- "$$FILE"}
 
 app: env        ## a local page for one clip: drop it, see faces, crops, scores, warnings: make app SET="--port 8000"
-	@facestudy app
+	@FACESTUDY_APP="$$SET" python -m commands app
 
 export: env     ## a trained model as an ONNX file: make export MODEL=models/full/mesonet/1 (or Meso4_DF)
-	@facestudy export
+	@python -m commands export $${MODEL:+-- "$$MODEL"}
 
 retry: env      ## look again for the videos that a passing fault kept away (source: youtube)
 	dvc repro --force --single-item videos

@@ -34,7 +34,7 @@ def switched_on(variable: str) -> bool:
 
 
 class Parser(argparse.ArgumentParser):
-    """Of the command line of a command; wrong use is one sentence and has the status 1."""
+    """The parser of a command line; wrong use is one sentence and has the status 1."""
 
     def __init__(self, name: str, description: str | None, program: str = "") -> None:
         formatter = argparse.RawDescriptionHelpFormatter

@@ -9,7 +9,6 @@ The file takes crops as uint8 RGB and gives p_fake. It is compared with the Kera
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,14 +23,13 @@ from facestudy.sources.user_files import called
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """What is asked for; from the command line by default, and MODEL of the environment where it names none."""
+    """What is asked for; from the command line by default."""
     parser = Parser("export", __doc__, "facestudy export")
     names = ", ".join(published.names())
     parser.add_argument("model", nargs="?", help=f"a folder models/<variant>/<model>/<training>, or {names}")
     parser.add_argument("--out", type=Path, help="the file (*.onnx) or a folder for it; default: this folder")
     parser.add_argument("--weights", type=Path, help="a folder with the published weights; nothing is fetched")
     found = parser.parse_args(words)
-    found.model = found.model or os.environ.get("MODEL")
     if not found.model:
         parser.error(f"give a model: models/<variant>/<model>/<training>, or {names}")
     return found

@@ -41,6 +41,7 @@ from facestudy.sources.user_files import called
 from facestudy.sources.youtube import YoutubeSettings
 from stages.stage import PARAMS, read_params, section
 
+SETTINGS = ROOT / PARAMS
 FRAMES = 10
 """Frames of a clip that are looked at, unless --frames says how many."""
 EVERY, NONE, SOME = 0, 1, 2
@@ -66,10 +67,10 @@ def check_detectors(parser: argparse.ArgumentParser, found: argparse.Namespace) 
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """What is asked for; from the command line by default, and FILE of the environment where it names no source."""
+    """What is asked for; from the command line by default."""
     parser = Parser("predict", __doc__, "facestudy predict")
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="video, picture, folder, pattern or link")
-    parser.add_argument("--study", type=Path, default=Path(), help="the study's folder; default: this one")
+    parser.add_argument("--study", type=Path, default=Path(), help="the study's folder; default: the current one")
     add_detectors(parser)
     parser.add_argument("--faces", action="store_true", help="also a line for each face")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text (docs/one-clip.md)")
@@ -77,8 +78,6 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="a folder for the faces as pictures, scores over time, CSV and JSON")
     parser.add_argument("--video", action="store_true", help="also the clip with boxes and scores, in --out")
     found = parser.parse_args(words)
-    if not found.sources and os.environ.get("FILE"):
-        found.sources = [os.environ["FILE"]]
     if not found.sources and not found.schema:
         parser.error("give a video, a picture, a folder, a pattern or a link")
     check_detectors(parser, found)
@@ -191,9 +190,10 @@ def prepared(wanted: argparse.Namespace, cells: Sequence[tuple[str, str]] = ()) 
     They are those of --model and --variant, or else of `cells` (models and variants of the study), or else the
     published ones. Settings that no study fixes are those of the project's params.yaml, wherever the command runs.
     """
-    params = read_params(ROOT / PARAMS)
+    params = read_params(SETTINGS)
     count = {"per_video": wanted.frames, "every": None, "max_per_video": wanted.frames}
-    frames, faces = section(params, "frames", FrameSettings), section(params, "faces", FaceSettings)
+    frames = section(params, "frames", FrameSettings, SETTINGS)
+    faces = section(params, "faces", FaceSettings, SETTINGS)
     if chosen := [(wanted.model, wanted.variant)] if wanted.model else cells:
         seed, sample = wanted.seed, wanted.allow_sample
         found = [trained(wanted.study, model, variant, seed, sample) for model, variant in chosen]
@@ -205,8 +205,8 @@ def prepared(wanted: argparse.Namespace, cells: Sequence[tuple[str, str]] = ()) 
         detectors,
         frames.model_copy(update=count),
         minimum(faces),
-        section(params, "decoding", DecodingSettings).limits,
-        section(params, "youtube", YoutubeSettings),
+        section(params, "decoding", DecodingSettings, SETTINGS).limits,
+        section(params, "youtube", YoutubeSettings, SETTINGS),
     )
 
 

@@ -44,17 +44,31 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
     try:
         values = read_yaml(path.read_bytes(), str(path))
     except OSError as error:
-        raise StudyError(f"{path} cannot be read ({error.strerror}); run from the project's folder.") from None
+        raise StudyError(
+            f"{path} cannot be read ({error.strerror}); `git restore {path.name}` in the project brings it back."
+        ) from None
     if not isinstance(values, dict):
-        raise StudyError(f"{path} should hold sections such as `sample` and `models`; see `git show HEAD:{path}`.")
+        raise StudyError(f"{path} should hold sections such as `sample` and `models`; see `git show HEAD:{path.name}`.")
     return values
 
 
-def section(params: dict[str, Any], name: str, kind: type[S]) -> S:
-    """One section of the settings, checked."""
+def section(params: dict[str, Any], name: str, kind: type[S], file: Path = PARAMS) -> S:
+    """Check one section of the settings.
+
+    Parameters
+    ----------
+    params
+        The settings.
+    name
+        Of the section.
+    kind
+        Its type.
+    file
+        Where the settings come from, for messages.
+    """
     if name not in params:
-        raise StudyError(f"{PARAMS}: the section {name} is missing.")
-    return check(kind, params[name], name, str(PARAMS))
+        raise StudyError(f"{file}: the section {name} is missing.")
+    return check(kind, params[name], name, str(file))
 
 
 def check_name(name: str) -> None:

@@ -77,7 +77,12 @@ def opened(folder: Path, *options: str, program: str = HERE) -> Iterator[App]:
     settings = params()
     settings["decoding"]["max_file_gb"] = MEGABYTES / 1000
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-    own = {"TMPDIR": str(folder / "tmp"), "HOME": str(folder / "home"), "GRADIO_SHARE": "true", "SET": "--frames 3"}
+    own = {
+        "TMPDIR": str(folder / "tmp"),
+        "HOME": str(folder / "home"),
+        "GRADIO_SHARE": "true",
+        "FACESTUDY_APP": "--frames 3",
+    }
     with (folder / "stderr").open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-c", program, *options], cwd=folder, env=ENVIRONMENT | own,

@@ -154,11 +154,11 @@ def test_the_command_writes_a_file_that_describes_itself(
     assert np.abs(onnx_file.run(path, pictures[:1]) - onnx_file.run(path, pictures)[:1]).max() < 1e-6
 
 
-def test_model_comes_from_make_and_the_name_from_the_model(
+def test_the_file_is_named_after_the_model(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MODEL", str(study / "models/full/tiny/1"))
-    assert run(capsys, tmp_path)[0] == 0
+    monkeypatch.setenv("MODEL", "another")  # of something else
+    assert run(capsys, tmp_path, str(study / "models/full/tiny/1"))[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.full.1.onnx"]
 
 

@@ -543,7 +543,7 @@ def test_json_of_input_without_a_score(tmp_path: Path, capsys: pytest.CaptureFix
 def test_wrong_use_is_one_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str], sentence: str
 ) -> None:
-    monkeypatch.delenv("FILE", raising=False)
+    monkeypatch.setenv("FILE", "/etc/passwd")  # of something else
     code, out, err = run(capsys, *words)
     assert code == 1 and out == "" and sentence in err and len(err.splitlines()) == 1
 
@@ -584,12 +584,13 @@ def test_make_passes_file_as_it_is(tmp_path: Path, command: str, variable: str) 
     """Neither make nor a shell expands it."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "Makefile").write_text(re.sub(r"(?m)^BIN := .*", "BIN := bin", (ROOT / "Makefile").read_text()))
-    (tmp_path / "requirements.txt").touch()
-    (tmp_path / "bin/.installed").touch()
-    program = tmp_path / "bin/facestudy"
-    program.write_text('#!/bin/sh\nprintf "%s|%s" "$*" "$' + variable + '"\n')
+    for name in ("requirements.txt", "pyproject.toml", "bin/.installed"):
+        (tmp_path / name).touch()
+    program = tmp_path / "bin/python"
+    program.write_text('#!/bin/sh\nprintf "%s|" "$@" "$FACESTUDY_APP"\n')
     program.chmod(0o755)
     given = "my $(shell touch pwned) `x` 'clip'.mp4"
     done = call(tmp_path, "make", "--silent", "--old-file", "bin/.installed", command, f"{variable}={given}")
-    assert done.stdout == f"{command}|{given}", done.stderr
+    end = f"{given}|" if variable == "SET" else f"--|{given}||"
+    assert done.stdout == f"-m|commands|{command}|{end}", done.stderr
     assert not (tmp_path / "pwned").exists()

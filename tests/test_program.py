@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from commands.__main__ import COMMANDS
+from tests.media import write_clip
+from tests.pipeline_files import ROOT
 from tests.project import ENVIRONMENT, call
+from tests.test_predict import write_study
 
 PROGRAM = Path(sys.executable).parent / "facestudy"
 
@@ -19,6 +22,22 @@ def test_it_runs_from_any_folder_without_pythonpath(tmp_path: Path) -> None:
     done = subprocess.run([PROGRAM, "--help"], cwd=tmp_path, env=own, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(name in done.stdout for name in COMMANDS)
+    if not (ROOT / ".venv").is_symlink():  # not the environment of another clone
+        where = [sys.executable, "-P", "-c", "import commands; print(commands.__file__)"]
+        done = subprocess.run(where, cwd=tmp_path, env=own, capture_output=True, text=True, check=True)
+        assert Path(done.stdout.strip()) == ROOT / "commands/__init__.py"
+
+
+def test_no_module_of_the_current_folder_is_loaded(tmp_path: Path) -> None:
+    """A folder of clips may hold anything, and the program and the processes that it starts may run there."""
+    clip = write_clip(tmp_path / "nobody.mp4", count=3)
+    study = write_study(tmp_path / "study")
+    for name in ("inspect", "random", "json", "sitecustomize", "facestudy", "commands", "cv2", "av", "numpy"):
+        (tmp_path / f"{name}.py").write_text(f"open('loaded_{name}', 'w').close()\n")
+    words = ["predict", clip.name, "--model", "tiny", "--variant", "full", "--study", str(study)]
+    done = subprocess.run([PROGRAM, *words], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert "no usable face in 3 frames" in done.stdout, done.stdout + done.stderr
+    assert not list(tmp_path.glob("loaded_*"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

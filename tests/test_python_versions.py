@@ -23,6 +23,7 @@ def project(tmp_path: Path) -> Path:
     """A folder with the Makefile, an empty lock and no interpreter."""
     shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
     (tmp_path / "requirements.txt").touch()
+    (tmp_path / "pyproject.toml").touch()
     (tmp_path / "bin").mkdir()
     for tool in ("cp", "mkdir", "rm", "touch"):
         (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or tool)

@@ -1,4 +1,4 @@
-"""Stored pictures: loose files, or one archive for each video where a run has very many.
+"""Writing and reading of stored pictures: loose files, or one archive for each video where a run has very many.
 
 DVC spends its time per file, so a hundred thousand pictures of 25 kB are slow to add, push and pull,
 and the same bytes in two thousand files are not. An archive is a ZIP without compression (pictures are
@@ -214,7 +214,7 @@ def write_picture(path: Path, picture: Picture, quality: int = 95) -> str:
     OSError
         When the picture cannot be encoded or written.
     """
-    kind, options = (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]) if path.suffix == ".jpg" else (".png", PNG)
+    kind, options = (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]) if path.suffix.lower() == ".jpg" else (".png", PNG)
     ok, data = cv2.imencode(kind, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     if not ok:
         raise OSError(f"{path.name} cannot be encoded")

@@ -60,7 +60,11 @@ class Child:
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},  # a thread more is memory more
+            env=os.environ | {
+                "PYTHONPATH": path,
+                "PYTHONSAFEPATH": "1",  # no modules from the current folder, which may hold anything
+                "OPENBLAS_NUM_THREADS": "1",  # a thread more is memory more
+            },
             start_new_session=True,
         )  # fmt: skip
         self.used = False
