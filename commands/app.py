@@ -116,7 +116,7 @@ def run(wanted: argparse.Namespace) -> None:
 
 
 def main() -> NoReturn:
-    code = status_of("app", lambda: run(arguments([*words_of("FACESTUDY_APP"), *sys.argv[1:]])))
+    code = status_of("app", lambda: run(arguments([*words_of("FACESTUDY_APP", "SET"), *sys.argv[1:]])))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # Python would wait for a job that is still at work, and TensorFlow does not like to be left so
