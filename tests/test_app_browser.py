@@ -64,7 +64,7 @@ class App:
 HERE = """
 from pathlib import Path
 from commands import app, predict
-predict.ROOT = Path()  # the settings of this folder, not the project's
+predict.SETTINGS = Path("params.yaml")  # of this folder, not the project's
 app.main()
 """
 

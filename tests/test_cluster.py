@@ -171,8 +171,10 @@ def test_workers_with_other_code_are_refused(own: Cluster) -> None:
     with pytest.raises(StudyError, match=refused):
         list(map_items(double, range(2), own.settings, "double"))
     end(other)
-    own.add("--no-nanny", PYTHONPATH=str(own.folder))
-    with pytest.raises(StudyError, match=r"worker \(tcp.*refused: .*No module named 'facestudy'.*; restart it"):
+    (own.folder / "none/facestudy").mkdir(parents=True)
+    (own.folder / "none/facestudy/__init__.py").touch()  # hides the project that the environment has
+    own.add("--no-nanny", PYTHONPATH=str(own.folder / "none"))
+    with pytest.raises(StudyError, match=r"worker \(tcp.*refused: .*No module named 'facestudy\..*; restart it"):
         list(map_items(double, range(2), own.settings, "double"))
 
 
