@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from typing import NoReturn
 
@@ -27,7 +26,6 @@ COMMANDS = {
 
 def main() -> NoReturn:
     """Run the command that is named first; what follows is for it."""
-    os.environ["PYTHONSAFEPATH"] = "1"  # of processes that it starts: no modules from the current folder
     parser = Parser("facestudy", "Score clips with deepfake detectors, or export a model.", "facestudy")
     parser.epilog = "`facestudy COMMAND --help` lists its options."
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", parser_class=argparse.ArgumentParser)

@@ -17,21 +17,21 @@ from facestudy.core.errors import StudyError
 from facestudy.sources.user_files import called
 
 
-def words(variable: str, of_make: str = "") -> list[str]:
+def words(variable: str, shown_as: str = "") -> list[str]:
     """Split an environment variable into words, with quotes as in a shell; none if it is not set.
 
     Parameters
     ----------
     variable
         Its name.
-    of_make
-        The name that its user knows, of a variable of make.
+    shown_as
+        What an error calls it; by default its name.
     """
     try:
         return shlex.split(os.environ.get(variable, ""))
     except ValueError:
         raise StudyError(
-            f"{of_make or variable}: a quote is opened and not closed; close it or put a \\ before it."
+            f"{shown_as or variable}: a quote is opened and not closed; close it or put a \\ before it."
         ) from None
 
 

@@ -44,8 +44,7 @@ def find_faces(picture: Picture, study: Path | str = ROOT) -> list[Face]:
         RGB, 0 to 255, upright.
     study : Path or str
         A folder with a params.yaml: its section `faces` says how faces are found and which are usable. Where it sets no
-        least size and sharpness, those of `facestudy predict` hold. A relative path begins in the project's
-        folder.
+        least size and sharpness, those of `facestudy predict` hold. A relative path begins in the project's folder.
 
     Returns
     -------
