@@ -16,7 +16,8 @@ from pathlib import Path
 import pandas as pd
 
 from commands import calibrate, planted
-from facestudy.report.markdown import hypotheses_section
+from facestudy.evaluation.intervals import holm
+from facestudy.report.markdown import _p_text, hypotheses_section
 
 Reader = Callable[[str], str]
 
@@ -65,6 +66,29 @@ def areas(read: Reader, path: str) -> str:
     lines = ["| variant | AUC | its interval |", "|---|---|---|"]
     for row in _table(read, path).query("kind == 'none'").to_dict("records"):
         lines.append(f"| `{row['variant']}` | {row['auc']:.3f} | {row['auc_low']:.3f} to {row['auc_high']:.3f} |")
+    return "\n".join(lines)
+
+
+def regions(read: Reader) -> str:
+    """The AUC of each region, and p of its difference from the whole face, also corrected over the regions."""
+    compared = _table(read, f"{FINDINGS}regions_comparison.csv").query("metric == 'auc'")
+    compared = compared.assign(corrected=holm(compared["p"])).set_index("variant")
+    header, rule, *rows = areas(read, f"{FINDINGS}regions_robustness.csv").splitlines()
+    lines = [f"{header} p against `full` | p Holm |", f"{rule}---|---|"]
+    for row in rows:
+        found = compared[compared.index == row.split("`")[1]]  # none for `full` itself
+        lines.append(f"{row} {' | '.join(_p_text(p) for p in found[['p', 'corrected']].to_numpy().ravel()) or '|'} |")
+    return "\n".join(lines)
+
+
+def attribution(read: Reader) -> str:
+    """What occlusion shows on `full` and `eyes_lower`, of the attribution of `make reasons`."""
+    table = _table(read, "metrics/reasons/attribution.csv").query("method == 'occlusion'").set_index("variant")
+    lines = ["| variant | region | trained | random weights | p Holm | finding |", "|---|---|---|---|---|---|"]
+    for row in table.loc[["full", "eyes_lower"]].reset_index().itertuples():
+        trained = f"{row.value:.2f} [{row.value_low:.2f}, {row.value_high:.2f}]"
+        ends = f"{row.random:.2f} | {_p_text(row.p_holm)} | {row.finding}"
+        lines.append(f"| `{row.variant}` | {row.region} | {trained} | {ends} |")
     return "\n".join(lines)
 
 
@@ -123,7 +147,8 @@ QUOTES: tuple[tuple[str, str, Callable[[Reader], str]], ...] = (
     ("docs/statistics.md", "sources", sources),
     ("docs/sample.md", "shortcuts", shortcuts),
     ("docs/reproducibility.md", "faults", faults),
-    ("docs/sample.md", "regions", partial(areas, path=f"{FINDINGS}regions_robustness.csv")),
+    ("docs/sample.md", "regions", regions),
+    ("docs/attribution.md", "attribution", attribution),
     ("docs/robustness.md", "composites", partial(composites, path="metrics/reasons/robustness.csv")),
     ("docs/findings.md", "lfw", partial(battery, start=f"{FINDINGS}lfw_")),
     ("docs/findings.md", "pseudo", partial(battery, start=f"{FINDINGS}pseudo_")),
