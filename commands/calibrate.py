@@ -345,9 +345,9 @@ def repeated(table: pd.DataFrame) -> str:
     compared = _compared(table)
     one, none = (compared[compared["case"] == case] for case in ("repeat", "none"))
     return (
-        f"In {len(one)} small studies of other samples, the interval of the difference contains its mean in "
-        f"{held(one, 'auc')} (AUC) and {held(one, 'accuracy')} (accuracy). In {len(none)} without an artefact, "
-        f"p < .05 in {significant(none, 'auc')} and {significant(none, 'accuracy')}."
+        f"In small studies on {len(one)} other samples, the interval contains the mean difference over all samples in "
+        f"{held(one, 'auc')} (AUC) and {held(one, 'accuracy')} (accuracy). On {len(none)} samples without an artefact, "
+        f"p < .05 occurs {significant(none, 'auc')} (AUC) and {significant(none, 'accuracy')} (accuracy) times."
     )
 
 
@@ -368,7 +368,7 @@ def places(table: pd.DataFrame, verdicts: pd.DataFrame) -> str:
             cells.append(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
         lines.append(f"| `{rows['artefact'].iloc[0]}` | " + " | ".join(cells) + " |")
     judged = verdicts[verdicts["artefact"].isin(WRONG)]
-    return "\n".join([*lines, "", f"Verdicts that must not come out: {int(wrong(judged).sum())} of {len(judged)}."])
+    return "\n".join([*lines, "", f"Wrong verdicts: {int(wrong(judged).sum())} of {len(judged)}."])
 
 
 def wrong(verdicts: pd.DataFrame) -> pd.Series:

@@ -145,7 +145,7 @@ def set_remote(url: str, name: str, settings: list[str]) -> None:
 
     scheme = check_url(url)
     if not re.fullmatch(NAME_PATTERN, name):
-        raise StudyError(f"NAME = {name!r} is not a valid name of a remote (letters a-z, digits, _ and -).")
+        raise StudyError(f"NAME = {name!r} is not a valid name of a remote (letters a-z, digits and _).")
     chosen = check_settings(scheme, settings)
     if scheme:
         install(PLUGINS[scheme])

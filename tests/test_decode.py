@@ -137,10 +137,14 @@ def test_a_picture_that_needs_too_much_memory(tmp_path: Path) -> None:
     assert decode.probe(tmp_path / "bomb.png", LIMITS).width == 9_000
 
 
-def test_stopped_download_gets_a_row_and_another_try(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("crash", "the decoder crashed on it (SIGSEGV)"), ("odd", "decoding it failed (KeyError: 'a tag')")],
+)
+def test_a_clip_that_breaks_decoding_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
 ) -> None:
-    path = write_clip(tmp_path / "crash.mp4")
+    path = write_clip(tmp_path / f"{name}.mp4")
     take = functools.partial(
         frames_of_video,
         root=tmp_path,
@@ -155,7 +159,9 @@ def test_stopped_download_gets_a_row_and_another_try(
         patch.setattr(decode, "COMMAND", (sys.executable, "-c", BROKEN))
         patch.setattr(decode._own, "child", None, raising=False)
         found = json.loads((take(item) / "frames.json").read_text())
-    assert found == {"frames": [], "dropped": "the decoder crashed on it (SIGSEGV)"}
+        if decode._own.child is not None:
+            decode._own.child.end()
+    assert found == {"frames": [], "dropped": reason}
     found = json.loads((take(item) / "frames.json").read_text())
     assert len(found["frames"]) == settings().per_video and found["dropped"] == ""
 

@@ -86,7 +86,9 @@ def extract(
     Raises
     ------
     DecodingStopped
-        When decoding exceeds the limits on time or memory, or crashes. The folder may then hold some frames, but no
+        When decoding exceeds the limits on time or memory, or crashes.
+    MediaError
+        When decoding fails in an unforeseen way. After either of these, the folder may hold some frames, but no
         frames.json.
     OSError
         When the file cannot be read, or a frame cannot be written.

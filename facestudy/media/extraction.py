@@ -11,9 +11,8 @@ import pandas as pd
 
 from facestudy.core.errors import AlteredFileError
 from facestudy.media import archive, decode, frames
-from facestudy.media.decode import DecodingStopped
 from facestudy.media.frames import FrameSettings
-from facestudy.media.video import Limits
+from facestudy.media.video import Limits, MediaError
 from facestudy.runtime.disk import frame_bytes
 from facestudy.runtime.work_cache import WorkCache, file_sha256, key_of
 
@@ -41,7 +40,7 @@ def frames_of_video(
 ) -> Path:
     """Store the frames of one video, or of the wanted part of it, unless an earlier run has.
 
-    What time or memory stopped is tried again by the next run: it may be the machine's fault.
+    A file whose decoding failed is tried again by the next run, because the machine may be the cause.
 
     Parameters
     ----------
@@ -83,7 +82,7 @@ def frames_of_video(
 
     try:
         return entries.entry(key_of(key, "archived") if archived else key, build)
-    except DecodingStopped as error:
+    except MediaError as error:
         reason = str(error)
         return entries.entry(key_of(key, reason), lambda folder: frames.write_list(folder, [], reason))
 

@@ -131,6 +131,8 @@ def render(job: Job, settings: PseudoFakeSettings, limits: Limits, folder: Path)
     ------
     DecodingStopped
         When decoding exceeds the limits on time or memory, or crashes.
+    MediaError
+        When decoding fails in an unforeseen way.
     AlteredFileError
         When a file is not the one that was examined.
     """

@@ -147,6 +147,8 @@ def take_frames(source: Source, settings: PseudoFakeSettings, limits: Limits, fo
     ------
     DecodingStopped
         When decoding exceeds the limits on time or memory, or crashes.
+    MediaError
+        When decoding fails in an unforeseen way.
     AlteredFileError
         When the file is not the one with this sha256.
     """

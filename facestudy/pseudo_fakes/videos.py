@@ -11,8 +11,7 @@ from typing import Any
 
 from facestudy.core.errors import StudyError
 from facestudy.core.tables import Table
-from facestudy.media.decode import DecodingStopped
-from facestudy.media.video import OWN_FILES, Limits, probe
+from facestudy.media.video import OWN_FILES, Limits, MediaError, probe
 from facestudy.pseudo_fakes import donors, tracks
 from facestudy.pseudo_fakes.clips import PARAMETERS, REAL, Job, Real, methods_of, render
 from facestudy.pseudo_fakes.settings import PseudoFakeSettings
@@ -149,7 +148,7 @@ def _examined(
 
     try:
         entry = WorkCache(cache).entry(key, build)
-    except DecodingStopped as error:  # tried again by the next run: it may be the machine's fault
+    except MediaError as error:  # tried again by the next run: the machine may be the cause
         return row | {"status": "rejected", "reason": str(error)}, ""
     return row, (entry / "track.json").read_text()
 
@@ -195,7 +194,7 @@ def _rendered(
     chosen = [settings.seed, "self_blend" in settings.methods, settings.quantizer, job.methods]
     try:
         return WorkCache(cache).entry(key_of(decides, chosen, code), lambda entry: render(job, settings, limits, entry))
-    except DecodingStopped as error:
+    except MediaError as error:
         return str(error)
 
 
