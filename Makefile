@@ -41,10 +41,10 @@ $(foreach name,$(GIVEN),$(eval remote pull study profile predict app export: ove
 # A `python -m venv` that fails leaves an environment without pip, which the next run replaces.
 .DELETE_ON_ERROR:
 
-help:           ## this list
+help:           ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-env: $(BIN)/.installed  ## the environment: the pinned dependencies and the program facestudy
+env: $(BIN)/.installed  ## install the pinned dependencies and the program facestudy into .venv
 $(BIN)/.installed: requirements.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@# a linked environment has the program of the clone that it belongs to
@@ -54,89 +54,89 @@ $(BIN)/python:
 	@echo "Python $(call version,$(PYTHON)) ($(PYTHON)) makes the environment."
 	"$(PYTHON)" -m venv --clear .venv
 
-python:         ## which Python makes the environment: make python PYTHON=/path/to/python3.12
+python:         ## show which Python is used for the environment: make python PYTHON=/path/to/python3.12
 	@echo "Python $(call version,$(PYTHON)) ($(PYTHON))"
 
-run: env        ## the whole study as params.yaml describes it, then the results table
+run: env        ## run the whole study as params.yaml describes it, then print the results
 	@python -m commands.study check
 	dvc repro
 	@python -m commands.study results
 
-test: env       ## all tests, each skipped one listed with its reason
+test: env       ## run all tests and list each skipped one with its reason
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-fast: env  ## the tests that start no process, server or TensorFlow
+test-fast: env  ## run the tests that start no process, server or TensorFlow
 	python -m pytest --fast --quiet --numprocesses 2
 
-study: env      ## a preset in studies/NAME: make study PRESET=videos SET="folder.path=/my/videos" NAME=mine QUICK=1
+study: env      ## run a preset in studies/NAME: make study PRESET=videos SET="folder.path=/my/videos" NAME=mine QUICK=1
 	@python -m commands.study run
 
-profile: env    ## what each stage of a run costs, in a private copy: make profile PRESET=videos SET="folder.path=/my/videos"
+profile: env    ## measure what each stage of a run costs, in a private copy: make profile PRESET=videos SET="folder.path=/my/videos"
 	@python -m commands.profile
 
-predict: env    ## how fake a clip looks to the published detectors: make predict FILE=clip.mp4 (a folder or a link too)
+predict: env    ## print how fake a clip looks to the published detectors: make predict FILE=clip.mp4 (or a folder or link)
 	@python -m commands predict $${FILE:+-- "$$FILE"}
 
-app: env        ## a local page for one clip: drop it, see faces, crops, scores, warnings: make app SET="--port 8000"
+app: env        ## start a local page that shows the faces, crops, scores and warnings of a clip: make app SET="--port 8000"
 	@FACESTUDY_APP="$$SET" python -m commands app
 
-export: env     ## a trained model as an ONNX file: make export MODEL=models/full/mesonet/1 (or Meso4_DF)
+export: env     ## write a trained model as an ONNX file: make export MODEL=models/full/mesonet/1 (or Meso4_DF)
 	@python -m commands export $${MODEL:+-- "$$MODEL"}
 
-retry: env      ## look again for the videos that a passing fault kept away (source: youtube)
+retry: env      ## try again to download videos that failed for a temporary reason (source: youtube)
 	dvc repro --force --single-item videos
 
-remote: env     ## where to share data: make remote URL=s3://bucket/study SET="endpointurl=https://…" NAME=team
+remote: env     ## set up the remote for sharing data: make remote URL=s3://bucket/study SET="endpointurl=https://…" NAME=team
 	@python -m commands.remote set
 
-push: env       ## this clone's videos, frames, faces, crops, models and page to the remote
+push: env       ## upload this clone's videos, frames, faces, crops, models and page to the remote
 	@python -m commands.remote push
 
-pull: env       ## them from the remote; only the models: make pull WHAT=train
+pull: env       ## download them from the remote; only the models: make pull WHAT=train
 	@python -m commands.remote pull
 
-reasons: env    ## the study's three reasons put to the test, on the sample: metrics/reasons/
+reasons: env    ## test the earlier study's three reasons on the sample: metrics/reasons/
 	python -m commands.study run reasons
 	mkdir -p metrics/reasons
 	cd studies/reasons/metrics && cp contrasts.csv hypotheses.csv attribution.csv robustness.csv $(CURDIR)/metrics/reasons/
 
-calibrate: env  ## known-answer runs on samples of other seeds: metrics/calibration.csv, metrics/planted.csv
+calibrate: env  ## run the study on samples with known answers: metrics/calibration.csv, metrics/planted.csv
 	python -m commands.calibrate
 
-bench: env      ## the ratios of benchmarks/results.md (about 40 minutes), those on a GPU apart: docs/gpu.md
+bench: env      ## measure the ratios in benchmarks/results.md (about 40 minutes); for those on a GPU, see docs/gpu.md
 	python -m benchmarks
 
-fuzz: env       ## hostile input in bulk, about 5 minutes: make fuzz N=20000 SEED=1
+fuzz: env       ## test with large amounts of hostile input, about 5 minutes: make fuzz N=20000 SEED=1
 	python -m tests.fuzz --inputs $(or $(N),20000) --seed $(or $(SEED),1)
 
-audit: env      ## known vulnerabilities of the pinned dependencies; asks PyPI's JSON API
+audit: env      ## check the pinned dependencies for known vulnerabilities; needs PyPI's JSON API
 	$(BIN)/pip install --quiet $(UV)
 	uv tool run --python $(BIN)/python pip-audit==2.10.1 --require-hashes --disable-pip --strict \
 	  $(addprefix --requirement ,$(REQUIREMENTS))
 
-faults: env     ## hurt a tiny study in every way (about an hour, as root): metrics/faults.csv
+faults: env     ## kill and damage a tiny study in many ways (about an hour, as root): metrics/faults.csv
 	python -m tests.faults --write
 
-lint: env       ## what .ci/run checks before the tests
+lint: env       ## run the checks that .ci/run makes before the tests
 	ruff check .
 	ruff format --check .
 	mypy
 
-docs: env       ## the documents and the API reference as a site in site/; a broken link is an error
+docs: env       ## build the documents and the API reference as a site in site/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
-plots-page: env ## the page of `dvc plots`, after an update of vl-convert-python: .dvc/plots/page.html
+plots-page: env ## rebuild the page of `dvc plots` after an update of vl-convert-python: .dvc/plots/page.html
 	python -m commands.plots_page
 
-wheels: env     ## whether each pinned package has a wheel for each supported Python and platform
+wheels: env     ## check that each pinned package has a wheel for each supported Python and platform
 	$(BIN)/pip install --quiet $(UV)
 	python -m tests.wheels
 
-format: env     ## put the code into its form
+format: env     ## format the code
 	ruff check --fix .
 	ruff format .
 
-lock: env       ## requirements.in -> requirements.txt, remotes/*.in -> remotes/*.txt, pinned with hashes
+lock: env       ## pin the dependencies with hashes: requirements.in -> requirements.txt, remotes/*.in -> remotes/*.txt
 	$(BIN)/pip install --quiet $(UV)
 	$(COMPILE) requirements.in -o requirements.txt
 	for kind in gs azure; do \

@@ -28,7 +28,7 @@ from facestudy.faces.extraction import find_faces
 from facestudy.faces.face import Face
 from facestudy.media import frames, video
 from facestudy.prediction.answer import scored
-from facestudy.prediction.clip import look
+from facestudy.prediction.clip import examine
 
 T = TypeVar("T")
 BLURS = (0, 0.005, 0.01, 0.02, 0.04)
@@ -77,7 +77,9 @@ def main() -> None:
     def whole(clip: Path) -> Callable[[], object]:
         def score() -> object:
             with tempfile.TemporaryDirectory() as folder:
-                return scored(clip.name, look(clip, work.frames, work.faces, work.limits, Path(folder)), work.detectors)
+                return scored(
+                    clip.name, examine(clip, work.frames, work.faces, work.limits, Path(folder)), work.detectors
+                )
 
         return score
 

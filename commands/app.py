@@ -65,10 +65,10 @@ def answer(path: Path, name: str, private: Path, work: Work) -> str:
     try:
         if path.suffix.lower() not in MEDIA_SUFFIXES:
             raise MediaError("not a video or picture, by its suffix")
-        clip, look = seen(source, path, work, private)
+        clip, examined = seen(source, path, work, private)
     except (MediaError, StudyError) as error:
         return as_html(not_scored(source, without_folders(str(error), path)), None, work.detectors)
-    return as_html(clip, look, work.detectors)
+    return as_html(clip, examined, work.detectors)
 
 
 def without_folders(message: str, upload: Path) -> str:

@@ -201,7 +201,7 @@ def summary(table: pd.DataFrame) -> str:
     table : DataFrame
         As metrics/planted.csv.
     """
-    lines = ["| planted | must be found | samples | right | found besides |", "|---|---|---|---|---|"]
+    lines = ["| planted | must be found | samples | right | also found |", "|---|---|---|---|---|"]
     for plant, rows in table.groupby("planted", sort=False):
         truth = TRUTHS[plant]
         must = ", ".join(f"`{word}`" for word in truth.must_find) or "nothing"

@@ -28,7 +28,7 @@ from facestudy.media.video import Limits, MediaError
 from facestudy.prediction import published, text
 from facestudy.prediction.annotated import write_video
 from facestudy.prediction.answer import Answer, ClipAnswer, about, not_scored, scored
-from facestudy.prediction.clip import Look, look, minimum
+from facestudy.prediction.clip import Examined, examine, minimum
 from facestudy.prediction.detectors import Detector
 from facestudy.prediction.pictures import write_report
 from facestudy.prediction.trained import trained
@@ -43,7 +43,7 @@ from stages.stage import PARAMS, read_params, section
 
 SETTINGS = ROOT / PARAMS
 FRAMES = 10
-"""Frames of a clip that are looked at, unless --frames says how many."""
+"""Frames of a clip that are examined, unless --frames says how many."""
 EVERY, NONE, SOME = 0, 1, 2
 """Exit status."""
 
@@ -55,7 +55,7 @@ def add_detectors(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", default="", help="one training of the model; default: all of them")
     parser.add_argument("--allow-sample", action="store_true", help="use models that have seen drawn people only")
     parser.add_argument("--weights", type=Path, help="a folder with the published weights; nothing is fetched")
-    parser.add_argument("--frames", type=int, default=FRAMES, help=f"frames of a clip to look at; default: {FRAMES}")
+    parser.add_argument("--frames", type=int, default=FRAMES, help=f"frames of a clip to examine; default: {FRAMES}")
 
 
 def check_detectors(parser: argparse.ArgumentParser, found: argparse.Namespace) -> None:
@@ -91,7 +91,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def files_of(source: str) -> Iterator[tuple[str, str]]:
-    """The files that a source names, each with why it is not looked at, or ""."""
+    """The files that a source names, each with why it is not examined, or ""."""
     path = Path(source)
     try:
         if path.is_dir():
@@ -127,7 +127,7 @@ def fetched(url: str, settings: YoutubeSettings, limits: Limits, folder: Path) -
 
 @dataclass(frozen=True)
 class Work:
-    """What clips are looked at and scored with, the folder for pictures, if any, and whether it gets a video."""
+    """The tools that examine and score clips, the folder for pictures, if any, and whether it gets a video."""
 
     detectors: Sequence[Detector]
     frames: FrameSettings
@@ -149,7 +149,7 @@ def clips_of(sources: Sequence[str], work: Work) -> Iterator[ClipAnswer]:
 
 
 def clip_of(name: str, reason: str, work: Work, link: bool = False) -> ClipAnswer:
-    """What is known of a file or link; `reason` says why it is not looked at."""
+    """What is known of a file or link; `reason` says why it is not examined."""
     source = called(name)
     with tempfile.TemporaryDirectory(prefix="facestudy-") as private:
         try:
@@ -173,14 +173,14 @@ def write_annotated(path: Path, clip: ClipAnswer, work: Work, out: Path) -> None
         print(f"predict: {clip.source}: the video is cut short: {reason}.", file=sys.stderr)
 
 
-def seen(source: str, path: Path, work: Work, private: Path) -> tuple[ClipAnswer, Look]:
+def seen(source: str, path: Path, work: Work, private: Path) -> tuple[ClipAnswer, Examined]:
     """What is known of a file that is called `source`, and its faces; frames go to a private folder.
 
     Raises MediaError when the file cannot be used.
     """
     frames = private / "frames"
     frames.mkdir()
-    found = look(path, work.frames, work.faces, work.limits, frames)
+    found = examine(path, work.frames, work.faces, work.limits, frames)
     return scored(source, found, work.detectors), found
 
 

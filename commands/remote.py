@@ -41,7 +41,7 @@ SHARED = {"account_name", "acl", "allow_anonymous_login", "checksum_jobs", "conn
 # What `set` decides, or what would keep files under their names, where nothing can be checked.
 FIXED = {"url", "verify", "version_aware", "worktree", "no_traverse"}
 PATHS = {"cert_path", "configpath", "credentialpath", "key_path", "keyfile", "ssl_verify"}
-WAY_OUT = "Remove what is named from files/md5/ on the remote, and `make push` where the data are."
+WAY_OUT = "Remove the named files from files/md5/ on the remote, and run `make push` in a clone that has the data."
 
 
 def check_url(url: str) -> str:
@@ -90,7 +90,7 @@ def _expanded(path: str, name: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise StudyError(f"{name}: {path.partition('/')[0]} is nobody's home on this machine; give a path.") from None
+        raise StudyError(f"{name}: {path.partition('/')[0]} is no user's home on this machine; give a path.") from None
 
 
 def check_settings(scheme: str, settings: list[str]) -> dict[str, str]:
@@ -168,11 +168,11 @@ def set_remote(url: str, name: str, settings: list[str]) -> None:
     except DvcException as error:
         said = " ".join(str(error).split())
         raise StudyError(
-            f"DVC refuses it: {said}. Look for what is left of an earlier remote in .dvc/config.local."
+            f"DVC refuses it: {said}. An earlier remote may have left settings in .dvc/config.local; remove them."
         ) from None
-    print(f"{name} is the default remote: {url}, every download checked. In .dvc/config: commit it.")
+    print(f"{name} is the default remote ({url}), and downloads are verified. Commit .dvc/config.")
     if own:
-        print(f"Yours alone, in .dvc/config.local, which git ignores: {', '.join(sorted(own))}")
+        print(f"Kept in .dvc/config.local, which git ignores: {', '.join(sorted(own))}")
 
 
 def make_private(path: Path) -> None:
@@ -191,7 +191,7 @@ def listed(data: bytes) -> dict[str, str]:
         if not re.fullmatch(r"[0-9a-f]{32}", checksum) or {"", ".", ".."} & set(name.split("/")):
             raise ValueError(f"{name!r} is not a file below it")
     if len({name for _, name in files}) < len(files):
-        raise ValueError("a file is there twice")
+        raise ValueError("a file appears twice")
     return dict(files)
 
 
@@ -309,7 +309,7 @@ class Study:
         shown = {os.path.relpath(self._local(checksum)): name for checksum, name in found.items()}
         return StudyError(
             f"{_named(shown)} damaged in this clone's cache; nothing was sent, and nothing removed from the remote. "
-            f"Remove what is in brackets, then `make pull`, or `make run` where the remote lacks it."
+            f"Remove the files in brackets, then run `make pull`, or `make run` if the remote lacks them."
         )
 
     def _sizes(self) -> dict[str, int]:
@@ -376,7 +376,7 @@ def check(targets: list[str]) -> None:
     with opened_study(targets, with_deps=True) as study:
         missing = study.fetch_listings()
         fetched = len(study.listings) - missing
-    print(f"{fetched} lists of folders are those that dvc.lock names; {missing} are neither here nor on the remote.")
+    print(f"{fetched} lists of folders match dvc.lock; {missing} are neither here nor on the remote.")
 
 
 def pull(targets: list[str]) -> None:

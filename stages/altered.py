@@ -17,7 +17,7 @@ import pandas as pd
 from facestudy.alterations.altering import altered
 from facestudy.alterations.composites import Rest, kept_boxes, with_donors
 from facestudy.alterations.donors import donors_for
-from facestudy.alterations.recoding import Footage, places
+from facestudy.alterations.recoding import Footage, origins
 from facestudy.alterations.settings import ALTERATIONS_FILE, COMPOSITE, RECODED, RobustnessSettings
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
@@ -50,7 +50,7 @@ def main(variant: str) -> str:
         footage = clips_of(params, table)
         if stills := footage.stills():
             alterations = [one for one in alterations if one.kind != RECODED]
-            notes += [f"{RECODED} is left out, as {stills} test faces are from pictures, which have no clip to encode"]
+            notes += [f"{RECODED} is skipped, as {stills} test faces are from pictures, which have no clip to encode"]
     donors, lacking = donors_for(alterations, tested)
     alterations = [one for one in alterations if one.kind != COMPOSITE or one in donors]
     faces, rest = faces_from_table(table), Rest(DATA / "faces", kept_boxes(boxes), feather) if donors else None
@@ -88,7 +88,7 @@ def clips_of(params: dict[str, Any], faces: pd.DataFrame) -> Footage:
         for name, table in (("frames", tables.FRAMES), ("videos", tables.VIDEOS))
     )
     limits = section(params, "decoding", DecodingSettings).limits
-    return Footage(places(faces, frames, videos, sources), section(params, "frames", FrameSettings), limits)
+    return Footage(origins(faces, frames, videos, sources), section(params, "frames", FrameSettings), limits)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Which parts of the crops the trained models go by: metrics/attribution.csv, reports/mistakes/.
+"""Which parts of the crops the trained models rely on: metrics/attribution.csv, reports/mistakes/.
 
-For DVC it depends on the predictions alone: one stage cannot name the crops and models of every cell, and with
-`attribution.faces: 0` it needs none. Crops and models that do not give these predictions are refused.
+In dvc.yaml this stage depends on the predictions alone: one stage cannot name the crops and models of every cell, and
+with `attribution.faces: 0` it needs none. It refuses crops and models that do not reproduce these predictions.
 """
 
 from __future__ import annotations

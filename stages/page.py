@@ -26,7 +26,7 @@ from facestudy.evaluation.results import read_results
 from facestudy.media.archive import read_picture
 from facestudy.media.inline import Inline, inline
 from facestudy.report import page
-from facestudy.report.charts import Results, all_charts
+from facestudy.report.charts import StudyTables, all_charts
 from facestudy.report.labels import label
 from facestudy.runtime.work_cache import file_sha256
 from stages.stage import not_empty, output_file, output_folder, read_params, run, section
@@ -51,7 +51,7 @@ def main() -> str:
     )
     clips = tables.read(Path("data/clips.csv"), tables.clips_table(models, variants))
     constant = read_results(RESULTS).constant_trainings
-    results = Results(
+    results = StudyTables(
         models,
         variants,
         evaluation.confidence,

@@ -1,4 +1,4 @@
-"""What every stage does alike: read its settings, build its output aside, end in one sentence."""
+"""What all stages share: reading settings, building outputs in a temporary folder, ending with one sentence."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PARAMS = Path("params.yaml")
 WORK_CACHE = Path(".cache")
 LEFTOVER_S = 86_400
 RUNS = Path("reports/runs.jsonl")
-"""A line for each stage that ended here: its command, its seconds, when it ended."""
+"""A line for each stage that has run here: its command, its duration in seconds, when it ended."""
 
 
 def read_params(path: Path = PARAMS) -> dict[str, Any]:

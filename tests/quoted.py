@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from commands import calibrate, planted
+from facestudy.alterations.settings import label
 from facestudy.evaluation.intervals import holm
 from facestudy.report.markdown import _p_text, hypotheses_section
 
@@ -109,6 +110,21 @@ def composites(read: Reader, path: str) -> str:
     return "\n".join(lines)
 
 
+def severities(read: Reader) -> str:
+    """The AUC of each model and variant on altered faces; a star where the interval of the change excludes 0."""
+    table = pd.read_csv(io.StringIO(read(f"{FINDINGS}robustness.csv")), dtype=str, keep_default_na=False)
+    cells = list(dict.fromkeys(zip(table["model"], table["variant"], strict=True)))
+    rows = {(row.kind, row.severity, row.model, row.variant): row for row in table.itertuples()}
+    lines = [" | ".join(["| altered", *(f"{model}, `{variant}`" for model, variant in cells)]) + " |"]
+    lines.append("|---" * (1 + len(cells)) + "|")
+    for kind, severity in dict.fromkeys((kind, severity) for kind, severity, *_ in rows):
+        found = [rows[kind, severity, *cell] for cell in cells]
+        changed = [bool(row.change_low) and float(row.change_low) * float(row.change_high) > 0 for row in found]
+        written = [f"{float(row.auc):.3f}{' *' * star}" for row, star in zip(found, changed, strict=True)]
+        lines.append(f"| {' | '.join([label(kind, severity), *written])} |")
+    return "\n".join(lines)
+
+
 def places(read: Reader) -> str:
     """What `make calibrate` finds for each place of the artefact, and in many small studies."""
     table = _table(read, "metrics/calibration.csv")
@@ -150,6 +166,7 @@ QUOTES: tuple[tuple[str, str, Callable[[Reader], str]], ...] = (
     ("docs/sample.md", "regions", regions),
     ("docs/attribution.md", "attribution", attribution),
     ("docs/robustness.md", "composites", partial(composites, path="metrics/reasons/robustness.csv")),
+    ("docs/robustness.md", "severities", severities),
     ("docs/findings.md", "lfw", partial(battery, start=f"{FINDINGS}lfw_")),
     ("docs/findings.md", "pseudo", partial(battery, start=f"{FINDINGS}pseudo_")),
     *(

@@ -15,7 +15,7 @@ import pytest
 
 from facestudy.alterations.altering import altered
 from facestudy.alterations.composites import composite, kept_boxes
-from facestudy.alterations.recoding import Footage, Place
+from facestudy.alterations.recoding import Footage, Origin
 from facestudy.alterations.settings import RobustnessSettings
 from facestudy.core import tables
 from facestudy.core.errors import StudyError
@@ -108,9 +108,9 @@ def test_each_alteration_is_a_folder_of_crops(tmp_path: Path, monkeypatch: pytes
 
     plan = plan_of(variant, check(CropSettings, params()["crops"], "crops"))
     colour = cutting.read_colour(tmp_path / "data/crops" / variant / "variant.json")
-    places = {face: Place(tmp_path / f"data/videos/{face}.mp4", 3, 0) for face in TESTED}
+    origins = {face: Origin(tmp_path / f"data/videos/{face}.mp4", 3, 0) for face in TESTED}
     limits = check(DecodingSettings, params()["decoding"], "decoding").limits
-    footage = Footage(places, check(FrameSettings, params()["frames"], "frames"), limits)
+    footage = Footage(origins, check(FrameSettings, params()["frames"], "frames"), limits)
     tested = [face for face in faces if face.face_id in TESTED]
     for alteration in RobustnessSettings(**chosen).alterations():
         index = index_of(variant, alteration.name)
@@ -142,7 +142,7 @@ def test_without_alterations_nothing_is_cut(tmp_path: Path, monkeypatch: pytest.
 def test_pictures_have_no_clip_to_encode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(tmp_path, monkeypatch, {"shift": [4], "h264": [30, 40]})
     write_clips("png")
-    note = "h264 is left out, as 4 test faces are from pictures, which have no clip to encode"
+    note = "h264 is skipped, as 4 test faces are from pictures, which have no clip to encode"
     assert run("full") == f"full: 4 test faces, cut with 1 alteration; {note}."
     assert json.loads(Path("data/altered/full/alterations.json").read_text()) == ["shift_4"]
 
@@ -153,7 +153,7 @@ def test_the_rest_comes_from_a_test_face(tmp_path: Path, monkeypatch: pytest.Mon
     faces = {
         face.face_id: face for face in prepare(tmp_path, monkeypatch, {"composite": ["other_frame", "other_person"]})
     }
-    lacking = "rest from another frame is left out, as 4 of 4 test faces have no second test frame of their clip"
+    lacking = "rest from another frame is skipped, as 4 of 4 test faces have no second test frame of their clip"
     assert run(variant) == f"{variant}: 4 test faces, cut with 1 alteration; {lacking}."
     folder = tmp_path / "data/altered" / variant
     assert json.loads((folder / "alterations.json").read_text()) == ["composite_other_person"]

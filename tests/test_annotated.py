@@ -15,7 +15,7 @@ from facestudy.media import decode
 from facestudy.media.frames import FrameSettings
 from facestudy.media.video import MediaError
 from facestudy.prediction import annotated
-from facestudy.prediction.annotated import BOX, drawn, place_at, write_video
+from facestudy.prediction.annotated import BOX, drawn, label_at, write_video
 from facestudy.prediction.answer import ClipAnswer, FaceScore, Person
 from tests.media import LIMITS, number_of, write_clip
 from tests.project import params
@@ -48,26 +48,26 @@ def pictures(path: Path) -> list[Picture]:
 @pytest.mark.parametrize(
     ("frame", "x", "p_fake"),
     [
-        (10, 100, 0.1),  # looked at
+        (10, 100, 0.1),  # examined
         (12, 120, 0.1),  # between two, nearer to the first
         (17, 170, 0.9),
         (20, 200, 0.9),
         (25, 200, 0.9),  # held for half a spacing
         (5, 100, 0.1),
-        (30, None, None),  # nobody is known to be here: two frames that were looked at showed nobody
+        (30, None, None),  # nobody is known to be here: two frames that were examined showed nobody
         (60, 500, 0.4),
         (2, None, None),
         (99, None, None),
     ],
 )
 def test_boxes_move_evenly_and_end(frame: int, x: float | None, p_fake: float | None) -> None:
-    place = place_at([face(10, 100, 0.1), face(20, 200, 0.9), face(60, 500, 0.4)], frame, spacing=10)
-    assert (place and (place.box[0], place.face.p_fake["one"])) == (None if x is None else (pytest.approx(x), p_fake))
-    assert place is None or place.looked_at == (frame in (10, 20, 60))
+    label = label_at([face(10, 100, 0.1), face(20, 200, 0.9), face(60, 500, 0.4)], frame, spacing=10)
+    assert (label and (label.box[0], label.face.p_fake["one"])) == (None if x is None else (pytest.approx(x), p_fake))
+    assert label is None or label.examined == (frame in (10, 20, 60))
 
 
 def test_boxes_are_drawn_where_the_face_is(tmp_path: Path) -> None:
-    """Also when frames were reduced before they were looked at, and the shown ones are not."""
+    """Also when frames were reduced before they were examined, and the shown ones are not."""
     clip = answer(write_clip(tmp_path / "a.mp4", size=(320, 240)), [face(0, 40)])
     grey = np.full((240, 320, 3), 90, np.uint8)
     for most, scale in ((None, 1), (160, 2)):

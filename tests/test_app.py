@@ -39,7 +39,7 @@ from facestudy.prediction.detectors import Detector, Known
 from facestudy.prediction.trained import cells
 from tests.media import write_clip
 from tests.pipeline_files import ROOT
-from tests.test_predict import BINS, MODEL, PLAN, look_of, write_lock, write_study
+from tests.test_predict import BINS, MODEL, PLAN, examined_of, write_lock, write_study
 
 HOSTILE = "<img src=x onerror=alert(1)>${alert(2)}{{7*7}}.mp4"
 
@@ -73,11 +73,11 @@ def pictures(page: str) -> list[Picture]:
 
 
 def test_the_words_are_those_of_the_command(detectors: list[Detector]) -> None:
-    look = look_of(1, 1, 2)
-    clip = scored("a.mp4", look, detectors)
+    examined = examined_of(1, 1, 2)
+    clip = scored("a.mp4", examined, detectors)
     score = clip.persons[0].scores[0].model_copy(update={"meaning": Meaning(low=0, high=0.5, scores=9, fake_share=0.1)})
     clip.persons[0].scores[0] = score
-    found = words(as_html(clip, look, detectors)).lower()
+    found = words(as_html(clip, examined, detectors)).lower()
     for line in [*text.of_clip(clip), *text.footer([clip])]:
         line = line.lower().removeprefix("a.mp4:").strip()
         cells_of_a_table = re.fullmatch(r"(\S+) +p\(fake\) (\S+) +(\S+)(?: +\((.*)\))?", line)
@@ -92,16 +92,16 @@ def test_a_clip_without_a_score_has_its_reason(detectors: list[Detector]) -> Non
 
 
 def test_names_are_text(detectors: list[Detector]) -> None:
-    look = look_of(1)
+    examined = examined_of(1)
     without = as_html(not_scored(HOSTILE, HOSTILE), None, detectors)
-    for page in (without, as_html(scored(HOSTILE, look, detectors), look, detectors)):
+    for page in (without, as_html(scored(HOSTILE, examined, detectors), examined, detectors)):
         assert HOSTILE in html.unescape(page) and "<img src=x" not in page
 
 
 def test_crops_are_what_the_models_get(detectors: list[Detector]) -> None:
-    look = look_of(1, 1)
-    page = as_html(scored("a", look, detectors), look, detectors)
-    face = look.found[0].face
+    examined = examined_of(1, 1)
+    page = as_html(scored("a", examined, detectors), examined, detectors)
+    face = examined.found[0].face
     assert face.picture is not None
     wanted = crop(face.picture, face, PLAN, (0, 0, 0))
     shown = pictures(page)
@@ -113,8 +113,8 @@ def test_crops_are_what_the_models_get(detectors: list[Detector]) -> None:
 
 def test_a_crowd_does_not_make_an_endless_page(detectors: list[Detector]) -> None:
     many = SHOWN_PEOPLE + 2
-    look = look_of(*sorted([*range(1, many + 1), *[1] * 20]))
-    page = as_html(scored("a", look, detectors), look, detectors)
+    examined = examined_of(*sorted([*range(1, many + 1), *[1] * 20]))
+    page = as_html(scored("a", examined, detectors), examined, detectors)
     assert page.count('<section class="person">') == many and page.count('class="faces overlays"') == SHOWN_PEOPLE
     assert page.count("landmarks") == SHOWN_FACES + SHOWN_PEOPLE - 1
     assert f"Pictures of the first {SHOWN_PEOPLE} persons only." in page
@@ -139,9 +139,9 @@ def test_the_map_is_that_of_the_stage() -> None:
 
 def test_the_overlay_is_of_the_most_typical_face() -> None:
     one = detector(trainings=3)
-    look = look_of(1, 1, 1)
-    scores = one.score([face.face for face in look.found])[:, 0]
-    found = overlay(one, look.found, [0.9, float(scores.mean()), 0.1])
+    examined = examined_of(1, 1, 1)
+    scores = one.score([face.face for face in examined.found])[:, 0]
+    found = overlay(one, examined.found, [0.9, float(scores.mean()), 0.1])
     assert found.time_s == 0.1
     nearest = abs(scores - scores.mean()).argmin()
     assert (found.training, found.p_fake) == (str(nearest), pytest.approx(scores[nearest]))
@@ -241,7 +241,7 @@ def test_only_the_page_itself_is_answered(host: str, origin: str | None, answer:
 
 def test_documents_are_text() -> None:
     found = server.documents(ROOT / "docs")["attribution.md"]
-    assert "<h1>Which parts the models go by</h1>" in found and "<script" not in found
+    assert "<h1>Which parts the models rely on</h1>" in found and "<script" not in found
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

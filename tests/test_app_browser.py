@@ -163,9 +163,9 @@ def test_a_real_clip(browser: Browser, outside_data: Path, tmp_path: Path) -> No
     clip = outside_data / "videos/fake/fomm_cam1.mp4"
     with opened(tmp_path, "--weights", str(outside_data / "mesonet")) as app:
         with page_of(browser, app) as page:
-            drop(page, clip, "A score is no proof")
+            drop(page, clip, "A score is not proof")
             text = page.locator(".answer").inner_text()
-            for words in ("fomm_cam1.mp4", "3 frames looked at", "frames of 864x432, known", *NAMES):
+            for words in ("fomm_cam1.mp4", "3 frames examined", "frames of 864x432, known", *NAMES):
                 assert words in text
             assert page.locator(".answer .faces").first.locator("figure").count() == 3
             assert page.locator(".answer .overlays figure").count() == len(NAMES)
@@ -176,12 +176,12 @@ def test_a_real_clip(browser: Browser, outside_data: Path, tmp_path: Path) -> No
             link = page.locator(".answer a").first
             with page.context.expect_page() as other:
                 link.click()
-            expect(other.value.locator("h1")).to_have_text("Which parts the models go by")
+            expect(other.value.locator("h1")).to_have_text("Which parts the models rely on")
             check_look(page)
             until_gone(app)
         for scheme, width in (("dark", 1440), ("light", 360), ("dark", 360)):
             with page_of(browser, app, scheme, width) as page:
-                drop(page, clip, "A score is no proof")
+                drop(page, clip, "A score is not proof")
                 check_look(page)
         assert app.files() == [] and app.home() == set()
 
@@ -215,7 +215,7 @@ def test_an_error_that_nobody_foresaw_is_a_sentence(browser: Browser, tmp_path: 
     clip = tmp_path / "a.mp4"
     clip.write_bytes(b"a clip")
     with opened(tmp_path, program=BROKEN) as app, page_of(browser, app) as page:
-        drop(page, clip, "Something went wrong here. The terminal in which the page was started says what.")
+        drop(page, clip, "Something went wrong. The terminal in which this page was started has the details.")
         assert "division" not in page.content() and "ZeroDivisionError" in (tmp_path / "stderr").read_text()
         until_gone(app)
 

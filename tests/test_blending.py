@@ -21,9 +21,9 @@ from facestudy.dataset.split import groups
 from facestudy.pseudo_fakes import donor_swap, donors, masks, self_blend
 from facestudy.pseudo_fakes.donors import Clip, choose_donors
 from facestudy.pseudo_fakes.masks import MaskPlan
-from facestudy.pseudo_fakes.self_blend import Alteration, Move
+from facestudy.pseudo_fakes.self_blend import Move, PictureChange
 
-NOTHING = Alteration((0, 0, 0), 0, 0, 0, 0.0, 0.0, 1, 0.0)
+NOTHING = PictureChange((0, 0, 0), 0, 0, 0, 0.0, 0.0, 1, 0.0)
 SHAPE = 200, 300
 seeds = st.integers(0, 2**32 - 1)
 plans = st.tuples(seeds, st.booleans()).map(
@@ -171,7 +171,7 @@ def test_no_change_keeps_the_picture_up_to_the_colour_space() -> None:
 
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255), st.integers(-4, 4), st.integers(-15, 15))
 def test_hue_and_value_move_as_in_colorsys(red: int, green: int, blue: int, hue: int, value: int) -> None:
-    changes = Alteration((0, 0, 0), hue, 0, value, 0.0, 0.0, 1, 0.0)
+    changes = PictureChange((0, 0, 0), hue, 0, value, 0.0, 0.0, 1, 0.0)
     found = self_blend.altered(np.full((2, 2, 3), (red, green, blue), np.uint8), changes)[0, 0]
     h, s, v = colorsys.rgb_to_hsv(red / 255, green / 255, blue / 255)
     right = np.array(colorsys.hsv_to_rgb((h + hue / 180) % 1, s, np.clip(v + value / 255, 0, 1))) * 255
@@ -181,9 +181,9 @@ def test_hue_and_value_move_as_in_colorsys(red: int, green: int, blue: int, hue:
 def test_brightness_and_shift_add_and_contrast_multiplies() -> None:
     grey = np.full((4, 4, 3), 100, np.uint8)
     for changes, expected in [
-        (Alteration((7, 7, 7), 0, 0, 0, 0.0, 0.0, 1, 0.0), 107),
-        (Alteration((0, 0, 0), 0, 0, 0, 0.1, 0.0, 1, 0.0), 126),
-        (Alteration((0, 0, 0), 0, 0, 0, 0.0, 0.1, 1, 0.0), 110),
+        (PictureChange((7, 7, 7), 0, 0, 0, 0.0, 0.0, 1, 0.0), 107),
+        (PictureChange((0, 0, 0), 0, 0, 0, 0.1, 0.0, 1, 0.0), 126),
+        (PictureChange((0, 0, 0), 0, 0, 0, 0.0, 0.1, 1, 0.0), 110),
     ]:
         assert (self_blend.altered(grey, changes) == expected).all()
 
@@ -192,7 +192,7 @@ def test_downscaling_removes_detail_and_sharpening_adds() -> None:
     picture = cv2.GaussianBlur(noise(1), (0, 0), 1.5)
 
     def detail(downscale: int, sharpen: float) -> float:
-        changes = Alteration((0, 0, 0), 0, 0, 0, 0.0, 0.0, downscale, sharpen)
+        changes = PictureChange((0, 0, 0), 0, 0, 0, 0.0, 0.0, downscale, sharpen)
         return float(cv2.Laplacian(self_blend.altered(picture, changes), cv2.CV_64F).std())
 
     assert detail(4, 0) < detail(2, 0) < detail(1, 0) < detail(1, 1)
@@ -200,10 +200,10 @@ def test_downscaling_removes_detail_and_sharpening_adds() -> None:
 
 @given(seeds)
 def test_alterations_stay_within_their_ranges(seed: int) -> None:
-    changes = self_blend.draw_alteration(np.random.default_rng(seed))
+    changes = self_blend.draw_change(np.random.default_rng(seed))
     assert max(map(abs, changes.rgb)) <= 20 and abs(changes.hue) <= 4 and abs(changes.contrast) <= 0.1
     assert (changes.downscale > 1) != (changes.sharpen > 0)
-    assert changes == self_blend.draw_alteration(np.random.default_rng(seed))
+    assert changes == self_blend.draw_change(np.random.default_rng(seed))
 
 
 @given(faces(), st.floats(0.95, 1.05), st.floats(-0.03, 0.03), st.floats(-0.03, 0.03))

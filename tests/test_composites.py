@@ -254,9 +254,9 @@ def test_many_faces_without_a_donor_leave_it_out() -> None:
     lacking = "test faces have no test face of another group with the same class and method"
     assert list(donors) == [PERSON] and len(donors[PERSON]) == 9
     assert notes == [f"1 of 10 {lacking} and are not altered: rest from another person"]
-    assert donors_for([PERSON], eight) == ({}, [f"rest from another person is left out, as 1 of 9 {lacking}"])
+    assert donors_for([PERSON], eight) == ({}, [f"rest from another person is skipped, as 1 of 9 {lacking}"])
     single = rows_of([("real", "", group, 0) for group in "ab"], [(1,)] * 2)
-    said = "rest from another frame is left out, as 2 of 2 test faces have no second test frame of their clip"
+    said = "rest from another frame is skipped, as 2 of 2 test faces have no second test frame of their clip"
     assert donors_for([FRAME, PERSON], single) == ({PERSON: {"f000": "f001", "f001": "f000"}}, [said])
     assert donors_for([FRAME], rows_of(pairs, [(1,)] * 9))[1] == []
 

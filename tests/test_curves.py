@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_curve, roc_auc_score, roc_curve
 
+from facestudy.core.scoring import operating_points
 from facestudy.evaluation import curves
 from facestudy.evaluation.scores import Scores
 
@@ -34,7 +35,7 @@ def scores(groups: int, seeds: int, shift: float, seed: int = 3) -> Scores:
 @given(LABELS_AND_SCORES)
 def test_roc_is_scikit_learns(rows: list[tuple[bool, int]]) -> None:
     fake, p_fake = arrays(rows)
-    found = curves.roc(curves.passed(fake, p_fake, np.ones((1, len(fake)))))[0]
+    found = curves.roc(*operating_points(fake, p_fake, np.ones((1, len(fake)))))[0]
     fpr, tpr, _ = roc_curve(fake, p_fake, drop_intermediate=False)
     np.testing.assert_allclose(found, np.interp(curves.GRID, fpr, tpr), atol=1e-12)
 
@@ -42,7 +43,7 @@ def test_roc_is_scikit_learns(rows: list[tuple[bool, int]]) -> None:
 @given(LABELS_AND_SCORES)
 def test_precision_is_scikit_learns(rows: list[tuple[bool, int]]) -> None:
     fake, p_fake = arrays(rows)
-    found = curves.precision_recall(curves.passed(fake, p_fake, np.ones((1, len(fake)))))[0]
+    found = curves.precision_recall(*operating_points(fake, p_fake, np.ones((1, len(fake)))))[0]
     precision, recall, thresholds = precision_recall_curve(fake, p_fake)
     for target, value in zip(curves.GRID[1:], found[1:], strict=True):
         reached = recall[: len(thresholds)] >= target - 1e-9
@@ -51,8 +52,8 @@ def test_precision_is_scikit_learns(rows: list[tuple[bool, int]]) -> None:
 
 def test_the_areas_are_auc_and_average_precision() -> None:
     cell = scores(400, 1, 1.0)
-    counts = curves.passed(cell.fake, cell.p_fake[0], np.ones((1, 1600)))
-    roc, precision = curves.roc(counts)[0], curves.precision_recall(counts)[0]
+    counts = operating_points(cell.fake, cell.p_fake[0], np.ones((1, 1600)))
+    roc, precision = curves.roc(*counts)[0], curves.precision_recall(*counts)[0]
     assert np.trapezoid(roc, curves.GRID) == pytest.approx(roc_auc_score(cell.fake, cell.p_fake[0]), abs=0.003)
     assert precision[1:].mean() == pytest.approx(average_precision_score(cell.fake, cell.p_fake[0]), abs=0.005)
 
@@ -62,8 +63,8 @@ def test_the_areas_are_auc_and_average_precision() -> None:
 def test_a_weight_is_a_repeated_face(rows: list[tuple[bool, int]], seed: int) -> None:
     fake, p_fake = arrays(rows)
     weights = np.random.default_rng(seed).integers(1, 4, size=len(fake))
-    weighted = curves.passed(fake, p_fake, weights[None].astype(float))
-    repeated = curves.passed(fake.repeat(weights), p_fake.repeat(weights), np.ones((1, weights.sum())))
+    weighted = operating_points(fake, p_fake, weights[None].astype(float))
+    repeated = operating_points(fake.repeat(weights), p_fake.repeat(weights), np.ones((1, weights.sum())))
     np.testing.assert_array_equal(weighted, repeated)
 
 
@@ -80,7 +81,7 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_band_covers_new_trainings_on_new_groups(groups: int, trainings: int, studies: int, least: float) -> None:
     """The curve of many trainings on many groups lies in the band of a study, at each point, 95 % of the time."""
     many = scores(4000, 25, 1.0, seed=0)
-    truth = np.mean([curves.roc(curves.passed(many.fake, p, np.ones((1, 16_000))))[0] for p in many.p_fake], axis=0)
+    truth = np.mean([curves.roc(*operating_points(many.fake, p, np.ones((1, 16_000))))[0] for p in many.p_fake], axis=0)
     inside = []
     for seed in range(1, studies + 1):
         (one,) = [scores(groups, trainings, 1.0, seed)]

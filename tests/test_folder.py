@@ -166,10 +166,10 @@ def test_the_table_gives_identity_donor_method(folder: Path) -> None:
     ("text", "message"),
     [
         ("file,identity\nreal/none.mp4,Ann\n", r"row 2: there is no video or picture 'real/none.mp4'"),
-        ("file,identity\nreal/one.mp4,Ann\nreal/one.mp4,Bob\n", r"row 3: 'real/one.mp4' repeats"),
+        ("file,identity\nreal/one.mp4,Ann\nreal/one.mp4,Bob\n", r"row 3: 'real/one.mp4' has a row already"),
         ("name,identity\nreal/one.mp4,Ann\n", r"they should be file and any of identity, donor, method"),
         ("file,identity\nreal/one.mp4\n", r"row 2: the number of cells"),
-        ("file\n/etc/passwd\n", r"row 2: '/etc/passwd' is absolute"),
+        ("file\n/etc/passwd\n", r"row 2: '/etc/passwd' is an absolute path"),
         (f"file\n{'x' * 100_000}\n", r"row 2: there is no video or picture 'xxx"),
         ("file\n\x1b[2J\n", r"there is no video or picture '\\x1b\[2J'"),
         (f"file,subset\nreal/one.mp4,{'x' * 100_000}\n", r"row 2: subset = 'xxx"),
@@ -187,7 +187,7 @@ def test_a_bad_table_is_refused_by_row(folder: Path, text: str, message: str) ->
 
 def test_a_table_does_not_name_a_file_by_its_place_on_the_disk(folder: Path) -> None:
     (folder / "who.csv").write_text(f"file,identity\n{folder}/real/one.mp4,Ann\n")
-    with pytest.raises(StudyError, match=r"row 2: '.*real/one.mp4' is absolute; name the file as it is called from"):
+    with pytest.raises(StudyError, match=r"row 2: '.*real/one.mp4' is an absolute path; give the path relative to"):
         list_items(settings(folder, "who.csv"))
 
 

@@ -43,8 +43,8 @@ def test_our_form() -> None:
 @pytest.mark.parametrize(
     ("text", "label", "says"),
     [
-        ("", None, "holds no link"),
-        ("url,label\n", None, "holds no link"),
+        ("", None, "has no links"),
+        ("url,label\n", None, "has no links"),
         ("url,label\nhttps://a.org,maybe\n", None, "row 2: label = 'maybe'"),
         ("url,label\nhttps://a.org,\n", None, "row 2: no label"),
         ("url,label\nhttps://a.org,real\n", "fake", "row 2: the row says real"),

@@ -27,7 +27,7 @@ from facestudy.runtime.backend import keras
 from tests.media import write_picture
 from tests.pipeline_files import ROOT
 from tests.project import ENVIRONMENT, params, write_params
-from tests.test_predict import face_picture, look_of, pasted, seen, write_lock, write_study
+from tests.test_predict import examined_of, face_picture, pasted, seen, write_lock, write_study
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def face_of(seed: int = 1) -> Face:
     """A face whose cut-out is noise."""
-    face = look_of(1).found[0].face
+    face = examined_of(1).found[0].face
     assert face.picture is not None
     return replace(face, picture=np.random.default_rng(seed).integers(0, 256, face.picture.shape).astype(np.uint8))
 
@@ -155,13 +155,13 @@ def test_what_is_no_face_or_variant_is_refused(study: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("variant", "colour", "sentence"),
     [
-        (["full"], (0, 0, 0), r"\['full'\] is no crop variant; give its name in params\.yaml, or a model"),
-        (3, (0, 0, 0), "3 is no crop variant"),
-        ("nose_mask", (300, -1, 0), r"\(300, -1, 0\) is no colour; give red, green and blue, 0 to 255"),
-        ("nose_mask", (0, 0), "is no colour"),
-        ("nose_mask", (0.5, 0, 0), "is no colour"),
-        ("nose_mask", "red", "'red' is no colour"),
-        ("nose_mask", None, "None is no colour"),
+        (["full"], (0, 0, 0), r"\['full'\] is not a crop variant; give the name of one in params\.yaml, or a model"),
+        (3, (0, 0, 0), "3 is not a crop variant"),
+        ("nose_mask", (300, -1, 0), r"\(300, -1, 0\) is not a colour; give red, green and blue, 0 to 255"),
+        ("nose_mask", (0, 0), "is not a colour"),
+        ("nose_mask", (0.5, 0, 0), "is not a colour"),
+        ("nose_mask", "red", "'red' is not a colour"),
+        ("nose_mask", None, "None is not a colour"),
     ],
     ids=str,
 )
@@ -175,8 +175,8 @@ def test_what_is_no_variant_or_colour_is_refused(study: Path, variant: Any, colo
     ("study", "sentence"),
     [
         ("a\0b", r"params\.yaml' cannot be read \(embedded null .*\); give the folder of a study"),
-        (3, "study = 3 is no path; give text or a Path"),
-        (None, "study = None is no path"),
+        (3, "study = 3 is not a path; give text or a Path"),
+        (None, "study = None is not a path"),
     ],
     ids=repr,
 )
@@ -195,7 +195,7 @@ def test_a_setting_that_is_missing_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ["Meso4_DF", None, 3, Path("models/full/mesonet/1")], ids=str)
 def test_what_is_no_model_is_refused(model: Any) -> None:
     for crops in ([WHITE], []):
-        with pytest.raises(StudyError, match=r" is no model; `load_model` gives one, or give a network of Keras\."):
+        with pytest.raises(StudyError, match=r" is not a model; pass what `load_model` returns, or a Keras network\."):
             score(model, crops)
 
 
@@ -252,9 +252,9 @@ def test_missing_models_are_named(study: Path, tmp_path: Path) -> None:
         with pytest.raises(StudyError, match=r"there is no model '.*'; give Meso4_DF, MesoInception4_DF, or the"):
             load_model(name)
     for value in (None, 3, b"Meso4_DF"):
-        with pytest.raises(StudyError, match=r"name = .* is no path; give text or a Path\."):
+        with pytest.raises(StudyError, match=r"name = .* is not a path; give text or a Path\."):
             load_model(value)  # type: ignore[arg-type]
-    with pytest.raises(StudyError, match=r"weights = 3 is no path"):
+    with pytest.raises(StudyError, match=r"weights = 3 is not a path"):
         load_model("Meso4_DF", 3)  # type: ignore[arg-type]
     with pytest.raises(StudyError, match=r"Meso4_DF\.h5 is missing; get https://"):
         load_model("Meso4_DF", tmp_path)
@@ -265,7 +265,7 @@ def test_missing_models_are_named(study: Path, tmp_path: Path) -> None:
         load_model(study / "models/full/tiny/7")
     with pytest.raises(StudyError, match=r"has no training of 'other' on 'full'; it has 'tiny' on 'full'\.$"):
         load_model(study / "models/full/other")
-    with pytest.raises(StudyError, match=r"dvc\.lock is missing, so .* is no study"):
+    with pytest.raises(StudyError, match=r"dvc\.lock is missing, so .* is not a study"):
         load_model(tmp_path / "models/full/tiny/1")
 
 

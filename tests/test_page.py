@@ -23,7 +23,7 @@ from facestudy.dataset.split import SplitSettings
 from facestudy.media.archive import write_picture
 from facestudy.media.inline import inline
 from facestudy.report import page
-from facestudy.report.charts import Chart, Results, all_charts
+from facestudy.report.charts import Chart, StudyTables, all_charts
 from facestudy.report.labels import label
 from stages import page as stage
 from tests.conftest import absent
@@ -44,7 +44,7 @@ HYPOTHESES = pd.DataFrame(
 )
 
 
-def results(clip: str = "a.mp4", confidence: float = 0.95) -> Results:
+def results(clip: str = "a.mp4", confidence: float = 0.95) -> StudyTables:
     """Made-up tables of two models and two variants."""
     cells = [(model, variant) for model in MODELS for variant in VARIANTS]
 
@@ -57,7 +57,7 @@ def results(clip: str = "a.mp4", confidence: float = 0.95) -> Results:
     grid = [f"{x / 10:.4f}" for x in range(11)]
     classes = ("real", "fake")
     clips = {"video_id": ["a"], "path": [clip], "label": ["fake"], "subset": ["test"]}
-    return Results(
+    return StudyTables(
         MODELS,
         VARIANTS,
         confidence,
@@ -247,6 +247,16 @@ def test_figures_do_not_depend_on_the_fonts_of_the_machine(tmp_path: Path) -> No
 def test_alterations_have_their_order_and_words() -> None:
     for chart in found()["Robustness"]:
         assert chart.table["altered"].unique().tolist() == ["unaltered", "shift 4 %", "rest from another frame"]
+
+
+@pytest.mark.parametrize("alterations", [3, 37])
+def test_each_row_of_a_chart_has_room_for_its_label(alterations: int) -> None:
+    severities = [("none", "")] + [("shift", str(number)) for number in range(1, alterations)]
+    rows = [("meso", v, *one, "0.9", "0.8", "") for v in VARIANTS for one in severities]
+    table = pd.DataFrame(rows, columns=["model", "variant", "kind", "severity", "auc", "auc_low", "auc_high"])
+    (chart,) = all_charts(replace(results(), models=["meso"], robustness=table))["Robustness"]
+    assert chart.table["altered"].nunique() == alterations
+    assert chart.spec()["height"] >= max(260, 20 * alterations)
 
 
 def test_charts_name_the_confidence_of_the_study() -> None:

@@ -35,8 +35,8 @@ from facestudy.models.pinned import Pinned
 from facestudy.models.settings import ModelSettings
 from facestudy.prediction import published, text
 from facestudy.prediction.answer import Answer, about, in_words, not_scored, scored
-from facestudy.prediction.clip import MIN_SIZE, Found, Look, look, minimum
-from facestudy.prediction.detectors import Bin, Detector, Known
+from facestudy.prediction.clip import MIN_SIZE, Examined, Found, examine, minimum
+from facestudy.prediction.detectors import Detector, Known, ScoreBin
 from facestudy.prediction.pictures import write_report
 from facestudy.prediction.published import DETECTORS, Published, authors_crop, weights_file
 from facestudy.prediction.trained import folder_md5, trained
@@ -140,9 +140,9 @@ def published_detectors(weights: Path) -> list[Detector]:
     return published.detectors(weights, fetch=False)
 
 
-def seen(path: Path, folder: Path) -> Look:
+def seen(path: Path, folder: Path) -> Examined:
     folder.mkdir()
-    return look(path, FRAMES, minimum(FACES), LIMITS, folder)
+    return examine(path, FRAMES, minimum(FACES), LIMITS, folder)
 
 
 def test_authors_faces_are_told_apart(published_detectors: list[Detector], weights: Path, tmp_path: Path) -> None:
@@ -227,18 +227,18 @@ def fixed(p_fake: list[list[float]], **more: Any) -> Detector:
     return Fixed("fixed", names, p_fake, **more)  # type: ignore[arg-type]
 
 
-def look_of(*people: int, probe: Probe = PROBE) -> Look:
+def examined_of(*people: int, probe: Probe = PROBE) -> Examined:
     """Faces of these persons, one in each frame."""
     landmarks = apply(np.array([[50.0, 0, 5], [0, 50, 5]]), CANONICAL_LANDMARKS)
     quality = {"size": 50.0, "sharpness": 90.0, "brightness": 1.0, "landmark_error": 0.0, "blockiness": 1.0}
     face = cut_out(np.full((60, 60, 3), 99, np.uint8), Face(5, 5, 50, 50, 0.99, landmarks, quality=quality))
     found = [Found(face, person, number, number / 10) for number, person in enumerate(people)]
-    return Look(probe, "0" * 64, len(people), found, {"no_face": 2}, "")
+    return Examined(probe, "0" * 64, len(people), found, {"no_face": 2}, "")
 
 
 def test_mean_and_spread_are_over_faces_and_trainings() -> None:
     """By hand: faces .2, .4, .9 (means over trainings), trainings .4 and .6."""
-    clip = scored("a", look_of(1, 1, 1), [fixed([[0.1, 0.3, 0.8], [0.3, 0.5, 1.0]])])
+    clip = scored("a", examined_of(1, 1, 1), [fixed([[0.1, 0.3, 0.8], [0.3, 0.5, 1.0]])])
     (score,) = clip.persons[0].scores
     assert (score.p_fake, score.label) == (0.5, "real")  # as in the study's accuracy, fake is above .5
     assert (score.faces_low, score.faces_high) == (0.2, 0.9)
@@ -249,27 +249,27 @@ def test_mean_and_spread_are_over_faces_and_trainings() -> None:
 
 
 def test_one_face_and_one_training_have_no_spread() -> None:
-    (score,) = scored("a", look_of(1), [fixed([[0.7]])]).persons[0].scores
+    (score,) = scored("a", examined_of(1), [fixed([[0.7]])]).persons[0].scores
     assert (score.label, score.faces_sd, score.trainings_sd, score.meaning) == ("fake", None, None, None)
-    assert text.of_clip(scored("a", look_of(1), [fixed([[0.7]])]))[2] == "    fixed  P(fake) 0.70  fake"
+    assert text.of_clip(scored("a", examined_of(1), [fixed([[0.7]])]))[2] == "    fixed  P(fake) 0.70  fake"
 
 
 def test_persons_do_not_share_scores() -> None:
-    clip = scored("a", look_of(1, 2, 1), [fixed([[0.1, 0.9, 0.3]])])
+    clip = scored("a", examined_of(1, 2, 1), [fixed([[0.1, 0.9, 0.3]])])
     assert [person.scores[0].p_fake for person in clip.persons] == [0.2, 0.9]
 
 
-BINS = [Bin(0.0, 0.1, 50, 0.02), Bin(0.9, 1.0, 80, 0.97)]
+BINS = [ScoreBin(0.0, 0.1, 50, 0.02), ScoreBin(0.9, 1.0, 80, 0.97)]
 
 
 @pytest.mark.parametrize(
     ("p_fake", "scores"), [(0.0, 50), (0.0999, 50), (0.1, None), (0.5, None), (0.9, 80), (1.0, 80)]
 )
 def test_a_score_means_what_test_faces_were(p_fake: float, scores: int | None) -> None:
-    (score,) = scored("a", look_of(1), [fixed([[p_fake]], bins=BINS)]).persons[0].scores
+    (score,) = scored("a", examined_of(1), [fixed([[p_fake]], bins=BINS)]).persons[0].scores
     assert (score.meaning and score.meaning.scores) == scores
     words = " ".join(
-        [*text.of_clip(clip := scored("a", look_of(1), [fixed([[p_fake]], bins=BINS)])), *text.footer([clip])]
+        [*text.of_clip(clip := scored("a", examined_of(1), [fixed([[p_fake]], bins=BINS)])), *text.footer([clip])]
     )
     assert ("were of fakes" in words) == (scores is not None) and ("is not known" in words) == (scores is None)
     assert text.NO_PROOF in words
@@ -277,17 +277,17 @@ def test_a_score_means_what_test_faces_were(p_fake: float, scores: int | None) -
 
 def test_what_lies_outside_of_the_known_is_said() -> None:
     known = Known(frozenset({"h264"}), (854, 480), {"size": (80, 200), "blockiness": (0.9, 1.1)}, frozenset({"0" * 64}))
-    odd = look_of(1, probe=Probe("vp9", 480, 640, 25.0, 4.0, 100))
+    odd = examined_of(1, probe=Probe("vp9", 480, 640, 25.0, 4.0, 100))
     (score,) = scored("a", odd, [fixed([[0.7]], known=known)]).persons[0].scores
     assert [warning.split()[0] for warning in score.warnings] == ["this", "format", "frames", "size"]
     same = Known(frozenset({"h264"}), (854, 480), {"size": (40, 200)}, frozenset({"1" * 64}))
-    assert scored("a", look_of(1), [fixed([[0.7]], known=same)]).persons[0].scores[0].warnings == []
+    assert scored("a", examined_of(1), [fixed([[0.7]], known=same)]).persons[0].scores[0].warnings == []
 
 
 def test_detectors_that_disagree_are_said_to() -> None:
     first, second = fixed([[0.7]]), Fixed("other", {"0": None}, [[0.2]])  # type: ignore[arg-type, dict-item]
-    assert "    the detectors disagree" in text.of_clip(scored("a", look_of(1), [first, second]))
-    assert "    the detectors disagree" not in text.of_clip(scored("a", look_of(1), [first]))
+    assert "    the detectors disagree" in text.of_clip(scored("a", examined_of(1), [first, second]))
+    assert "    the detectors disagree" not in text.of_clip(scored("a", examined_of(1), [first]))
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_json_is_as_documented() -> None:
         for name in definition["properties"]:
             assert f"`{name}`" in page, name
     detector = fixed([[0.1, 0.3]], bins=BINS)
-    clips = [scored("a", look_of(1, 2), [detector]), not_scored("b", "why")]
+    clips = [scored("a", examined_of(1, 2), [detector]), not_scored("b", "why")]
     answer = Answer(detectors=[about(Detector("fixed", {"1": lambda: None}, PLAN))], clips=clips)
     assert Answer.model_validate_json(answer.model_dump_json(), strict=True) == answer
 
@@ -358,11 +358,11 @@ def write_lock(folder: Path, source: str = "folder") -> None:
 
 def test_all_trainings_of_a_study_are_used(study: Path) -> None:
     detector = trained(study, "tiny", "full").detector
-    both = detector.score([one.face for one in look_of(1, 1).found])
+    both = detector.score([one.face for one in examined_of(1, 1).found])
     assert list(detector.trainings) == ["1", "2"] and both.shape == (2, 2)
     assert abs(both[0] - both[1]).min() > 1e-6  # other initial weights
     second = trained(study, "tiny", "full", "2").detector
-    assert second.score([one.face for one in look_of(1, 1).found]) == pytest.approx(both[1:])
+    assert second.score([one.face for one in examined_of(1, 1).found]) == pytest.approx(both[1:])
     found = detector.bin_of(0.55)
     assert found is not None and (found.scores, found.fake_share) == (15, 0.5)
 
@@ -391,7 +391,7 @@ def test_settings_are_those_of_the_training(study: Path) -> None:
             r"dvc\.lock has no training of 'other' on 'full'; it has 'tiny' on 'full'\.$",
         ),
         (lambda folder: None, "tiny", "7", r"has no training '7'; it has 1, 2\."),
-        (lambda folder: (folder / "dvc.lock").unlink(), "tiny", "", r"dvc\.lock is missing, so .* is no study"),
+        (lambda folder: (folder / "dvc.lock").unlink(), "tiny", "", r"dvc\.lock is missing, so .* is not a study"),
         (lambda folder: (folder / "dvc.lock").write_text("- 1\n"), "tiny", "", r"dvc\.lock is not a lock file of DVC"),
         (lambda folder: shutil.rmtree(folder / "models"), "tiny", "", r"has no models; `make run` or `make pull"),
         (
@@ -539,7 +539,7 @@ def test_json_of_input_without_a_score(tmp_path: Path, capsys: pytest.CaptureFix
         (["a.mp4", "--model", "m", "--variant", "v", "--weights", "w"], "--weights is for the published detectors"),
         (["a.mp4", "--video"], "--video needs --out, the folder to write to"),
         (["a.mp4", "--weights", "/nowhere"], "/nowhere/Meso4_DF.h5 is missing; get https://"),
-        (["a.mp4", "--model", "mesonet", "--variant", "full", "--study", "/nowhere"], "/nowhere is no study"),
+        (["a.mp4", "--model", "mesonet", "--variant", "full", "--study", "/nowhere"], "/nowhere is not a study"),
     ],
 )
 def test_wrong_use_is_one_sentence(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from facestudy.alterations import recoding
-from facestudy.alterations.recoding import Footage, Place, places, recoded, recoded_frame
+from facestudy.alterations.recoding import Footage, Origin, origins, recoded, recoded_frame
 from facestudy.core import tables
 from facestudy.core.arrays import Picture
 from facestudy.core.errors import StudyError
@@ -107,25 +107,25 @@ def test_the_cut_out_lies_where_it_was(tmp_path: Path, rotation: int, box: tuple
         shown = np.rot90(recoding.stored(source, settings), -rotation // 90)
         face = cut_out(np.ascontiguousarray(shown), face_at(*box))
         assert face.picture is not None
-        footage = Footage({"f1": Place(clip, 14, rotation)}, settings, LIMITS)
+        footage = Footage({"f1": Origin(clip, 14, rotation)}, settings, LIMITS)
         fine, coarse = (recoded(face.picture, face, footage, quantizer) for quantizer in (1, 40))
         assert fine.shape == face.picture.shape
         assert psnr(fine, face.picture) > 33 > psnr(coarse, face.picture)
 
 
-def test_places_come_from_the_tables() -> None:
+def test_origins_come_from_the_tables() -> None:
     face = {"face_id": "c_000014_f0", "frame_id": "c_000014", "video_id": "c", "rotation": 90}
     frame = {"frame_id": "c_000014", "video_id": "c", "frame_number": 14}
     video = {"video_id": "c", "path": "real/c.mp4"}
-    found = places(
+    found = origins(
         tables.to_dataframe([face], tables.FACES),
         tables.to_dataframe([frame], tables.FRAMES),
         tables.to_dataframe([video], tables.VIDEOS),
         Path("data/videos"),
     )
-    assert found == {"c_000014_f0": Place(Path("data/videos/real/c.mp4"), 14, 90)}
+    assert found == {"c_000014_f0": Origin(Path("data/videos/real/c.mp4"), 14, 90)}
     assert Footage(found, FRAMES, LIMITS).stills() == 0
-    assert Footage({"a": Place(Path("a.jpg"), 0, 0)}, FRAMES, LIMITS).stills() == 1
+    assert Footage({"a": Origin(Path("a.jpg"), 0, 0)}, FRAMES, LIMITS).stills() == 1
 
 
 def test_a_clip_that_is_gone_or_shorter_is_named(tmp_path: Path) -> None:

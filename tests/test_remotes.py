@@ -388,7 +388,7 @@ def test_an_experiment_and_its_data_go_from_one_to_another(team: Team) -> None:
     ],
 )
 def test_a_list_of_what_is_not_in_its_folder_is_none(entries: object) -> None:
-    with pytest.raises(ValueError, match=r"it is not a list|not a file below it|there twice"):
+    with pytest.raises(ValueError, match=r"it is not a list|not a file below it|appears twice"):
         remote.listed(json.dumps(entries).encode())
 
 

@@ -305,7 +305,7 @@ def test_results_page(study: Study) -> None:
 
 
 def test_attribution_has_a_section_where_faces_were_examined(study: Study) -> None:
-    assert "## Which parts the models go by" not in study.compare()[1]
+    assert "## Which parts the models rely on" not in study.compare()[1]
     shared = {"model": "mesonet", "variant": "full", "region": "eyes", "area": 0.18, "faces": 80, "trainings": 5}
     figures = {"value": 2.08, "value_low": 1.9, "value_high": 2.26}
     figures |= {"random": 1.1, "random_low": 0.9, "random_high": 1.2}
@@ -316,7 +316,7 @@ def test_attribution_has_a_section_where_faces_were_examined(study: Study) -> No
     ]
     tables.write(Path("metrics/attribution.csv"), tables.to_dataframe(rows, ATTRIBUTION), ATTRIBUTION)
     lines = study.compare()[1].splitlines()
-    start = lines.index("## Which parts the models go by")
+    start = lines.index("## Which parts the models rely on")
     assert "At most 80 test faces" in lines[start + 2]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start + 4 : start + 8]]
     assert cells[0][4:] == [f"{m}: {c}" for m in ("grad_cam", "occlusion") for c in ("trained", "random", "finding")]
@@ -401,7 +401,7 @@ def test_not_more_than_twenty_clips_are_named(study: Study) -> None:
 
 def test_verdicts_are_said_in_words(study: Study) -> None:
     table, page = study.compare()
-    lines = [line for line in page.splitlines() if " than full by " in line or "no difference seen" in line]
+    lines = [line for line in page.splitlines() if " than full by " in line or "no difference found" in line]
     assert len(lines) == len(table)
     for line, row in zip(lines, table.to_dict("records"), strict=True):
         assert row["model"] in line and row["variant"] in line
@@ -420,7 +420,7 @@ def test_one_seed_gives_no_p_value_and_no_verdict(study: Study) -> None:
     assert (table["verdict"] == "not_tested").all()
     assert table[["p", "p_holm", "low", "high", "detectable"]].isna().all(axis=None)
     assert table[["groups_low", "groups_high", "groups_p"]].notna().all(axis=None)
-    assert "Warning: one seed" in page and "no difference seen" not in page and "| p " not in page
+    assert "Warning: one seed" in page and "no difference found" not in page and "| p " not in page
     study.set(focus="full", models={"mesonet": MODEL})
     focus.main()
     shown = json.loads(Path("metrics/focus.json").read_text())

@@ -128,7 +128,7 @@ def test_only_what_needs_a_clip_may_be_left_out(tmp_path: Path, monkeypatch: pyt
     study.predict("2")
     kinds = pd.Index(study.run().index.get_level_values("kind"))
     assert ("h264" in kinds) != stills and "shift" in kinds
-    assert study.said.endswith("h264 is left out, as pictures have no clip to encode") == stills
+    assert study.said.endswith("h264 is skipped, as pictures have no clip to encode") == stills
     for name in "12":
         path = Path(f"predictions/full/tiny/{name}.altered.csv")
         tables.write(path, tables.read(path, ALTERED_SCORES).query("alteration != 'shift_4'"), ALTERED_SCORES)
@@ -154,7 +154,7 @@ def test_another_rest_changes_only_what_shows_it(tmp_path: Path, monkeypatch: py
         for variant in ("full", "eyes_lower")
     ]
     assert (scores[0].dropna() != 0).all() and (scores[1].dropna() == 0).all() and len(scores[1].dropna()) == 4
-    said = "rest from another frame is left out, as too many test faces have no such face to take it from"
+    said = "rest from another frame is skipped, as too many test faces have no such face to take it from"
     assert study.said.endswith(f"; {said}")
 
 

@@ -84,8 +84,8 @@ TIMES_TEN = "".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 10)}]\n" for n in
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("b0: &b0 {x: 1}\n" + DOUBLED, "holds more than 50000 values, by its aliases"),
-        ("b0: &b0 [1]\n" + TIMES_TEN, "holds more than 50000 values, by its aliases"),
+        ("b0: &b0 {x: 1}\n" + DOUBLED, "has over 50000 values with its aliases"),
+        ("b0: &b0 [1]\n" + TIMES_TEN, "has over 50000 values with its aliases"),
         ("a: &a [*a]", "nested too deeply"),
         ("- " * 3000, "nested too deeply"),
         ("[" * 3000, "has more than 1000 brackets"),
@@ -114,7 +114,7 @@ def test_long_values_are_cut_short_and_escaped_in_messages() -> None:
 
 @pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "x:\n  - {b: 1}\n  - {a: 1, a: 1}\n"])
 def test_a_key_that_is_there_twice_is_refused(text: str) -> None:
-    with pytest.raises(StudyError, match=r"p\.yaml, line 3: a is there twice"):
+    with pytest.raises(StudyError, match=r"p\.yaml, line 3: a appears twice"):
         read_yaml(text.encode(), "p.yaml")
 
 

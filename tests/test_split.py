@@ -223,7 +223,7 @@ def test_official_split_with_people_on_both_sides() -> None:
     assert set(split.loc[split["video_id"] == "p3_real", "subset"]) == {"test"}
     # p0 is tested as real and fitted on as fake, p20 the other way round; donors differ.
     said = summary(split, videos)
-    assert "warning" in said and "shows 2 of the people in test in training too" in said
+    assert "warning" in said and "2 of the people in test are also in training or validation" in said
     assert "warning" not in summary(make_split(faces, videos, SETTINGS), videos)
 
 

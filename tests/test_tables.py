@@ -52,7 +52,7 @@ def test_same_rows_in_any_order_same_bytes(tmp_path: Path) -> None:
         ("thing_id,note,count,size\na,,one,1\n", r"small.csv, row 2: count = 'one' is not a number"),
         (f"thing_id,note,count,size\na,,{'9' * 5000},1\n", r"row 2: count = '9{1,300}\.\.\.9{1,300}' is not a number"),
         ("thing_id,note,count,size\na,,1,1\n../b,,1,1\n", r"small.csv, row 3: thing_id = '../b' is not an id"),
-        ("thing_id,note,count,size\na,,1,1\na,,1,1\n", r"small.csv, row 3: thing_id = 'a' repeats"),
+        ("thing_id,note,count,size\na,,1,1\na,,1,1\n", r"small.csv, row 3: thing_id = 'a' has a row already"),
         ("", r"small.csv is not a readable CSV"),
     ],
 )

@@ -351,7 +351,7 @@ def test_a_list_by_address_is_pinned_and_fetched_once(tmp_path: Path) -> None:
             assert [link.url for link in links] == ["https://a.org/1.mp4"]
         assert sum(server.requests.values()) == 1
         other = settings(lists=[{"url": f"{server.address}/list/list.csv", "sha256": "0" * 64}])
-        with pytest.raises(StudyError, match="it is refused"):
+        with pytest.raises(StudyError, match="the list has changed"):
             youtube.wanted(other, WorkCache(tmp_path / "cache"))
         gone = settings(lists=[{"url": f"{server.address}/missing/list.csv", "sha256": "0" * 64}])
         with pytest.raises(StudyError, match="could not be fetched .*404"):
@@ -417,7 +417,7 @@ def test_the_stage_gives_each_link_a_row_and_says_what_was_lost(server: MediaSer
     assert len(asked) == 6 and asked["url"].str.startswith(server.address).all()
     assert "real: 2 of 3 links (67%); 1 removed" in done.stdout
     assert "fake: 1 of 3 links (33%); 1 login_required, 1 rate_limited" in done.stdout
-    assert "1 may pass: `make retry`" in done.stdout
+    assert "1 may be temporary: `make retry`" in done.stdout
 
 
 def test_too_few_videos_end_the_study_with_what_is_there_kept(server: MediaServer, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def donors_for(
         lacking = faces - len(found)
         has = f"{lacking} of {faces} test faces have {MISSING[one.written]}"
         if lacking > MOST_WITHOUT_DONOR * faces:
-            notes.append(f"{one} is left out, as {has}")
+            notes.append(f"{one} is skipped, as {has}")
             continue
         donors[one] = found
         if lacking:

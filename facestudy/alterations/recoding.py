@@ -30,7 +30,7 @@ FPS = Fraction(25)
 
 
 @dataclass(frozen=True)
-class Place:
+class Origin:
     """Where a face comes from.
 
     Attributes
@@ -54,7 +54,7 @@ class Footage:
 
     Attributes
     ----------
-    places : mapping of str to Place
+    origins : mapping of str to Origin
         By the id of the face.
     settings : FrameSettings
         How frames are reduced and stored.
@@ -62,16 +62,16 @@ class Footage:
         What a clip may be.
     """
 
-    places: Mapping[str, Place]
+    origins: Mapping[str, Origin]
     settings: FrameSettings
     limits: Limits
 
     def stills(self) -> int:
         """The number of faces that come from a still picture, which has no clip to encode."""
-        return sum(is_picture(place.path) for place in self.places.values())
+        return sum(is_picture(origin.path) for origin in self.origins.values())
 
 
-def places(faces: pd.DataFrame, frames: pd.DataFrame, videos: pd.DataFrame, sources: Path) -> dict[str, Place]:
+def origins(faces: pd.DataFrame, frames: pd.DataFrame, videos: pd.DataFrame, sources: Path) -> dict[str, Origin]:
     """Find out where faces come from.
 
     Parameters
@@ -83,7 +83,7 @@ def places(faces: pd.DataFrame, frames: pd.DataFrame, videos: pd.DataFrame, sour
 
     Returns
     -------
-    dict of str to Place
+    dict of str to Origin
         By the id of the face.
     """
     numbers = frames.set_index("frame_id")["frame_number"]
@@ -94,7 +94,7 @@ def places(faces: pd.DataFrame, frames: pd.DataFrame, videos: pd.DataFrame, sour
                 f"data/{name}s/index.csv has no {name} {lost.iloc[0]}, which a face is from; run `dvc repro`."
             )
     return {
-        row.face_id: Place(sources / paths[row.video_id], int(numbers[row.frame_id]), int(row.rotation))
+        row.face_id: Origin(sources / paths[row.video_id], int(numbers[row.frame_id]), int(row.rotation))
         for row in faces.itertuples()
     }
 
@@ -123,9 +123,9 @@ def recoded(cut_out: Picture, face: Face, footage: Footage, quantizer: int) -> P
     StudyError
         When the clip cannot be read; the message names it.
     """
-    place = footage.places[face.face_id]
-    frame = recoded_frame(place.path, place.frame_number, quantizer, footage.limits)
-    picture = turned(stored(frame, footage.settings), place.rotation)
+    origin = footage.origins[face.face_id]
+    frame = recoded_frame(origin.path, origin.frame_number, quantizer, footage.limits)
+    picture = turned(stored(frame, footage.settings), origin.rotation)
     side, left, top = len(cut_out), int(face.cut_x), int(face.cut_y)
     rows = np.clip(np.arange(top, top + side), 0, picture.shape[0] - 1)  # beyond the frame its edge is repeated
     columns = np.clip(np.arange(left, left + side), 0, picture.shape[1] - 1)

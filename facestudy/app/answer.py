@@ -18,7 +18,7 @@ from facestudy.crops.cutting import crop
 from facestudy.media.inline import Inline, inline
 from facestudy.prediction import text
 from facestudy.prediction.answer import ClipAnswer, Person, about
-from facestudy.prediction.clip import Found, Look
+from facestudy.prediction.clip import Examined, Found
 from facestudy.prediction.detectors import Detector
 
 SHOWN_FACES = 10
@@ -66,13 +66,13 @@ class PersonShown:
     overlays: list[tuple[Overlay, Inline]] = field(default_factory=list)
 
 
-def as_html(clip: ClipAnswer, look: Look | None, detectors: Sequence[Detector]) -> str:
+def as_html(clip: ClipAnswer, examined: Examined | None, detectors: Sequence[Detector]) -> str:
     """Write what is known of a clip.
 
     Parameters
     ----------
     clip : ClipAnswer
-    look : Look, optional
+    examined : Examined, optional
         The faces that it is about; None where it has no score.
     detectors : sequence of Detector
         At least one.
@@ -83,8 +83,8 @@ def as_html(clip: ClipAnswer, look: Look | None, detectors: Sequence[Detector]) 
         A piece of HTML with the pictures inside; what comes from outside is escaped.
     """
     people = [
-        shown(person, [one for one in look.found if one.person == person.person], detectors)
-        if look is not None and number < SHOWN_PEOPLE
+        shown(person, [one for one in examined.found if one.person == person.person], detectors)
+        if examined is not None and number < SHOWN_PEOPLE
         else PersonShown(person)
         for number, person in enumerate(clip.persons)
     ]

@@ -1,4 +1,4 @@
-"""Which part of one face speaks for what a detector says of it: an occlusion map over the crop."""
+"""Which part of one face a detector relies on: an occlusion map over the crop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from facestudy.prediction.detectors import Detector, score_with
 
 @dataclass(frozen=True)
 class Overlay:
-    """What one training of a detector goes by in one face.
+    """What one training of a detector relies on in one face.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Overlay:
     picture : ndarray of uint8, shape (height, width, 3)
         The crop in grey, with the map in colour.
     empty : bool
-        Whether hiding no part at all lowers the evidence.
+        True when hiding a part never lowers the evidence.
     """
 
     detector: str

@@ -1,7 +1,7 @@
-"""The page itself: Gradio, bound to this computer, that keeps nothing and asks nobody.
+"""The server of the page: Gradio, which listens on this computer only, stores nothing and sends nothing elsewhere.
 
-Gradio is told by arguments and by the environment; what it does not let itself be told is refused by the browser, under
-the rules (Content-Security-Policy) that come with every answer of the server.
+Arguments and environment variables switch off what Gradio would send. The Content-Security-Policy in every response
+makes the browser refuse the rest.
 """
 
 from __future__ import annotations
@@ -23,29 +23,31 @@ from facestudy.core.errors import StudyError
 
 HOST = "127.0.0.1"
 FIRST_PORT, PORTS = 7860, 100
-"""Without a wanted port the first free one of so many is taken."""
+"""Without a given port, the first free one of these PORTS is taken."""
 WAITING = 20
-"""Uploads that may wait for their turn."""
+"""The most uploads that wait in the queue."""
 LEFT_S = 3600
-"""An upload that nobody asked about for so long is removed: its tab was closed."""
+"""An upload is removed after this time without a request from its tab."""
 REMOVAL_S = 5
-"""How long the folder is removed again and again when something still writes into it."""
+"""How long the removal of the folder is retried while something still writes into it."""
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
     "frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
 )
-"""No request leaves this computer, whatever a script of the page tries. Gradio's scripts are inline and use eval."""
+"""The browser sends no request to another computer, whatever a script of the page tries. Gradio's scripts are inline
+and use eval."""
 TITLE = "How fake does a face look?"
 FAILED = '<article class="answer"><p class="none">{}</p></article>'
-UNFORESEEN = FAILED.format("Something went wrong here. The terminal in which the page was started says what.")
+UNFORESEEN = FAILED.format("Something went wrong. The terminal in which this page was started has the details.")
 INTRODUCTION = """# How fake does a face look?
 
 Drop a video or a picture with a face. This page shows the faces in it, the crops that the detectors get, their scores
-and what they go by. **A score is no proof**: detectors fail on fakes unlike those they know. Judge nobody by it.
+and the regions they rely on. **A score is not proof**: detectors fail on fakes unlike those they know. Do not judge a
+person by it.
 
-Everything happens on this computer. The file is removed when its answer is here; the answer is gone when you leave the
-page.
+Everything happens on this computer. The file is removed as soon as the answer is shown, and the answer when you leave
+the page.
 """
 
 DOCUMENT = """<!DOCTYPE html>
@@ -84,7 +86,7 @@ def private_folder() -> Iterator[Path]:
 
 
 def prepare_environment(folder: Path) -> None:
-    """Tell Gradio and what it imports to keep to the folder and to ask nobody; before its first import.
+    """Make Gradio and its imports keep to the folder and contact no server; call it before the first import.
 
     Parameters
     ----------
@@ -332,11 +334,11 @@ def built(answer: Callable[[str, str], str], suffixes: list[str], max_bytes: int
         # Gradio's own leaves an empty file behind for each upload, and alters the name.
         drop.preprocess = lambda payload: (payload.path, payload.orig_name or Path(payload.path).name)
         shown = gradio.HTML(elem_id="shown", padding=False)
-        looked_at = drop.upload(
+        answered = drop.upload(
             lambda upload: (None, answer(*upload)), drop, [drop, shown],
             concurrency_limit=1, api_visibility="private", show_progress_on=shown,
         )  # fmt: skip
         # Gradio prints the error in the terminal.
-        looked_at.failure(lambda: (None, UNFORESEEN), None, [drop, shown], api_visibility="private")
+        answered.failure(lambda: (None, UNFORESEEN), None, [drop, shown], api_visibility="private")
     blocks.queue(max_size=WAITING, api_open=False, default_concurrency_limit=1)
     return blocks

@@ -1,1 +1,1 @@
-"""Which parts of a crop a trained network goes by."""
+"""Which parts of a crop a trained network relies on."""

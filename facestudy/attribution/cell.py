@@ -106,7 +106,7 @@ def choose_faces(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
     predictions : DataFrame
         Rows of tables.PREDICTIONS.
     count : int
-        Faces of each class; fewer where there are not so many.
+        Number of faces of each class; fewer where the study has fewer.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Maps of what a network goes by, for the true class of a face: occlusion and Grad-CAM.
+"""Attribution maps of a network for the true class of a face: occlusion and Grad-CAM.
 
-A map says for each pixel of a crop how much of the evidence for the true class lies there. It is never negative.
+A map has for each pixel of a crop the evidence for the true class that lies there. It is never negative.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from facestudy.training.data import Faces
 from facestudy.training.loop import PREDICTION_BATCH, predict
 
 PATCHES = 8
-"""Occlusion hides one cell after the other of a grid with so many cells on each side of the crop."""
+"""Occlusion hides the cells of a grid one by one; the grid has this many cells on each side of the crop."""
 MIN_CELLS = 7
-"""Grad-CAM takes the last layer with at least so many cells on each side, as the last one of ResNet-50 has at 224
+"""Grad-CAM takes the last layer with at least this many cells on each side, as the last one of ResNet-50 has at 224
 pixels: two or four cells cannot tell the eyes from the nose."""
 
 
 class Probe:
-    """A network opened for inspection. It shares its weights with the model, also when these change.
+    """A network that also returns its logits and the features of a layer. It shares the weights of the model.
 
     Parameters
     ----------

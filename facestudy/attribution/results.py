@@ -25,11 +25,11 @@ class Figure:
     Attributes
     ----------
     value : float
-        NaN without any number.
+        NaN where there is nothing to average.
     low, high : float
-        For new trainings on new groups; with one training, for this one on new groups. NaN without two groups.
+        For new trainings on new groups; with one training, for new groups alone. NaN with fewer than two groups.
     p : float
-        Two-sided, of the hypothesis that it is 0; NaN with one training.
+        Two-sided p of the hypothesis that the mean is 0; NaN with one training.
     """
 
     value: float

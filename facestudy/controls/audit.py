@@ -1,7 +1,7 @@
-"""The shortcut audit: how far a regression that does not see the face tells real from fake.
+"""The shortcut audit: how well a regression that does not see the face tells real from fake.
 
-A logistic regression is fitted to the cues of the training faces and judged on the test faces, with the interval of the
-models' own AUC. Nothing is chosen: the cues, the regression and its strength are the same for every study.
+A logistic regression is fitted to the cues of the training faces and tested on the test faces, with the same interval
+as the AUC of the models. Nothing is tuned: the cues, the regression and its strength are the same for every study.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from facestudy.faces.quality import exclusions
 STRENGTH = 1.0
 """C of the regression, the inverse of its L2 penalty: scikit-learn's default, fixed in advance."""
 RARE = 0.05
-"""Categories of a smaller share of the training faces are one category."""
+"""Categories with a smaller share of the training faces are merged into one."""
 CONTROLS: Mapping[str, tuple[str, ...]] = {
     **CUES,
     WITHOUT_FACE: tuple(cue for group, cues in CUES.items() if group != "face" for cue in cues),

@@ -9,7 +9,7 @@ START, END, SCAN, TABLES = 0xD8, 0xD9, 0xDA, 0xDB
 ALONE = {0x01, *range(0xD0, 0xD8)}
 """Markers without a segment: TEM and RST0 to RST7."""
 MAX_SEGMENTS = 10_000
-"""Segments that are looked at; a file can hold any number of empty ones."""
+"""Segments that are examined; a file can hold any number of empty ones."""
 
 
 def mean_quantisation(path: Path) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from facestudy.core.arrays import BoolArray, FloatArray
 
 
 def log_loss(fake: BoolArray, p_fake: FloatArray, weights: FloatArray, clip: float) -> FloatArray:
-    """Average -ln of the probability given to the truth, with p_fake kept within [clip, 1 - clip].
+    """Compute the mean negative log-likelihood, with p_fake kept within [clip, 1 - clip].
 
     Parameters
     ----------

@@ -158,9 +158,9 @@ def read_yaml(data: bytes, file: str) -> Any:
     {'frames': {'per_video': 2}}
     """
     if len(data) > MAX_YAML_BYTES:
-        raise StudyError(f"{file} has {len(data) / 1000:.0f} kB; settings have at most {MAX_YAML_BYTES // 1000}.")
+        raise StudyError(f"{file} has {len(data) / 1000:.0f} kB; settings have at most {MAX_YAML_BYTES // 1000} kB.")
     if data.count(b"[") + data.count(b"{") > MAX_YAML_BRACKETS:  # reading nested ones takes the square of their number
-        raise StudyError(f"{file} has more than {MAX_YAML_BRACKETS} brackets; settings have a few.")
+        raise StudyError(f"{file} has more than {MAX_YAML_BRACKETS} brackets; settings have at most as many.")
     try:
         loader = yaml.CSafeLoader(data.decode("utf-8"))
         node = loader.get_single_node()
@@ -171,12 +171,12 @@ def read_yaml(data: bytes, file: str) -> Any:
         said = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:300]
         raise StudyError(f"{file} is not valid YAML: {said}.") from None
     if size > MAX_YAML_VALUES:
-        raise StudyError(f"{file} holds more than {MAX_YAML_VALUES} values, by its aliases (*); write them out.")
+        raise StudyError(f"{file} has over {MAX_YAML_VALUES} values with its aliases (*) written out; remove some.")
     return values
 
 
 def _size(node: Any, known: dict[int, int]) -> int:
-    """How many values a YAML node stands for, written out. Raises RecursionError when it holds itself."""
+    """Count the values of a YAML node with its aliases written out. Raises RecursionError when it contains itself."""
     if not isinstance(node, yaml.CollectionNode):
         return 1
     if id(node) not in known:
@@ -195,7 +195,7 @@ def _refuse_repeated_keys(node: Any, file: str, known: set[int]) -> None:
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen and key.value != "<<":
                 where = f"{file}, line {key.start_mark.line + 1}"
-                raise StudyError(f"{where}: {key_name(key.value)} is there twice; remove one of the two.")
+                raise StudyError(f"{where}: {key_name(key.value)} appears twice; remove one of the two.")
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
     for part in itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value:
         _refuse_repeated_keys(part, file, known)

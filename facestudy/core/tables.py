@@ -342,7 +342,7 @@ def read(path: Path, table: Table) -> pd.DataFrame:
     if repeated.any():
         row = int(repeated.to_numpy().argmax())
         values = ", ".join(f"{key} = {quoted(checked[key][row])}" for key in table.key_columns())
-        raise StudyError(f"{path}, row {row + 2}: {values} repeats.")
+        raise StudyError(f"{path}, row {row + 2}: {values} has a row already; `dvc repro -f` makes the table again.")
     return checked
 
 

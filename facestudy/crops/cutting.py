@@ -383,9 +383,9 @@ def place_elsewhere(boxes: Sequence[Box], whole: Box, seed: int, restarts: int =
     """Put boxes of the same sizes elsewhere inside `whole`, overlapping as little as possible.
 
     Each box in turn goes to the place (of a grid of hundredths of `whole`) that overlaps least with the original
-    boxes and with the other placed ones, to a random one among equals, until none moves. The best of several random
-    starts is taken. One placement serves all faces: a network sees the same place of every face, as it does with the
-    original boxes.
+    boxes and with the other placed ones (ties are broken at random), until none moves. The best of several random
+    starts is taken. All faces have the same placement: a network sees the same part of every face, as it does with
+    the original boxes.
 
     Parameters
     ----------
@@ -394,7 +394,7 @@ def place_elsewhere(boxes: Sequence[Box], whole: Box, seed: int, restarts: int =
     whole
         Where the placed boxes lie.
     seed
-        Chooses among equal placements.
+        Breaks ties between places.
     restarts
         The number of random starts.
 

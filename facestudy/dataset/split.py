@@ -38,7 +38,7 @@ class SplitSettings(Section):
     labels: Literal["given", "shuffled"] = "given"
 
     def control(self) -> str:
-        """Say what makes a study a control, whose figures are no result; "" where nothing does."""
+        """Say what makes a study a control, whose figures are not results; "" where nothing does."""
         said = [
             *(["faces of one person are on both sides of the split"] if self.unit == "face" else []),
             *(["the labels are shuffled"] if self.labels == "shuffled" else []),
@@ -446,8 +446,8 @@ def summary(data: pd.DataFrame, videos: pd.DataFrame) -> str:
     both = people_on_both_sides(first, videos)
     if both:
         parts.append(
-            f"warning: the official split shows {both} of the people in test in training too; with split.official: "
-            "false nobody is on both sides"
+            f"warning: {both} of the people in test are also in training or validation in the official split; with "
+            "split.official: false, nobody is on both sides"
         )
     several = f"{repeats} splits, {tested['group'].nunique()} groups are tested in one or more; in the first: "
     return (several if repeats > 1 else "") + "; ".join(parts)

@@ -15,7 +15,7 @@ BINS = 10
 
 
 @dataclass(frozen=True)
-class Bin:
+class ReliabilityBin:
     """The faces whose p_fake lies in one bin, over all trainings.
 
     Attributes
@@ -50,7 +50,7 @@ class Calibration:
         What this error would be on average if p_fake were the true probability. With few faces it is far from 0.
     threshold, threshold_sd : float
         The threshold tuned on the validation subset: mean and standard deviation over trainings.
-    bins : list of Bin
+    bins : list of ReliabilityBin
         The reliability curve; bins without scores are left out.
     """
 
@@ -58,7 +58,7 @@ class Calibration:
     error_if_calibrated: float
     threshold: float
     threshold_sd: float
-    bins: list[Bin]
+    bins: list[ReliabilityBin]
 
 
 def calibration(cell: Sequence[Scores]) -> Calibration:
@@ -104,7 +104,9 @@ def calibration(cell: Sequence[Scores]) -> Calibration:
         threshold=float(np.mean(thresholds)),
         threshold_sd=float(np.std(thresholds, ddof=1)) if len(thresholds) > 1 else 0.0,
         bins=[
-            Bin(i / BINS, (i + 1) / BINS, int(count[i]), float(total[i] / count[i]), float(fakes[i] / count[i]))
+            ReliabilityBin(
+                i / BINS, (i + 1) / BINS, int(count[i]), float(total[i] / count[i]), float(fakes[i] / count[i])
+            )
             for i in range(BINS)
             if count[i]
         ],

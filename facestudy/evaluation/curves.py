@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from facestudy.core.arrays import BoolArray, FloatArray, IntArray
+from facestudy.core.arrays import FloatArray, IntArray
+from facestudy.core.scoring import operating_points
 from facestudy.evaluation.comparisons import Cells, ends
 from facestudy.evaluation.intervals import Estimate, repeated_estimate, resampled_estimate, resampled_groups
 from facestudy.evaluation.metrics import THRESHOLD
@@ -23,75 +23,49 @@ CHUNK = 2_000_000
 """Weights of faces that are in memory at a time."""
 
 
-class Passed(NamedTuple):
-    """How many faces pass each threshold, for several weightings of the faces.
+def roc(found: FloatArray, alarms: FloatArray) -> FloatArray:
+    """Compute the true positive rate at the false positive rates of GRID.
 
-    Attributes
-    ----------
-    real, fake : ndarray of float64, shape (rows, thresholds + 1)
-        Weighted counts of the faces with a score at or above a threshold, from the strictest threshold, which no face
-        reaches, to the loosest.
-    """
-
-    real: FloatArray
-    fake: FloatArray
-
-
-def passed(fake: BoolArray, p_fake: FloatArray, weights: FloatArray) -> Passed:
-    """Count the faces that pass every threshold; faces with equal scores pass together.
+    Between thresholds the curve is a straight line; on a vertical piece the upper end counts.
 
     Parameters
     ----------
-    fake : ndarray of bool, shape (n,)
-        True for the positive class.
-    p_fake : ndarray of float64, shape (n,)
-        Scores of one training.
-    weights : ndarray of float64, shape (rows, n)
-        How often each face counts.
+    found, alarms : ndarray of float64, shape (rows, thresholds + 1)
+        As `operating_points` returns them; both classes have faces in each row.
 
     Returns
     -------
-    Passed
-
-    Examples
-    --------
-    >>> fake, p_fake = np.array([True, True, False]), np.array([0.9, 0.4, 0.4])
-    >>> found = passed(fake, p_fake, np.ones((1, 3)))
-    >>> found.real.tolist(), found.fake.tolist()
-    ([[0.0, 0.0, 1.0]], [[0.0, 1.0, 2.0]])
-    """
-    order = np.argsort(-p_fake, kind="stable")
-    last_of_ties = np.flatnonzero(np.diff(p_fake[order], append=-np.inf))
-    counts = [np.cumsum(weights[:, order] * members[order], axis=1)[:, last_of_ties] for members in (~fake, fake)]
-    return Passed(*(np.pad(part, ((0, 0), (1, 0))) for part in counts))
-
-
-def roc(counts: Passed) -> FloatArray:
-    """Compute the true positive rate at the false positive rates of GRID, shape (rows, len(GRID)).
-
-    Both classes must have faces in each row. Between thresholds the curve is a straight line; on a vertical piece the
-    upper end counts.
+    ndarray of float64, shape (rows, len(GRID))
 
     References
     ----------
     Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27, 2006 (algorithm 3, vertical averaging).
     """
-    pairs = zip(counts.real, counts.fake, strict=True)
+    pairs = zip(alarms, found, strict=True)
     return np.stack([np.interp(GRID, real / real[-1], fake / fake[-1]) for real, fake in pairs])
 
 
-def precision_recall(counts: Passed) -> FloatArray:
-    """Compute the precision at the recalls of GRID, shape (rows, len(GRID)).
+def precision_recall(found: FloatArray, alarms: FloatArray) -> FloatArray:
+    """Compute the precision at the recalls of GRID.
 
-    Both classes must have faces in each row. It is the precision at the strictest threshold that reaches the recall,
-    not interpolated, as in scikit-learn's average precision.
+    It is the precision at the strictest threshold that reaches the recall, not interpolated, as in scikit-learn's
+    average precision.
+
+    Parameters
+    ----------
+    found, alarms : ndarray of float64, shape (rows, thresholds + 1)
+        As `operating_points` returns them; both classes have faces in each row.
+
+    Returns
+    -------
+    ndarray of float64, shape (rows, len(GRID))
     """
-    found = np.empty((len(counts.fake), len(GRID)))
-    for row, (real, fake) in enumerate(zip(counts.real, counts.fake, strict=True)):
+    curves = np.empty((len(found), len(GRID)))
+    for row, (fake, real) in enumerate(zip(found, alarms, strict=True)):
         # at recall 0: the strictest threshold that some face reaches
         at = np.maximum(np.searchsorted(fake, GRID * fake[-1] - 1e-9), np.flatnonzero(fake + real)[0])
-        found[row] = fake[at] / (fake[at] + real[at])
-    return found
+        curves[row] = fake[at] / (fake[at] + real[at])
+    return curves
 
 
 def curve_tables(cells: Cells, confidence: float, test_share: float) -> dict[str, pd.DataFrame]:
@@ -175,9 +149,10 @@ def _curves(scores: Scores, drawn: IntArray) -> dict[str, FloatArray]:
     for p_fake in scores.p_fake:
         parts: dict[str, list[FloatArray]] = {name: [] for name in KINDS}
         for start in range(0, len(drawn), rows):
-            counts = passed(scores.fake, p_fake, drawn[start : start + rows][:, scores.group].astype(np.float64))
+            weights = drawn[start : start + rows][:, scores.group].astype(np.float64)
+            counted = operating_points(scores.fake, p_fake, weights)
             for name, (_, _, compute) in KINDS.items():
-                parts[name].append(compute(counts))
+                parts[name].append(compute(*counted))
         for name, part in parts.items():
             found[name].append(np.concatenate(part))
     return {name: np.stack(part) for name, part in found.items()}

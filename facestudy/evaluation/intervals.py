@@ -1,7 +1,7 @@
-"""How sure the metrics are: intervals and paired comparisons for new test groups and new trainings.
+"""Uncertainty of the metrics: intervals and paired comparisons for new test groups and new trainings.
 
-Two things vary that a study would like to generalise over. Faces of one video, and videos of one
-person, are not independent; groups are, so groups are the cases that are sampled. A training with
+A study generalises over two sources of variation. Faces of one video, and videos of one person, are
+not independent; groups are, so groups are the cases that are sampled. A training with
 another seed gives another detector, so trainings are sampled too. Every metric is reported as its
 mean over the trainings, with two intervals:
 
@@ -10,15 +10,16 @@ mean over the trainings, with two intervals:
 - `groups_low`, `groups_high`: these trained models on new groups.
 
 The first interval contains the second. Where trainings hardly differ, the estimate of their variance
-can be too small by chance; new trainings cannot make a result more certain than it is for the trained
+can be too small by chance, but a result cannot be more certain for new trainings than for the trained
 models at hand.
 
 Both are t intervals on the logit scale of the metric's range, brought there by the derivative (delta
 method); the points of curves have Wilson's intervals. Variances over groups come from the jackknife
 over whole groups. Their degrees of freedom are 2 (G - 1) / (k - 1), k the kurtosis of the groups'
 influences (Satterthwaite's approximation: the variance of a variance of G values is about (k - 1) / G
-times its square), from 1 to G - 1. Where one or two groups hold all the errors, there is little to
-estimate a variance from, whatever G is.
+times its square), limited to the range from 1 to min(G - 1, 2 (n - 1)), n the number of groups of the class
+that has fewer. Where one or two groups hold all the errors, there is little to estimate a variance from,
+whatever G is.
 
 With several splits of the same data (`split.repeats`), the metric of a split is its mean over
 trainings, and the variance between splits is corrected for the data that they share (Nadeau & Bengio
@@ -29,7 +30,7 @@ Where the groups show no variation at all (a perfect classifier, or one with a c
 class lies in one group only, the interval is at least the one from (1 - q) value + q worst to
 (1 - q) value + q best, q = 1 - (alpha / 2)^(1 / n): as many unlike groups as n groups may fail to
 show, at their worst and best (Clopper & Pearson 1934 with no failure among n; close to the "rule of
-three", 3 / n). n counts the groups of the class that has fewer.
+three", 3 / n).
 
 Simulated coverage, and the candidates among which these intervals were chosen, are in
 docs/statistics.md; `python -m benchmarks.interval_coverage` prints them.

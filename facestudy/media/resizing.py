@@ -1,4 +1,4 @@
-"""Pictures enlarged with the same result on every CPU."""
+"""Resizing of pictures with the same result on every CPU."""
 
 from __future__ import annotations
 

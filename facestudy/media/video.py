@@ -39,7 +39,7 @@ class MediaError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits on a file and on the resources for decoding it, from the section `folder` of params.yaml.
+    """Limits on a file and on the resources for decoding it, from the section `decoding` of params.yaml.
 
     Attributes
     ----------

@@ -220,11 +220,11 @@ def check_digest(path: Path, sha256: str | None, ending: str = ".h5") -> None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 is None:
-        raise StudyError(f"weights file {path}: add weights_sha256: {digest}, or its changes are not noticed.")
+        raise StudyError(f"weights file {path}: add weights_sha256: {digest}, so that a change of it is noticed.")
     if digest != sha256:
         raise StudyError(
-            f"weights file {path} has the sha256 {digest}, not {sha256}: it was altered; "
-            "look at where it came from, then set the new one."
+            f"weights file {path} has the sha256 {digest}, not {sha256}: the file has changed; "
+            "check where it came from, then set the new weights_sha256."
         )
 
 

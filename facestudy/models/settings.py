@@ -18,7 +18,7 @@ from facestudy.models.catalogue import builders, networks_with
 from facestudy.models.mesonet_weights import INPUT_SIZE, PUBLISHED
 
 NAMED = (None, "imagenet", "published")
-"""Values of `weights` that are no path of a file."""
+"""Values of `weights` that are not the path of a file."""
 
 
 def _known(network: str) -> str:

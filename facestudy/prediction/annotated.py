@@ -1,7 +1,7 @@
-"""A clip with the scores written on it: a box around each person, P(fake) above it.
+"""An annotated copy of a clip: a box around each person, with P(fake) above it.
 
-The frames come from the limited process of facestudy.media.decode, a stretch of the clip at a time, so neither memory
-nor disk grows with its length. There is no sound.
+The limited process of facestudy.media.decode delivers the frames in stretches, so memory and disk do not grow with the
+length of the clip. The copy has no sound.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from facestudy.media.video import Limits, MediaError, read_picture
 from facestudy.prediction.answer import ClipAnswer, FaceScore
 
 MAX_FRAMES = 9000
-"""A longer clip keeps every second frame, every third, …: six minutes at 25 frames a second keep all."""
+"""Of a longer clip, every second frame is kept, or every third, …; six minutes at 25 frames a second are kept whole."""
 STRETCH = 100
-"""Frames that are on the disk at a time."""
+"""The most frames on disk at a time."""
 MAX_SIDE = 1280
 """Larger frames are reduced."""
 QUANTIZER = 23
 BOX, PAPER, INK = (255, 214, 0), (20, 20, 20), (255, 255, 255)
-WORTH = "P(fake) by detector; a score is no proof"
+WORTH = "P(fake) by detector; a score is not proof"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a person is in a frame, and what is said of the face nearest in time.
+class Label:
+    """Where a person is in a frame, and the label of the face that is nearest in time.
 
     Attributes
     ----------
     box : (float, float, float, float)
-        x, y, width, height in pixels of the frames that were looked at.
+        x, y, width, height in pixels of the frames that were examined.
     face : FaceScore
         The nearest face that has scores.
-    looked_at : bool
+    examined : bool
         Whether the frame is the one of this face.
     """
 
     box: tuple[float, float, float, float]
     face: FaceScore
-    looked_at: bool
+    examined: bool
 
 
 def write_video(path: Path, clip: ClipAnswer, frames: FrameSettings, limits: Limits, target: Path) -> str:
@@ -65,7 +65,7 @@ def write_video(path: Path, clip: ClipAnswer, frames: FrameSettings, limits: Lim
     clip : ClipAnswer
         With a score, of a video.
     frames : FrameSettings
-        How the frames that were looked at were taken.
+        How the frames that were examined were taken.
     limits : Limits
         What the file may be, and what decoding it may take.
     target : Path
@@ -143,7 +143,7 @@ def drawn(picture: Picture, frame: int, clip: ClipAnswer, frames: FrameSettings)
         Its number, from 0.
     clip : ClipAnswer
     frames : FrameSettings
-        How the frames that were looked at were taken.
+        How the frames that were examined were taken.
 
     Returns
     -------
@@ -156,12 +156,12 @@ def drawn(picture: Picture, frame: int, clip: ClipAnswer, frames: FrameSettings)
     spacing = rate_of(clip) * (clip.duration_s or 0) / max(1, clip.frames)
     size = max(0.4, min(page.shape[:2]) / 900)
     for person in clip.persons:
-        place = place_at(person.faces, frame, spacing)
-        if place is None:
+        label = label_at(person.faces, frame, spacing)
+        if label is None:
             continue
-        x, y, w, h = (round(value * scale) for value in place.box)
-        cv2.rectangle(page, (x, y), (x + w, y + h), BOX, 3 if place.looked_at else 1, cv2.LINE_AA)
-        lines = [f"{name} {p_fake:.2f}" for name, p_fake in place.face.p_fake.items()]
+        x, y, w, h = (round(value * scale) for value in label.box)
+        cv2.rectangle(page, (x, y), (x + w, y + h), BOX, 3 if label.examined else 1, cv2.LINE_AA)
+        lines = [f"{name} {p_fake:.2f}" for name, p_fake in label.face.p_fake.items()]
         if len(clip.persons) > 1:
             lines.insert(0, f"person {person.person}")
         _write(page, lines, x, y, size)
@@ -169,7 +169,7 @@ def drawn(picture: Picture, frame: int, clip: ClipAnswer, frames: FrameSettings)
     return page
 
 
-def place_at(faces: Sequence[FaceScore], frame: int, spacing: float) -> Place | None:
+def label_at(faces: Sequence[FaceScore], frame: int, spacing: float) -> Label | None:
     """Work out where a person is in a frame: between two faces that follow each other the box moves evenly.
 
     Parameters
@@ -179,11 +179,11 @@ def place_at(faces: Sequence[FaceScore], frame: int, spacing: float) -> Place | 
     frame : int
         Its number, from 0.
     spacing : float
-        Frames from one that was looked at to the next.
+        Frames from one that was examined to the next.
 
     Returns
     -------
-    Place or None
+    Label or None
         None where no face with scores is near: half a spacing away, or between two that follow each other.
     """
     nearest = min(faces, key=lambda face: abs(face.frame - frame))
@@ -192,9 +192,9 @@ def place_at(faces: Sequence[FaceScore], frame: int, spacing: float) -> Place | 
     if before and after and 0 < after.frame - before.frame <= 1.5 * spacing + 1:
         share = (frame - before.frame) / (after.frame - before.frame)
         x, y, w, h = ((1 - share) * one + share * other for one, other in zip(_box(before), _box(after), strict=True))
-        return Place((x, y, w, h), nearest, False)
+        return Label((x, y, w, h), nearest, False)
     if abs(nearest.frame - frame) <= spacing / 2 + 1:
-        return Place(_box(nearest), nearest, nearest.frame == frame)
+        return Label(_box(nearest), nearest, nearest.frame == frame)
     return None
 
 

@@ -1,4 +1,4 @@
-"""What is known of the clips in the end, as records; `Answer.model_json_schema()` is the schema of their JSON."""
+"""The answer about clips, as records; `Answer.model_json_schema()` is the schema of its JSON."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from facestudy.core.arrays import FloatArray
 from facestudy.evaluation.metrics import THRESHOLD
-from facestudy.prediction.clip import Found, Look
+from facestudy.prediction.clip import Examined, Found
 from facestudy.prediction.detectors import Detector
 
 VERSION = 1
-"""Of the form of the JSON: it grows by one when a field changes its meaning or goes."""
+"""The version of the JSON format; it is raised when a field changes its meaning or is removed."""
 
 
 class Record(BaseModel):
@@ -26,27 +26,27 @@ class Record(BaseModel):
 class Meaning(Record):
     """How often test faces with a similar score were fake."""
 
-    low: float = Field(description="p_fake of these test faces, from")
-    high: float = Field(description="to")
+    low: float = Field(description="lower end of the range of p_fake of these test faces")
+    high: float = Field(description="upper end of the range")
     scores: int = Field(description="how many scores of test faces lie there, over all trainings")
     fake_share: float = Field(description="share of them that are of fakes, 0 to 1")
 
 
 class Score(Record):
-    """What one detector says of one person."""
+    """The score of one detector for one person."""
 
     detector: str
     p_fake: float = Field(ge=0, le=1, description="mean over faces and trainings")
     label: Literal["real", "fake"] = Field(description=f"fake when p_fake is above {THRESHOLD:g}")
-    faces_low: float = Field(description="p_fake of the face with the lowest, mean over trainings")
-    faces_high: float
+    faces_low: float = Field(description="lowest p_fake of a face, mean over trainings")
+    faces_high: float = Field(description="highest p_fake of a face, mean over trainings")
     faces_sd: float | None = Field(description="standard deviation between faces; null for one face")
     trainings: int
-    trainings_low: float = Field(description="p_fake of the training with the lowest, mean over faces")
-    trainings_high: float
+    trainings_low: float = Field(description="lowest p_fake of a training, mean over faces")
+    trainings_high: float = Field(description="highest p_fake of a training, mean over faces")
     trainings_sd: float | None = Field(description="standard deviation between trainings; null for one training")
     meaning: Meaning | None = Field(description="null where it is not known")
-    warnings: list[str] = Field(description="in what the clip differs from the detector's training and test data")
+    warnings: list[str] = Field(description="how the clip differs from the detector's training and test data")
 
 
 class FaceScore(Record):
@@ -83,9 +83,9 @@ class ClipAnswer(Record):
     height: int | None = None
     fps: float | None = Field(default=None, description="0 for a picture")
     duration_s: float | None = Field(default=None, description="0 for a picture")
-    frames: int = Field(default=0, description="how many frames were looked at")
+    frames: int = Field(default=0, description="how many frames were examined")
     skipped: dict[str, int] = Field(default_factory=dict, description="frames or faces that were left out, by reason")
-    undecoded: str = Field(default="", description="why fewer frames were looked at than wanted")
+    undecoded: str = Field(default="", description="why fewer frames were examined than wanted")
     persons: list[Person] = Field(default_factory=list)
 
 
@@ -100,7 +100,7 @@ class DetectorAnswer(Record):
 
 
 class Answer(Record):
-    """Everything that the command found."""
+    """The answer about all clips."""
 
     version: int = VERSION
     threshold: float = THRESHOLD
@@ -120,7 +120,7 @@ def about(detector: Detector) -> DetectorAnswer:
 
 
 def not_scored(source: str, reason: str) -> ClipAnswer:
-    """Describe a clip of which nothing is known but why.
+    """Describe a clip that has no score.
 
     Parameters
     ----------
@@ -134,14 +134,14 @@ def not_scored(source: str, reason: str) -> ClipAnswer:
     return ClipAnswer(source=source, status="not_scored", reason=reason)
 
 
-def scored(source: str, look: Look, detectors: Sequence[Detector]) -> ClipAnswer:
+def scored(source: str, examined: Examined, detectors: Sequence[Detector]) -> ClipAnswer:
     """Score the faces of a clip.
 
     Parameters
     ----------
     source : str
         How the clip is called.
-    look : Look
+    examined : Examined
         Its faces.
     detectors : sequence of Detector
 
@@ -150,27 +150,27 @@ def scored(source: str, look: Look, detectors: Sequence[Detector]) -> ClipAnswer
     ClipAnswer
         With the status "not_scored" where there is no usable face.
     """
-    faces = [one.face for one in look.found]
+    faces = [one.face for one in examined.found]
     answers = {detector.name: detector.score(faces) for detector in detectors} if faces else {}
     persons = []
-    for number in sorted({one.person for one in look.found}):
-        rows = [row for row, one in enumerate(look.found) if one.person == number]
-        scores = [_score(detector, answers[detector.name][:, rows], look, rows) for detector in detectors]
-        own = [_face(look.found[row], {name: values[:, row] for name, values in answers.items()}) for row in rows]
+    for number in sorted({one.person for one in examined.found}):
+        rows = [row for row, one in enumerate(examined.found) if one.person == number]
+        scores = [_score(detector, answers[detector.name][:, rows], examined, rows) for detector in detectors]
+        own = [_face(examined.found[row], {name: values[:, row] for name, values in answers.items()}) for row in rows]
         persons.append(Person(person=number, scores=scores, faces=own))
     return ClipAnswer(
         source=source,
         status="scored" if persons else "not_scored",
-        reason="" if persons else _nothing(look),
-        sha256=look.sha256,
-        **vars(look.probe) | {"frames": look.frames},
-        skipped=dict(look.skipped),
-        undecoded=look.undecoded,
+        reason="" if persons else _nothing(examined),
+        sha256=examined.sha256,
+        **vars(examined.probe) | {"frames": examined.frames},
+        skipped=dict(examined.skipped),
+        undecoded=examined.undecoded,
         persons=persons,
     )
 
 
-def _score(detector: Detector, p_fake: FloatArray, look: Look, rows: Sequence[int]) -> Score:
+def _score(detector: Detector, p_fake: FloatArray, examined: Examined, rows: Sequence[int]) -> Score:
     per_face, per_training = p_fake.mean(axis=0), p_fake.mean(axis=1)
     mean = float(p_fake.mean())
     found = detector.bin_of(mean)
@@ -186,7 +186,7 @@ def _score(detector: Detector, p_fake: FloatArray, look: Look, rows: Sequence[in
         trainings_high=_rounded(per_training.max()),
         trainings_sd=_spread(per_training),
         meaning=Meaning(**vars(found)) if found else None,
-        warnings=detector.known.warnings(look.probe, look.sha256, [look.found[row].face for row in rows]),
+        warnings=detector.known.warnings(examined.probe, examined.sha256, [examined.found[row].face for row in rows]),
     )
 
 
@@ -238,9 +238,9 @@ def in_words(reason: str) -> str:
     return WORDS[reason] if reason in WORDS else WORDS.get(kind, reason.replace("_", " ")).format(limit)
 
 
-def _nothing(look: Look) -> str:
-    often = sorted(look.skipped.items(), key=lambda one: -one[1])
+def _nothing(examined: Examined) -> str:
+    often = sorted(examined.skipped.items(), key=lambda one: -one[1])
     reasons = [f"{in_words(reason)} ({count})" for reason, count in often]
-    if not look.frames:
-        return look.undecoded or "no frame can be decoded"
-    return f"no usable face in {look.frames} frame{'s' if look.frames > 1 else ''}: {'; '.join(reasons)}"
+    if not examined.frames:
+        return examined.undecoded or "no frame can be decoded"
+    return f"no usable face in {examined.frames} frame{'s' if examined.frames > 1 else ''}: {'; '.join(reasons)}"

@@ -109,7 +109,7 @@ def crop(face: Face, variant: str | Detector, colour: Colour = (0, 0, 0), study:
     if isinstance(variant, Detector):
         return cutting.crop(cut_out, face, variant.plan, variant.colour)
     if not isinstance(variant, str):
-        raise StudyError(f"{quoted(variant)} is no crop variant; give its name in params.yaml, or a model.")
+        raise StudyError(f"{quoted(variant)} is not a crop variant; give the name of one in params.yaml, or a model.")
     return cutting.crop(cut_out, face, _plan(variant, _path(study, "study")), _checked_colour(colour))
 
 
@@ -189,7 +189,7 @@ def score(model: Any, crops: Picture | Sequence[Picture]) -> FloatArray:
     (2,)
     """
     if not isinstance(model, Detector) and not hasattr(model, "predict_on_batch"):
-        raise StudyError(f"{quoted(model)} is no model; `load_model` gives one, or give a network of Keras.")
+        raise StudyError(f"{quoted(model)} is not a model; pass what `load_model` returns, or a Keras network.")
     rows = crops.shape[:1] if isinstance(crops, np.ndarray) else (len(crops),) if isinstance(crops, Sequence) else ()
     if rows == (0,):
         return np.zeros(0)
@@ -233,14 +233,14 @@ def _checked_colour(colour: Any) -> Colour:
     except (TypeError, ValueError):
         red = green = blue = -1
     if not all(0 <= value <= 255 for value in (red, green, blue)):
-        raise StudyError(f"{quoted(colour)} is no colour; give red, green and blue, 0 to 255, as in (0, 128, 255).")
+        raise StudyError(f"{quoted(colour)} is not a colour; give red, green and blue, 0 to 255, as in (0, 128, 255).")
     return red, green, blue
 
 
 def _path(path: Any, name: str) -> Path:
     """A path that may begin in the project's folder."""
     if not isinstance(path, str | os.PathLike):
-        raise StudyError(f"{name} = {quoted(path)} is no path; give text or a Path.")
+        raise StudyError(f"{name} = {quoted(path)} is not a path; give text or a Path.")
     return ROOT / path
 
 

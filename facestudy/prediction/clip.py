@@ -46,7 +46,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Look:
+class Examined:
     """What is in a clip.
 
     Attributes
@@ -56,13 +56,13 @@ class Look:
     sha256 : str
         Of the file.
     frames : int
-        How many frames were looked at.
+        How many frames were examined.
     found : list of Found
         The faces, by person and time.
     skipped : mapping of str to int
         Reasons, as the stage `faces` gives them, and how many frames or faces were left out for each.
     undecoded : str
-        Why not all frames could be looked at, or "".
+        Why not all frames could be examined, or "".
     """
 
     probe: Probe
@@ -73,7 +73,7 @@ class Look:
     undecoded: str
 
 
-def look(path: Path, frames: FrameSettings, faces: FaceSettings, limits: Limits, folder: Path) -> Look:
+def examine(path: Path, frames: FrameSettings, faces: FaceSettings, limits: Limits, folder: Path) -> Examined:
     """Take frames of a file, and find and measure the faces in them.
 
     Where no frame has more than one usable face, all of them are taken for one person, as in the stage `faces`.
@@ -94,7 +94,7 @@ def look(path: Path, frames: FrameSettings, faces: FaceSettings, limits: Limits,
 
     Returns
     -------
-    Look
+    Examined
 
     Raises
     ------
@@ -127,7 +127,7 @@ def look(path: Path, frames: FrameSettings, faces: FaceSettings, limits: Limits,
         face = replace(face, picture=read_cut_out(cut_outs, face))
         person = people["one" if alone else row["track_id"]]
         found.append(Found(face, person, frame["frame_number"], frame["time_s"]))
-    return Look(
+    return Examined(
         probe,
         sha256,
         len(rows),

@@ -19,7 +19,7 @@ UNITS = {"size": " pixels", "sharpness": "", "brightness": "", "landmark_error":
 
 
 @dataclass(frozen=True)
-class Bin:
+class ScoreBin:
     """Test faces of a study with similar scores.
 
     Attributes
@@ -85,7 +85,7 @@ class Known:
         """
         found = []
         if sha256 in self.trained_on:
-            found.append("this very clip was used in training, so the score says nothing")
+            found.append("this clip was used in training, so its score has no meaning")
         if self.codecs and probe.codec not in self.codecs:
             found.append(f"format {probe.codec}, known: {', '.join(sorted(self.codecs))}")
         sides = sorted((probe.width, probe.height), reverse=True)
@@ -118,7 +118,7 @@ class Detector:
         How well it did where it was tested, as a phrase; "" where that is not known.
     known : Known
         The data that it was trained and tested on.
-    bins : sequence of Bin
+    bins : sequence of ScoreBin
         How often faces with a score were fake where it was tested; empty where that is not known.
     """
 
@@ -129,7 +129,7 @@ class Detector:
     seen: str = ""
     measured: str = ""
     known: Known = field(default_factory=Known)
-    bins: Sequence[Bin] = ()
+    bins: Sequence[ScoreBin] = ()
 
     def score(self, faces: Sequence[Face]) -> FloatArray:
         """Compute p_fake of each face with each training.
@@ -172,7 +172,7 @@ class Detector:
         """
         return np.stack([score_with(load(), crops) for load in self.trainings.values()])
 
-    def bin_of(self, p_fake: float) -> Bin | None:
+    def bin_of(self, p_fake: float) -> ScoreBin | None:
         """Find the bin of a score; None where it is not known how often such scores were fake."""
         return next((one for one in self.bins if one.low <= p_fake < one.high or p_fake == one.high == 1), None)
 

@@ -14,7 +14,7 @@ from facestudy.crops.contact_sheet import SheetRow, mark_boxes, sheet
 from facestudy.crops.cutting import crop
 from facestudy.media.archive import write_picture
 from facestudy.prediction.answer import ClipAnswer, Person
-from facestudy.prediction.clip import Found, Look
+from facestudy.prediction.clip import Examined, Found
 from facestudy.prediction.detectors import Detector
 from facestudy.sources.folder import make_id
 
@@ -28,7 +28,7 @@ COLOURS = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189))
 GREY, BLACK = (215, 215, 215), (40, 40, 40)
 
 
-def write_report(folder: Path, clip: ClipAnswer, look: Look, detector: Detector) -> list[Path]:
+def write_report(folder: Path, clip: ClipAnswer, examined: Examined, detector: Detector) -> list[Path]:
     """Write a contact sheet and a table of the faces, and for a video the scores over time.
 
     Parameters
@@ -37,7 +37,7 @@ def write_report(folder: Path, clip: ClipAnswer, look: Look, detector: Detector)
         The folder to write to.
     clip : ClipAnswer
         With a score.
-    look : Look
+    examined : Examined
         The faces that it is about.
     detector : Detector
         Its crop is shown.
@@ -49,7 +49,7 @@ def write_report(folder: Path, clip: ClipAnswer, look: Look, detector: Detector)
     """
     name = make_id(clip.source)
     paths = [folder / f"{name}_faces.png", folder / f"{name}_faces.csv"]
-    write_picture(paths[0], face_sheet(clip, look, detector))
+    write_picture(paths[0], face_sheet(clip, examined, detector))
     _write_table(paths[1], clip)
     for person in clip.persons:
         if len(person.faces) > 1:
@@ -58,13 +58,13 @@ def write_report(folder: Path, clip: ClipAnswer, look: Look, detector: Detector)
     return paths
 
 
-def face_sheet(clip: ClipAnswer, look: Look, detector: Detector) -> Picture:
+def face_sheet(clip: ClipAnswer, examined: Examined, detector: Detector) -> Picture:
     """Show each person's faces: as found, as the detector gets them, and their p_fake.
 
     Parameters
     ----------
     clip : ClipAnswer
-    look : Look
+    examined : Examined
     detector : Detector
 
     Returns
@@ -74,7 +74,7 @@ def face_sheet(clip: ClipAnswer, look: Look, detector: Detector) -> Picture:
     """
     rows = []
     for person in clip.persons:
-        own = [one for one in look.found if one.person == person.person]
+        own = [one for one in examined.found if one.person == person.person]
         shown = np.linspace(0, len(own) - 1, min(len(own), PER_ROW)).round().astype(int)
         rows += [
             SheetRow(f"{person.person}\nsource", [_source(own[row], detector) for row in shown]),

@@ -8,7 +8,7 @@ from facestudy.prediction.answer import ClipAnswer, DetectorAnswer, Person, Scor
 
 NOT_KNOWN = "How often a clip with such a score is fake is not known: it depends on where the clip comes from."
 NO_PROOF = (
-    "A score is no proof. It says how a clip looks to a detector, and detectors fail on fakes unlike those they know."
+    "A score is not proof. It says how a clip looks to a detector, and detectors fail on fakes unlike those they know."
 )
 
 
@@ -81,7 +81,7 @@ def no_score(clip: ClipAnswer) -> str:
 def facts(clip: ClipAnswer) -> str:
     """Describe a clip that has a score: format, size, length, frames."""
     length = f", {clip.duration_s:.1f} s" if clip.duration_s else ""
-    looked = f"{clip.frames} frame{'s' if clip.frames > 1 else ''} looked at"
+    looked = f"{clip.frames} frame{'s' if clip.frames > 1 else ''} examined"
     return f"{clip.codec}, {clip.width}x{clip.height}{length}; {looked}"
 
 

@@ -21,7 +21,7 @@ from facestudy.crops.cutting import Colour, CropSettings, Plan, Variant, read_co
 from facestudy.faces.detection import FaceSettings
 from facestudy.media.frames import FrameSettings
 from facestudy.models.settings import ModelSettings
-from facestudy.prediction.detectors import Bin, Detector, Known
+from facestudy.prediction.detectors import Detector, Known, ScoreBin
 from facestudy.runtime.work_cache import file_sha256
 
 WEIGHTS = "model.weights.h5"
@@ -118,7 +118,7 @@ def cells(study: Path) -> list[tuple[str, str]]:
     Raises
     ------
     StudyError
-        When the folder is no study, or one that has trained nothing.
+        When the folder is not a study, or nothing has been trained in it.
     """
     lock = _read_lock(study)
     found = sorted({(match[1], match[2]) for path in lock.outs if (match := _cell(path))})
@@ -152,7 +152,7 @@ def _read_lock(study: Path) -> _Lock:
         outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     except FileNotFoundError:
         raise StudyError(
-            f"{path} is missing, so {study} is no study; give the project's folder or one in studies/."
+            f"{path} is missing, so {study} is not a study; give the project's folder or one in studies/."
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         raise StudyError(f"{path} is not a lock file of DVC; `git checkout {path.name}` restores it.") from None
@@ -224,12 +224,12 @@ def _measured(path: Path) -> str:
         return ""
 
 
-def _bins(path: Path, model: str, variant: str) -> list[Bin]:
+def _bins(path: Path, model: str, variant: str) -> list[ScoreBin]:
     try:
         table = pd.read_csv(path)
         own = table[(table["model"] == model) & (table["variant"] == variant)]
         return [
-            Bin(float(row["low"]), float(row["high"]), int(row["scores"]), float(row["fake_share"]))
+            ScoreBin(float(row["low"]), float(row["high"]), int(row["scores"]), float(row["fake_share"]))
             for row in own.to_dict("records")
         ]
     except (OSError, ValueError, KeyError):

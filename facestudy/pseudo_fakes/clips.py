@@ -140,12 +140,12 @@ def render(job: Job, settings: PseudoFakeSettings, limits: Limits, folder: Path)
         target = Frames(job.target, settings, limits, Path(frames) / "target")
         donor = Frames(job.donor, settings, limits, Path(frames) / "donor") if job.donor else None
         track, fps = job.target.track, Fraction(job.target.track.fps)
-        look = Look(settings, job.target.source.sha256)
-        encode((look.target(picture) for picture in target), fps, settings.quantizer, folder / REAL)
+        appearance = Appearance(settings, job.target.source.sha256)
+        encode((appearance.target(picture) for picture in target), fps, settings.quantizer, folder / REAL)
         made = []
         for number, method in enumerate(job.methods):
             seed = seed_of(settings.seed, job.target.source.sha256, f"{method} {number}")
-            fake = PseudoFake(method, np.random.default_rng(seed), look, target, donor)
+            fake = PseudoFake(method, np.random.default_rng(seed), appearance, target, donor)
             with _truth(folder / f"{number}.npz", track, target.size) as keep:
                 encode(fake.pictures(keep), fps, settings.quantizer, folder / f"{number}.mp4")
             made.append({"method": method, "seed": seed, "parameters": fake.parameters})
@@ -189,7 +189,7 @@ class Frames:
         return height, width
 
 
-class Look:
+class Appearance:
     """Whether the target or the source of a clip's self-blends is altered, and how the target is.
 
     Parameters
@@ -203,7 +203,7 @@ class Look:
     def __init__(self, settings: PseudoFakeSettings, sha256: str) -> None:
         rng = np.random.default_rng(seed_of(settings.seed, sha256, "target"))
         altered = "self_blend" in settings.methods and bool(rng.integers(2))
-        self.changes = self_blend.draw_alteration(rng) if altered else None
+        self.changes = self_blend.draw_change(rng) if altered else None
 
     def target(self, picture: Picture) -> Picture:
         """Return the target's frame for a decoded one: what the real twin shows.
@@ -228,7 +228,7 @@ class PseudoFake:
         "self_blend" or "donor_swap".
     rng
         Where the random numbers come from.
-    look
+    appearance
         Of the clip.
     target
         The clip's frames.
@@ -242,12 +242,15 @@ class PseudoFake:
     """
 
     def __init__(
-        self, method: Method, rng: np.random.Generator, look: Look, target: Frames, donor: Frames | None
+        self, method: Method, rng: np.random.Generator, appearance: Appearance, target: Frames, donor: Frames | None
     ) -> None:
-        self._look, self._target = look, target
+        self._appearance, self._target = appearance, target
         plan = masks.self_blend_plan(rng) if method == "self_blend" else masks.donor_plan(rng)
         self._mask = masks.draw_mask(plan, rng)
-        self.parameters: dict[str, Any] = {"mask": asdict(plan), "target": look.changes and asdict(look.changes)}
+        self.parameters: dict[str, Any] = {
+            "mask": asdict(plan),
+            "target": appearance.changes and asdict(appearance.changes),
+        }
         self._donor: list[FloatArray] | None = None  # its landmarks for each frame of the target
         self._source: Callable[[int, Picture, tuple[slice, slice]], Picture | Layer]
         if method == "self_blend":
@@ -273,7 +276,7 @@ class PseudoFake:
             share = self._placed(number, picture.shape)
             area = masks.rectangle(share)
             keep(np.ceil(share * 255).astype(np.uint8))
-            yield masks.blend(self._look.target(picture), self._source(number, picture, area), share, area)
+            yield masks.blend(self._appearance.target(picture), self._source(number, picture, area), share, area)
 
     def _placed(self, number: int, shape: tuple[int, ...]) -> Layer:
         """The mask on a frame of the target."""
@@ -281,8 +284,8 @@ class PseudoFake:
         return masks.place(self._mask, self._target.landmarks[number], shape, donor)
 
     def _self_blend(self, rng: np.random.Generator) -> Callable[[int, Picture, tuple[slice, slice]], Picture]:
-        """The part of a frame's altered copy that is blended. One of the two copies is altered, see `Look`."""
-        changes = self_blend.draw_alteration(rng) if self._look.changes is None else None
+        """The part of a frame's altered copy that is blended. One of the two copies is altered, see `Appearance`."""
+        changes = self_blend.draw_change(rng) if self._appearance.changes is None else None
         move = self_blend.draw_move(rng)
         self.parameters |= {"source": changes and asdict(changes), "move": asdict(move)}
 
@@ -307,7 +310,7 @@ class PseudoFake:
                 picture = self._target[number]
                 share = self._placed(number, picture.shape)
                 area = masks.rectangle(share)
-                part = warped(number, picture.shape, area) if of_donor else self._look.target(picture)[area]
+                part = warped(number, picture.shape, area) if of_donor else self._appearance.target(picture)[area]
                 yield donor_swap.to_lab(part), share[area] > 0.5
 
         gain, offset = donor_swap.colour_transfer(*(donor_swap.moments(parts(of_donor)) for of_donor in (True, False)))

@@ -27,7 +27,7 @@ SHIFT = (0.03, 0.015)
 
 
 @dataclass(frozen=True)
-class Alteration:
+class PictureChange:
     """Changes of colour and of frequency, the same for all frames of a clip.
 
     Attributes
@@ -56,7 +56,7 @@ class Alteration:
     sharpen: float
 
 
-def draw_alteration(rng: np.random.Generator) -> Alteration:
+def draw_change(rng: np.random.Generator) -> PictureChange:
     """Draw changes of colour, and one of frequency: downscaling or sharpening.
 
     Parameters
@@ -66,7 +66,7 @@ def draw_alteration(rng: np.random.Generator) -> Alteration:
 
     Returns
     -------
-    Alteration
+    PictureChange
 
     References
     ----------
@@ -78,7 +78,7 @@ def draw_alteration(rng: np.random.Generator) -> Alteration:
     )
     brightness, contrast = (round(float(rng.uniform(-limit, limit)), 4) for limit in (BRIGHTNESS, CONTRAST))
     down, factor, amount = rng.integers(2) == 0, DOWNSCALE[rng.integers(2)], round(float(rng.uniform(*SHARPEN)), 4)
-    return Alteration(
+    return PictureChange(
         rgb=(int(shifts[0]), int(shifts[1]), int(shifts[2])),
         hue=hue,
         saturation=saturation,
@@ -90,7 +90,7 @@ def draw_alteration(rng: np.random.Generator) -> Alteration:
     )
 
 
-def altered(picture: Picture, changes: Alteration) -> Picture:
+def altered(picture: Picture, changes: PictureChange) -> Picture:
     """Change the colours and frequencies of a picture.
 
     Parameters

@@ -15,6 +15,8 @@ from facestudy.evaluation.metrics import THRESHOLD
 alt.data_transformers.disable_max_rows()  # the losses of many trainings have more than altair's 5,000
 WIDTH, HEIGHT = 420, 260
 """Of a drawn picture, pixels; on the page a chart is as wide as its column."""
+ROW, MARK = 20, 9
+"""The least height of a labelled row and of a mark in it, pixels: a chart with many rows is higher than HEIGHT."""
 COLOURS = ("#3b78b5", "#d8731a", "#2f9d74", "#b04fa3", "#8c7a00", "#d1495b", "#5f6b7a", "#008ea8")
 """Of the variants, in their order; readable on white and on black."""
 DASHES = ((1, 0), (8, 3), (2, 2), (8, 3, 2, 3), (4, 4))
@@ -48,6 +50,8 @@ class Chart:
         The rows of it that stand on the page; by default all.
     warning : str, optional
         A note under the title: what must not be read as a result.
+    height : int
+        Of the drawing without title and axis, pixels.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Chart:
     table: pd.DataFrame
     shown: pd.DataFrame | None = None
     warning: str = ""
+    height: int = HEIGHT
 
     def spec(self, width: int | str = "container", subtitle: str = "") -> dict[str, Any]:
         """Write the chart as Vega-Lite.
@@ -73,7 +78,7 @@ class Chart:
         dict
             JSON values only.
         """
-        spec = self.chart.properties(width=width, height=HEIGHT).to_dict()
+        spec = self.chart.properties(width=width, height=self.height).to_dict()
         notes = [note for note in (subtitle, self.warning) if note]
         spec["title"] = {"text": self.title} | ({"subtitle": notes if notes[1:] else notes[0]} if notes else {})
         spec["description"] = self.description
@@ -86,7 +91,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Results:
+class StudyTables:
     """The tables of a study that the charts draw, as text cells unless noted.
 
     Attributes
@@ -123,12 +128,12 @@ class Results:
         return f"{100 * self.confidence:g} %"
 
 
-def all_charts(results: Results) -> dict[str, list[Chart]]:
+def all_charts(results: StudyTables) -> dict[str, list[Chart]]:
     """Make the charts of a study.
 
     Parameters
     ----------
-    results : Results
+    results : StudyTables
 
     Returns
     -------
@@ -143,10 +148,10 @@ def all_charts(results: Results) -> dict[str, list[Chart]]:
         warning = f"Broken: a training of {model} gives all faces the same score on {', '.join(broken)}."
         return replace(chart, warning=warning) if broken else chart
 
-    def by_model(chart: Callable[[Results, str], Chart]) -> list[Chart]:
+    def by_model(chart: Callable[[StudyTables, str], Chart]) -> list[Chart]:
         return [marked(chart(results, model), model) for model in models]
 
-    def by_cell(chart: Callable[[Results, str, str], Chart], shown: Sequence[str]) -> list[Chart]:
+    def by_cell(chart: Callable[[StudyTables, str, str], Chart], shown: Sequence[str]) -> list[Chart]:
         return [marked(chart(results, model, one), model, [one]) for model in models for one in shown]
 
     return {
@@ -171,14 +176,14 @@ def _of_model(table: pd.DataFrame, model: str, texts: Sequence[str] = ()) -> pd.
     return rows.assign(**{name: pd.to_numeric(rows[name]) for name in numbers})
 
 
-def _by_variant(results: Results) -> alt.Color:
+def _by_variant(results: StudyTables) -> alt.Color:
     variants = list(results.variants)
     colours = [COLOURS[number % len(COLOURS)] for number in range(len(variants))]
     colour = alt.Color("variant:N", title="variant", sort=variants).scale(domain=variants, range=colours)
     return colour.legend(symbolOpacity=1)
 
 
-def _dashes(results: Results) -> alt.StrokeDash:
+def _dashes(results: StudyTables) -> alt.StrokeDash:
     variants = list(results.variants)
     dashes = [list(DASHES[number % len(DASHES)]) for number in range(len(variants))]
     return alt.StrokeDash("variant:N", title="variant", sort=variants).scale(domain=variants, range=dashes)
@@ -188,7 +193,7 @@ def _by_class() -> alt.Color:
     return alt.Color("label:N", title="class").scale(domain=list(CLASS_COLOURS), range=list(CLASS_COLOURS.values()))
 
 
-def _one_at_a_time(results: Results, chart: Any, opacity: float = 1.0, bands: Any = None) -> Any:
+def _one_at_a_time(results: StudyTables, chart: Any, opacity: float = 1.0, bands: Any = None) -> Any:
     """Let a menu below the chart leave only the marks of one variant, and its band if there are any."""
     variants = list(results.variants)
     menu = alt.binding_select(options=[None, *variants], labels=["all variants", *variants], name="Show ")
@@ -205,7 +210,7 @@ def _dashed(x: Sequence[float], y: Sequence[float]) -> Any:
     return line.encode(x="x:Q", y="y:Q")
 
 
-def _curves(results: Results, rows: pd.DataFrame, x: alt.X, y: str, title: str) -> Any:
+def _curves(results: StudyTables, rows: pd.DataFrame, x: alt.X, y: str, title: str) -> Any:
     """Lines with bands, one for each variant."""
     base = alt.Chart(rows).encode(x=x, color=_by_variant(results))
     bands = base.mark_area().encode(y=alt.Y("low:Q", title=title, scale=SHARE), y2="high:Q")
@@ -213,7 +218,7 @@ def _curves(results: Results, rows: pd.DataFrame, x: alt.X, y: str, title: str) 
     return _one_at_a_time(results, lines.encode(strokeDash=_dashes(results)), bands=bands)
 
 
-def _roc(results: Results, model: str) -> Chart:
+def _roc(results: StudyTables, model: str) -> Chart:
     rows = _of_model(results.curves["roc"], model)
     x = alt.X("fpr:Q", title="real faces called fake (false positive rate)", scale=SHARE)
     chart = alt.layer(_dashed([0, 1], [0, 1]), _curves(results, rows, x, "tpr", "fakes found (true positive rate)"))
@@ -221,7 +226,7 @@ def _roc(results: Results, model: str) -> Chart:
     return Chart(f"roc_{model}", f"ROC of {model}", text, chart, rows, _tenths(rows, "fpr"))
 
 
-def _precision_recall(results: Results, model: str) -> Chart:
+def _precision_recall(results: StudyTables, model: str) -> Chart:
     rows = _of_model(results.curves["precision_recall"], model)
     x = alt.X("recall:Q", title="fakes found (recall)", scale=SHARE)
     chart = _curves(results, rows, x, "precision", "fakes among the faces called fake (precision)")
@@ -235,7 +240,7 @@ def _tenths(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return rows[(rows[column] * 10).round(6) % 1 == 0].reset_index(drop=True)
 
 
-def _histogram(results: Results, model: str, variant: str) -> Chart:
+def _histogram(results: StudyTables, model: str, variant: str) -> Chart:
     rows = _of_model(results.curves["histogram"], model, ["label"])
     rows = rows[rows["variant"] == variant].drop(columns="variant").reset_index(drop=True)
     chart = (
@@ -253,7 +258,7 @@ def _histogram(results: Results, model: str, variant: str) -> Chart:
     return Chart(f"scores_{model}_{variant}", f"Scores of {model} on {variant}", text, chart, rows)
 
 
-def _clips(results: Results, model: str, variant: str) -> Chart:
+def _clips(results: StudyTables, model: str, variant: str) -> Chart:
     columns = ["video_id", "path", "label", "subset", "p_fake"]
     rows = results.clips.rename(columns={f"{model}.{variant}": "p_fake"})[columns]
     rows = rows[rows["p_fake"].notna() & (rows["subset"] == "test")].drop(columns="subset")
@@ -273,7 +278,7 @@ def _clips(results: Results, model: str, variant: str) -> Chart:
     return Chart(f"clips_{model}_{variant}", f"Test clips, {model} on {variant}", text, chart, rows)
 
 
-def _calibration(results: Results, model: str) -> Chart:
+def _calibration(results: StudyTables, model: str) -> Chart:
     rows = _of_model(results.reliability, model)
     lines = (
         alt.Chart(rows)
@@ -292,7 +297,7 @@ def _calibration(results: Results, model: str) -> Chart:
     return Chart(f"calibration_{model}", f"Calibration of {model}", text, chart, rows)
 
 
-def _confusion(results: Results, model: str) -> Chart:
+def _confusion(results: StudyTables, model: str) -> Chart:
     rows = _of_model(results.curves["confusion"], model, ["label", "predicted"])
     order = [f"{variant}, {name}" for variant in results.variants for name in CLASS_COLOURS]
     base = alt.Chart(rows.assign(row=rows["variant"] + ", " + rows["label"])).encode(
@@ -309,7 +314,7 @@ def _confusion(results: Results, model: str) -> Chart:
     )
 
 
-def _training(results: Results, model: str) -> Chart:
+def _training(results: StudyTables, model: str) -> Chart:
     rows = _of_model(results.curves["training"], model, ["training"])
     long = rows.melt(["variant", "training", "epoch"], ["loss", "validation_loss"], "subset", "cross-entropy")
     long = long.assign(subset=long["subset"].map({"loss": "training", "validation_loss": "validation"}))
@@ -332,7 +337,7 @@ def _training(results: Results, model: str) -> Chart:
     return Chart(f"training_{model}", f"Training of {model}", text, _one_at_a_time(results, chart, 0.8), long, last)
 
 
-def _robustness(results: Results, model: str) -> Chart:
+def _robustness(results: StudyTables, model: str) -> Chart:
     table = results.robustness
     table = table.assign(altered=[label(row.kind, row.severity) for row in table.itertuples()])
     rows = _of_model(table[["model", "variant", "altered", "auc", "auc_low", "auc_high"]], model, ["altered"])
@@ -346,10 +351,16 @@ def _robustness(results: Results, model: str) -> Chart:
     points = base.mark_point(filled=True, size=60, opacity=1)
     points = points.encode(x=alt.X("auc:Q", title="AUC", scale=alt.Scale(zero=False)))
     text = f"AUC of {model} on altered test faces, with {results.level} intervals, for each variant."
-    return Chart(f"robustness_{model}", f"Robustness of {model}", text, alt.layer(bars, points), rows)
+    height = _height(rows["altered"].nunique(), len(results.variants))
+    return Chart(f"robustness_{model}", f"Robustness of {model}", text, alt.layer(bars, points), rows, height=height)
 
 
-def _contrasts(results: Results) -> Chart:
+def _height(rows: int, marks: int = 1) -> int:
+    """Compute the height of a chart with `rows` labelled rows, each of which has `marks` marks, one above the other."""
+    return max(HEIGHT, rows * max(ROW, marks * MARK))
+
+
+def _contrasts(results: StudyTables) -> Chart:
     contrasts = results.contrasts[~results.contrasts["outcome"].isin(NO_RESULT)]
     rows = [
         f"{row.model}: {row.contrast}" + (" (under a shift)" if row.contrast == "sensitivity" else "")
@@ -369,7 +380,7 @@ WITH_FACE = {"face": "the face itself", "with_face": "all, with the face"}
 """Regressions that see the face, and how the chart calls them."""
 
 
-def _shortcuts(results: Results) -> Chart:
+def _shortcuts(results: StudyTables) -> Chart:
     rows = results.shortcuts[results.shortcuts["measure"] == "auc"]
     first, last = rows["control"] == "without_face", rows["control"].isin(WITH_FACE)
     rows = pd.concat([rows[first], rows[~first & ~last], rows[last]]).reset_index(drop=True)
@@ -390,10 +401,10 @@ def _intervals(name: str, title: str, text: str, table: pd.DataFrame, axis: str,
     bars = base.mark_rule(strokeWidth=2, color=COLOURS[0]).encode(x=alt.X("low:Q", title=axis), x2="high:Q")
     points = base.mark_point(filled=True, size=70, opacity=1, color=COLOURS[0])
     points = points.encode(x=alt.X("value:Q", title=axis, scale=alt.Scale(zero=False)))
-    return Chart(name, title, text, alt.layer(line, bars, points), table)
+    return Chart(name, title, text, alt.layer(line, bars, points), table, height=_height(len(table)))
 
 
-def _exclusions(results: Results) -> Chart:
+def _exclusions(results: StudyTables) -> Chart:
     table, parts = results.faces, []
     for label_ in CLASS_COLOURS:
         dropped, examined = (pd.to_numeric(table[f"{label_}_{name}"]) for name in ("dropped", "examined"))

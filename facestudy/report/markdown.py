@@ -72,7 +72,7 @@ def results_markdown(
     contrasts, hypotheses, robustness
         What `facestudy.hypotheses` and `facestudy.robustness` compute, as text cells.
     attribution
-        What the models go by, as facestudy.attribution.findings.ATTRIBUTION; without rows there is no section.
+        What the models rely on, as facestudy.attribution.findings.ATTRIBUTION; without rows there is no section.
     trial
         Whether the study only tries out whether everything works; the page then says so.
     control
@@ -88,11 +88,11 @@ def results_markdown(
     lines = ["# Results", ""]
     if trial:
         lines += [
-            "**Trial: few videos and short training. It shows that the study runs; its figures are no result.**",
+            "**Trial: few videos and short training. It shows that the study runs; its figures are not results.**",
             "",
         ]
     if control:
-        lines += [f"**{control} Its figures are no result.**", ""]
+        lines += [f"**{control} Its figures are not results.**", ""]
     if source in ABOUT:
         lines += [ABOUT[source], ""]
     interval = _interval_text(test)
@@ -143,7 +143,7 @@ def results_markdown(
         lines += _attribution_section(attribution)
     lines += _score_section(results)
     lines += _robustness_section(robustness, variants[:2], broken, level)
-    lines += ["## What a cell is", ""]
+    lines += ["## Models", ""]
     lines += [f"- {describe_model(name, model, seeds)}" for name, model in models.items()]
     lines += ["", "## Training and validation", "", *_gap_section(gaps)]
     lines += ["", "## Clips", "", *_clips_section(clips)]
@@ -170,7 +170,7 @@ def _clips_section(clips: pd.DataFrame) -> list[str]:
 
 
 def _broken_warning(constant: Mapping[str, Mapping[str, int]], test: Counts) -> list[str]:
-    """Name the cells whose figures are no result."""
+    """Name the cells whose output is constant, so that their figures are not a result."""
     of = test.seeds * test.splits
     cells = [
         f"{model} on {variant} ({count} of {of} training{'s' if of > 1 else ''})"
@@ -181,9 +181,9 @@ def _broken_warning(constant: Mapping[str, Mapping[str, int]], test: Counts) -> 
     if not cells:
         return []
     return [
-        f"**Warning: broken: constant output of {', '.join(cells)}. The greatest and the least p_fake of the test "
-        f"faces differ by less than {MIN_SPREAD:g}: the model does not look at the picture. Such a cell has no result, "
-        "and its comparisons have no verdict.**",
+        f"**Warning: broken: constant output of {', '.join(cells)}. The highest and the lowest p_fake of the test "
+        f"faces differ by less than {MIN_SPREAD:g}, so the output does not depend on the picture. Such a cell has no "
+        "result, and its comparisons have no verdict.**",
         "",
     ]
 
@@ -334,10 +334,10 @@ def verdict_text(row: Comparison, reference: str) -> str:
     if row.verdict == "broken":
         return f"{of}: broken: constant output on {row.variant} or {reference}, no verdict"
     if row.verdict == "no_difference":
-        seen = f"could have seen {detectable} or more" if row.detectable < 1 else "could not have seen any difference"
+        able = f"could detect {detectable} or more" if row.detectable < 1 else "could not detect any difference"
         return (
-            f"{of}: no difference seen between {row.variant} and {reference} "
-            f"(the study {seen} with {100 * POWER:.0f} % power)"
+            f"{of}: no difference found between {row.variant} and {reference} "
+            f"(the study {able} with {100 * POWER:.0f} % power)"
         )
     amount = f"{scale * abs(row.difference.value):.{digits}f} {unit}"
     return (
@@ -423,12 +423,13 @@ def _attribution_section(attribution: pd.DataFrame) -> list[str]:
             cells.append(row["finding"] or "–")
         body.append(cells)
     text = (
-        "How much of what the models go by lies in a region, over the region's share of the crop; 1: no preference. "
+        "The share of a model's evidence that lies in a region, divided by the region's share of the crop; 1: no "
+        "preference. "
         f"At most {faces} test faces; in brackets the 95 % interval. Random: the same networks with random weights. "
         "`altered` is what differs between a fake and its real twin. docs/attribution.md explains the methods, "
         "docs/protocol.md the findings; they decide no verdict."
     )
-    return ["## Which parts the models go by", "", text, "", *_markdown_table(head, body), ""]
+    return ["## Which parts the models rely on", "", text, "", *_markdown_table(head, body), ""]
 
 
 def _score_section(results: Results) -> list[str]:
@@ -490,7 +491,7 @@ def _robustness_section(
 
 
 def _of_row(*cells: str) -> str:
-    """A change of AUC and its interval, from text cells; an empty one is no number."""
+    """Format a change of AUC and its interval, from text cells; an empty cell means that there is no number."""
     value, low, high = (float(cell or "nan") for cell in cells)
     return _written(value, low, high, 1, 3, "+")
 

@@ -79,11 +79,11 @@ ORDER = (
     "Thresholds and calibration",
     "Without seeing the face",
     "The study's claim and its reasons",
-    "Which parts the models go by",
+    "Which parts the models rely on",
     "Robustness",
     "Clips",
     "Excluded frames",
-    "What a cell is",
+    "Models",
     "How to read the tables",
 )
 """The titles of the sections in the order of the page."""

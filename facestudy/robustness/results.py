@@ -154,12 +154,12 @@ def why_left_out(absent: Sequence[Alteration]) -> list[str]:
     Examples
     --------
     >>> why_left_out([Alteration("composite", "other_frame")])
-    ['rest from another frame is left out, as too many test faces have no such face to take it from']
+    ['rest from another frame is skipped, as too many test faces have no such face to take it from']
     """
     reasons = [
-        f"{RECODED} is left out, as pictures have no clip to encode"
+        f"{RECODED} is skipped, as pictures have no clip to encode"
         if one.kind == RECODED
-        else f"{one} is left out, as too many test faces have no such face to take it from"
+        else f"{one} is skipped, as too many test faces have no such face to take it from"
         for one in absent
     ]
     return list(dict.fromkeys(reasons))

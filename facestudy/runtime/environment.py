@@ -58,5 +58,5 @@ def prepare() -> dict[str, str]:
 
 
 def decisive() -> dict[str, str]:
-    """The variables that results depend on, with the values in force; they belong into the key of a cache."""
+    """Return the variables that results depend on, with their values in force, for the key of a cache."""
     return {name: value for name, value in prepare().items() if name != LOG_LEVEL}

@@ -249,7 +249,7 @@ class WorkCache:
         problem = _damage(final)
         if problem is None:
             return final
-        log.warning("work cache: %s of entry %s; made again", problem, final)
+        log.warning("work cache: entry %s is damaged (%s) and is made again", final, problem)
         shutil.rmtree(final)
         return None
 
@@ -308,11 +308,11 @@ class WorkCache:
 
 
 def _damage(entry: Path) -> str | None:
-    """What is wrong with an entry, or None."""
+    """Return what is wrong with an entry, or None."""
     try:
         manifest = json.loads((entry / MANIFEST).read_text())
         if set(manifest) != {str(path.relative_to(entry)) for path in entry.rglob("*") if path.is_file()} - {MANIFEST}:
-            return "a file is missing or too many"
+            return "files are missing or have been added"
         for name, digest in manifest.items():
             if file_sha256(entry / name) != digest:
                 return f"{name} is not the file that was stored"

@@ -238,11 +238,13 @@ def _with_table(items: list[Item], path: Path, labels: bool) -> list[Item]:
     for where, cells in user_csv.rows(user_csv.decode(data, place), place, "file", columns):
         name = cells["file"]
         if name.startswith("/"):
-            raise StudyError(f"{where}: {quoted(name)} is absolute; name the file as it is called from the folder on.")
+            raise StudyError(f"{where}: {quoted(name)} is an absolute path; give the path relative to the folder.")
         if name not in known:
-            raise StudyError(f"{where}: there is no video or picture {quoted(name)} in the folder.")
+            raise StudyError(
+                f"{where}: there is no video or picture {quoted(name)} in the folder; correct it or remove the row."
+            )
         if name in seen:
-            raise StudyError(f"{where}: {quoted(name)} repeats.")
+            raise StudyError(f"{where}: {quoted(name)} has a row already; remove one of the two.")
         seen.add(name)
         said = {column: cells[column].strip() for column in columns if cells[column].strip()}
         for column in allowed.keys() & said.keys():

@@ -147,13 +147,13 @@ def parse(data: bytes, name: str, label: str | None) -> list[Link]:
     [('https://youtu.be/_iiOEQOtBlQ', 'fake')]
     """
     if len(data) > MAX_BYTES:
-        raise StudyError(f"{name} has {len(data) / 1e6:.1f} MB; a list of links has at most {MAX_BYTES / 1e6:g}.")
+        raise StudyError(f"{name} has {len(data) / 1e6:.1f} MB; a list has at most {MAX_BYTES / 1e6:g}; split it.")
     text = user_csv.decode(data, name)
     first = next((line for line in text.splitlines() if line.strip()), "")
     header = [cell.strip().lower() for cell in first.split(",")]
     links = list(_ours(text, name, label) if "url" in header else _study(text, name, label))
     if not links:
-        raise StudyError(f"{name} holds no link.")
+        raise StudyError(f"{name} has no links; give it rows, or remove it from youtube.lists.")
     return links
 
 
@@ -184,7 +184,7 @@ def _label(cell: str, label: str | None, where: str) -> str:
     """The label of a row, which its list may give for all rows."""
     own = cell.lower()
     if own and own not in LABELS:
-        raise StudyError(f"{where}: label = {quoted(cell)} is neither real nor fake.")
+        raise StudyError(f"{where}: label = {quoted(cell)} is neither real nor fake; write one of the two.")
     if own and label and own != label:
         raise StudyError(f"{where}: the row says {own}, youtube.lists says {label}; set the list's label to null.")
     if not (own or label):

@@ -183,7 +183,10 @@ def _list_by_address(item: ListSettings, settings: YoutubeSettings, cache: WorkC
             )
         digest = file_sha256(folder / "list.csv")
         if digest != item.sha256:
-            raise StudyError(f"youtube.lists: {item.url} has the sha256 {digest}, not {item.sha256}; it is refused.")
+            raise StudyError(
+                f"youtube.lists: {item.url} has the sha256 {digest}, not {item.sha256}, so "
+                "the list has changed; check it, then set the new sha256."
+            )
 
     cache.root.mkdir(parents=True, exist_ok=True)
     return cache.entry(key_of("list", item.sha256), build) / "list.csv"
@@ -416,7 +419,7 @@ def report(rows: Sequence[Mapping[str, object]]) -> str:
         lines.append(f"  {label}: {len(own) - lost.total()} of {len(own)} links{share}" + (f"; {reasons}" * bool(lost)))
     again = sum(REASONS.get(str(row.get("reason", "")), False) for row in rows)
     if again:
-        lines.append(f"  {again} may pass: `make retry` tries them again")
+        lines.append(f"  {again} may be temporary: `make retry` tries them again")
     imbalance = _imbalance(rows)
     return "\n".join(["youtube:", *lines, *([imbalance] if imbalance else [])])
 

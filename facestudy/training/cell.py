@@ -1,6 +1,6 @@
-"""The trainings of one model on one crop variant: which there are, each an entry of the work cache.
+"""The trainings of one model on one crop variant, each an entry of the work cache.
 
-It imports no TensorFlow, which takes seconds: only the process that trains does.
+This module does not import TensorFlow, which takes seconds; only the process that trains does.
 """
 
 from __future__ import annotations
@@ -379,7 +379,7 @@ def summary(cell: str, histories: Sequence[pd.DataFrame], run_now: int) -> str:
     histories : sequence of DataFrame
         history.csv of each training.
     run_now : int
-        How many of them ran in this process.
+        How many of them were not in the work cache.
     """
     kept = [history.query("selected == 1").iloc[0] for history in histories]
     epochs = ", ".join(f"{row['epoch']:.0f}" for row in kept)

@@ -419,7 +419,7 @@ def take_steps(
     rates : sequence of float
         The learning rate of each step.
     data : iterable of (ndarray of uint8, ndarray of float32)
-        As many batches, as `batches` yields them.
+        As many batches as rates, as `batches` yields them.
 
     Returns
     -------
@@ -438,7 +438,7 @@ def take_steps(
 
 
 def as_given(model: keras.Model, training: Faces, validation: Faces) -> Epoch:
-    """Record how well a model does whose weights are used as they are.
+    """Record the validation metrics of a model whose weights are used as they are.
 
     Parameters
     ----------

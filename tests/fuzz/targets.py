@@ -456,7 +456,7 @@ def _pictures(folder: Path) -> list[tuple[str, bytes]]:
 
 
 def _with_sums(png: bytes) -> bytes:
-    """A PNG with the checksums that its chunks should have, so that damage in them is looked at."""
+    """A PNG with the checksums that its chunks should have, so that damage in them is examined."""
     data, place = bytearray(png), 8
     while place + 12 <= len(data):
         end = place + 8 + int.from_bytes(data[place : place + 4], "big")
@@ -504,7 +504,7 @@ def _outside(name: str, suffix: str) -> list[Path]:
 
 def _check_id(name: str) -> None:
     if not ID.fullmatch(name) or name.startswith("-") or (len(name) > 64 and not name.isascii()):
-        raise Violation(f"{name!r} is no id")
+        raise Violation(f"{name!r} is not an id")
 
 
 def _places(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
