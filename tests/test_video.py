@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facestudy.media import video
 from facestudy.media.video import MediaError, frame_times, probe, read_picture, read_video
 from tests.media import LIMITS, number_of, numbered_picture, write_clip, write_picture
 
@@ -40,6 +42,38 @@ def test_exactly_the_frames_asked_for(tmp_path: Path, codec: str, suffix: str, o
     assert [frame.time_s for frame in frames] == pytest.approx([n / 10 for n in wanted], abs=0.02)
     # RGB, not BGR: the left half is green, the right half blue.
     assert frames[0].picture[80, 20, 1] > 120 > frames[0].picture[80, 20, 2]
+
+
+SKIPPED = [
+    ("libx264", "mp4", {"x264-params": "bframes=3:b-pyramid=2"}),
+    ("libx264", "mkv", {"x264-params": "bframes=3:open-gop=1:tff=1"}),
+    ("libx265", "mp4", {"x265-params": "bframes=4:log-level=none"}),
+]
+
+
+@pytest.mark.parametrize(("codec", "suffix", "options"), SKIPPED)
+def test_skipped_frames_leave_the_wanted_ones_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str, suffix: str, options: dict[str, str]
+) -> None:
+    path = write_clip(tmp_path / f"clip.{suffix}", 60, codec, (128, 96), gop=30, options=options)
+    every = [frame.picture for frame in read_video(path, range(60), LIMITS)]
+    decoded = []
+    whole = video._decoded
+
+    def counted(*arguments: Any) -> Iterator[av.VideoFrame]:
+        for frame in whole(*arguments):
+            decoded.append(frame)
+            yield frame
+
+    monkeypatch.setattr(video, "_decoded", counted)
+    for wanted in ([7, 25, 44], [12], [59], [0, 1, 2, 31]):
+        decoded.clear()
+        found = list(read_video(path, wanted, LIMITS))
+        assert [frame.number for frame in found] == wanted
+        assert all(np.array_equal(frame.picture, every[frame.number]) for frame in found)
+    decoded.clear()
+    list(read_video(path, [29], LIMITS))
+    assert len(decoded) < 25  # of the 30 frames up to it
 
 
 def test_variable_frame_rate(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import warnings
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +31,8 @@ PICTURE_FORMATS = ("JPEG", "PNG", "WEBP")
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 DECODERS = "h264,hevc,vp8,vp9,libdav1d,av1,mpeg4,mjpeg"
 """FFmpeg's names of the decoders for VIDEO_CODECS; CONTAINERS has those of the formats for VIDEO_SUFFIXES."""
+SKIP = ("h264", "hevc")
+"""Decoders that can skip frames to which no other frame refers."""
 
 
 class MediaError(Exception):
@@ -258,8 +260,9 @@ def frame_times(path: Path, limits: Limits) -> list[float]:
 def read_video(path: Path, numbers: Sequence[int], limits: Limits) -> Iterator[Frame]:
     """Decode the frames with the given numbers.
 
-    The reader seeks to the key frame before a wanted frame when this skips frames, and otherwise decodes on. A rotation
-    flag is applied. A frame that cannot be decoded is left out, which the caller can see from the numbers.
+    The reader seeks to the key frame before a wanted frame when this skips frames, and otherwise decodes on. It skips
+    unwanted frames to which no other frame refers. A rotation flag is applied. A frame that cannot be decoded is left
+    out, which the caller can see from the numbers.
 
     Parameters
     ----------
@@ -292,7 +295,7 @@ def read_video(path: Path, numbers: Sequence[int], limits: Limits) -> Iterator[F
                 key = keys[before - 1] if before else times[0]
                 if position is None or key > position:
                     container.seek(key, stream=stream)
-                    decoder = container.decode(stream)
+                    decoder = _decoded(container, stream, wanted)
                 for decoded in decoder:
                     position = decoded.pts
                     if position is None or position < time:
@@ -307,6 +310,22 @@ def read_video(path: Path, numbers: Sequence[int], limits: Limits) -> Iterator[F
         raise
     except (av.FFmpegError, ValueError, EOFError, OverflowError) as error:
         raise MediaError(f"decoding stopped ({_brief(error)})") from None
+
+
+def _decoded(
+    container: av.container.InputContainer, stream: av.VideoStream, wanted: Container[int]
+) -> Iterator[av.VideoFrame]:
+    """Decode from the current position on, but skip unwanted frames to which no other frame refers.
+
+    Only decoders in SKIP can do this from one packet to the next. The wanted frames have the same bytes as without it.
+    """
+    can_skip, keep = stream.codec_context.name in SKIP, False
+    for packet in container.demux(stream):
+        is_wanted = packet.pts is None or packet.pts in wanted
+        if can_skip:  # except the packet after a wanted one, which may have the second field of an interlaced frame
+            stream.codec_context.skip_frame = "DEFAULT" if is_wanted or keep else "NONREF"
+        keep = is_wanted
+        yield from packet.decode()
 
 
 def _open_picture(path: Path | BinaryIO, max_pixels: int) -> Image.Image:
