@@ -90,7 +90,7 @@ def _expanded(path: str, name: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise StudyError(f"{name}: {path.partition('/')[0]} is no user's home on this machine; give a path.") from None
+        raise StudyError(f"{name}: {path.partition('/')[0]} names no user of this machine; give a path.") from None
 
 
 def check_settings(scheme: str, settings: list[str]) -> dict[str, str]:

@@ -504,7 +504,7 @@ def test_an_address_that_is_none_or_holds_a_secret_is_refused(url: str, says: st
         ("endpointurl=https://host/#hidden", "?query or #fragment in it"),
         ("endpointurl=http://[hidden", "SET: endpointurl: the address cannot be read"),
         ("endpointurl=hidden:9000", "endpointurl is not an address"),
-        ("credentialpath=~nosuchuser/hidden", "SET: credentialpath: ~nosuchuser is no user's home"),
+        ("credentialpath=~nosuchuser/hidden", "SET: credentialpath: ~nosuchuser names no user"),
     ],
 )
 def test_a_setting_that_is_none_is_refused(setting: str, says: str) -> None:
@@ -517,7 +517,7 @@ def test_only_paths_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     found = remote.check_settings("ssh", ["keyfile=~/.ssh/id", "password=~/x", "passphrase=~nosuchuser/x"])
     assert found == {"keyfile": "/home/me/.ssh/id", "password": "~/x", "passphrase": "~nosuchuser/x"}
-    with pytest.raises(StudyError, match="URL: ~nosuchuser is no user's home on this machine"):
+    with pytest.raises(StudyError, match="URL: ~nosuchuser names no user of this machine"):
         remote.set_remote("~nosuchuser/x", "team", [])
     assert {key for scheme in ("", *remote.PLUGINS) for key in REMOTE_SCHEMAS[scheme]} > remote.PATHS
 

@@ -1,4 +1,4 @@
-"""The server of the page: Gradio, which listens on this computer only, stores nothing and sends nothing elsewhere.
+"""The server of the page: Gradio, which listens on this computer only, keeps no file and sends nothing elsewhere.
 
 Arguments and environment variables switch off what Gradio would send. The Content-Security-Policy in every response
 makes the browser refuse the rest.

@@ -81,8 +81,8 @@ def no_score(clip: ClipAnswer) -> str:
 def facts(clip: ClipAnswer) -> str:
     """Describe a clip that has a score: format, size, length, frames."""
     length = f", {clip.duration_s:.1f} s" if clip.duration_s else ""
-    looked = f"{clip.frames} frame{'s' if clip.frames > 1 else ''} examined"
-    return f"{clip.codec}, {clip.width}x{clip.height}{length}; {looked}"
+    frames = f"{clip.frames} frame{'s' if clip.frames > 1 else ''} examined"
+    return f"{clip.codec}, {clip.width}x{clip.height}{length}; {frames}"
 
 
 def who(person: Person, clip: ClipAnswer) -> str:
