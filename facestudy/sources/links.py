@@ -147,7 +147,7 @@ def parse(data: bytes, name: str, label: str | None) -> list[Link]:
     [('https://youtu.be/_iiOEQOtBlQ', 'fake')]
     """
     if len(data) > MAX_BYTES:
-        raise StudyError(f"{name} has {len(data) / 1e6:.1f} MB; a list has at most {MAX_BYTES / 1e6:g}; split it.")
+        raise StudyError(f"{name} has {len(data) / 1e6:.1f} MB; split it into lists of at most {MAX_BYTES / 1e6:g} MB.")
     text = user_csv.decode(data, name)
     first = next((line for line in text.splitlines() if line.strip()), "")
     header = [cell.strip().lower() for cell in first.split(",")]
