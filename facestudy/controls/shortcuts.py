@@ -18,7 +18,8 @@ WITH_FACE = "with_face"
 """The same, and sharpness, brightness and blockiness of the face."""
 DROP_RATE = "drop_rate"
 CHANCE, WARN_FROM = 0.5, 0.6
-"""AUC: a warning is raised when WITHOUT_FACE has at least WARN_FROM, and an interval above CHANCE."""
+"""AUC: a warning is raised when WITHOUT_FACE has at least WARN_FROM. It says that the classes can be told apart where
+the interval is above CHANCE, and otherwise that the study is too small to decide."""
 ONE_CLASS = "one_class"
 """The largest group whose faces are all of one class."""
 LARGE = 0.2
@@ -105,14 +106,20 @@ def warning(shortcuts: pd.DataFrame) -> str:
     Returns
     -------
     str
-        Two sentences; empty where the rule of WARN_FROM and CHANCE raises no warning.
+        Two sentences; empty where WITHOUT_FACE is below WARN_FROM.
     """
+    row = _row(shortcuts, WITHOUT_FACE)
+    if row["value"] < WARN_FROM:
+        return ""
     found = told_apart(shortcuts)
     if not found:
-        return ""
+        return (
+            f"Warning: real and fake may be told apart without seeing the face, AUC {_auc(row)}. The test groups are "
+            "too few to show this or to rule it out, and a model may have learnt it instead of the manipulation."
+        )
     told = ", ".join(f"{_word(group)} {_row(shortcuts, group)['value']:.3f}" for group in found[1:])
     return (
-        f"Warning: real and fake can be told apart without seeing the face, AUC {_auc(_row(shortcuts, WITHOUT_FACE))}"
+        f"Warning: real and fake can be told apart without seeing the face, AUC {_auc(row)}"
         f"{f' (alone: {told})' if told else ''}. A model may have learnt this instead of the manipulation, "
         "so no result on this page shows that a manipulation was found."
     )
