@@ -1,4 +1,4 @@
-"""What is known of a clip as HTML: scores, warnings, faces, crops as the models get them, overlays."""
+"""The answer for a clip as HTML: scores, warnings, faces, crops as the models get them, overlays."""
 
 from __future__ import annotations
 

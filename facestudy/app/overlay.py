@@ -1,4 +1,4 @@
-"""Which part of one face a detector relies on: an occlusion map over the crop."""
+"""The part of one face that a detector relies on: an occlusion map over the crop."""
 
 from __future__ import annotations
 

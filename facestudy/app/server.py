@@ -29,7 +29,7 @@ WAITING = 20
 LEFT_S = 3600
 """An upload is removed after this time without a request from its tab."""
 REMOVAL_S = 5
-"""How long the removal of the folder is retried while something still writes into it."""
+"""The time for which the removal of the folder is retried while something still writes into it."""
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "

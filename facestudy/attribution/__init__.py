@@ -1,1 +1,1 @@
-"""Which parts of a crop a trained network relies on."""
+"""Attribution: the parts of a crop that a trained network relies on."""

@@ -1,4 +1,4 @@
-"""Where the regions of the canonical face, and the altered part of a fake, lie in a crop."""
+"""The places of the regions of the canonical face, and of the altered part of a fake, in a crop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What attribution needs of a study: where the regions and the altered part lie in the crops."""
+"""The inputs of attribution: the places of the regions and of the altered part in the crops of a study."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What would show that a result is not about the manipulation."""
+"""Controls that show whether a result is about something other than the manipulation."""

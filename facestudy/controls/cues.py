@@ -1,6 +1,6 @@
-"""What a file, its format, the place of the face and its surroundings reveal, without a look at the face.
+"""Cues that do not show the face: the file, its format, the place of the face and its surroundings.
 
-A network that only notices such things has not found a manipulation. `facestudy.controls.audit` measures how far they
+A network that only notices such cues has not found a manipulation. `facestudy.controls.audit` measures how far they
 tell the classes apart.
 """
 
@@ -38,7 +38,7 @@ CUES: Mapping[str, tuple[str, ...]] = {
 CATEGORIES = ("container", "codec", "width_x_height", "frame_rate")
 """Cues that are text; all others are numbers."""
 MARGIN = 0.125
-"""How far the surroundings stay away from the box, in longer sides of the box: hair and chin may lie outside it."""
+"""The distance of the surroundings from the box, in longer sides of the box: hair and chin may lie outside it."""
 
 
 def _log(value: float) -> float:

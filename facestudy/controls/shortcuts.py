@@ -1,4 +1,4 @@
-"""What the shortcut audit found: its table, and what it says in words.
+"""The result of the shortcut audit: its table, and the sentences about it.
 
 The rules are in docs/protocol.md; `facestudy.controls.audit` computes the table.
 """

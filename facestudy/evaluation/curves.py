@@ -15,7 +15,7 @@ from facestudy.evaluation.metrics import THRESHOLD
 from facestudy.evaluation.scores import Scores
 
 GRID = np.linspace(0.0, 1.0, 101)
-"""Where the curves are computed: false positive rates, or recalls."""
+"""The points at which the curves are computed: false positive rates, or recalls."""
 BINS = 20
 """Bins of equal width from 0 to 1 in the histograms."""
 RESAMPLES = 400

@@ -1,4 +1,4 @@
-"""How well p_fake tells fake from real: eight metrics, on faces and on videos.
+"""Eight metrics of how well p_fake tells fake from real, on faces and on videos.
 
 Fake is the positive class. Every metric takes weights, one per face, so that a jackknife over groups needs only a few
 array operations. A weight of 2 counts a face twice, a weight of 0 leaves it out.

@@ -63,7 +63,7 @@ def _of_clip(clip: ClipAnswer, faces: bool) -> Iterator[str]:
             yield f"    {line}"
         if faces:
             yield from _faces(person)
-    for line in left_out(clip):
+    for line in excluded(clip):
         yield f"  {line}"
 
 
@@ -140,12 +140,12 @@ def cautions(person: Person) -> list[str]:
     return lines
 
 
-def left_out(clip: ClipAnswer) -> list[str]:
-    """Say which frames and faces have no score, and why."""
+def excluded(clip: ClipAnswer) -> list[str]:
+    """List the frames and faces without a score, with the reason."""
     lines = []
     skipped = sorted(clip.skipped.items(), key=lambda one: -one[1])
     if skipped:
-        lines.append("left out: " + "; ".join(f"{in_words(reason)} ({count})" for reason, count in skipped))
+        lines.append("excluded: " + "; ".join(f"{in_words(reason)} ({count})" for reason, count in skipped))
     if clip.undecoded:
         lines.append(f"not all frames: {clip.undecoded}")
     return lines

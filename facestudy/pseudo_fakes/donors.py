@@ -1,4 +1,4 @@
-"""Which clip gives its face to which: pairs of people with similar landmarks.
+"""The choice of donors: pairs of people with similar landmarks.
 
 Donors join groups (facestudy.dataset.split), and with donors drawn freely nearly all clips become one group. So people
 are put into pairs that give their faces to each other, and a group has two people at most.

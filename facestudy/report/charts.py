@@ -29,7 +29,7 @@ CLASS_COLOURS = {"real": "#3b78b5", "fake": "#d1495b"}
 LABELS = 190
 """The longest label of a row, pixels: it leaves room for the marks on a telephone."""
 MAX_LOSS = 1.2
-"""Where the axis of the losses ends."""
+"""The end of the axis of the losses."""
 SHARE = alt.Scale(domain=[0, 1])
 
 

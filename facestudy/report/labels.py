@@ -1,4 +1,4 @@
-"""What must stand on the results of studies whose videos are not deepfakes, of trials and of controls."""
+"""Labels of results that are not about deepfakes, of trials and of controls."""
 
 from __future__ import annotations
 

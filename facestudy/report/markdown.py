@@ -22,11 +22,11 @@ from facestudy.evaluation.scores import MIN_SPREAD
 from facestudy.models.settings import ModelSettings
 
 SCALES = {"accuracy": (100, 1, "Accuracy, %", "points"), "auc": (1, 3, "AUC", "of AUC")}
-"""How a metric is written: factor, decimals, title, unit of a difference."""
+"""The format of each metric: factor, decimals, title, unit of a difference."""
 
 
 BROKEN = "broken"
-"""What stands in place of a figure of a cell with a constant output."""
+"""The text that replaces a figure of a cell with a constant output."""
 MAX_CLIPS = 20
 """The greatest number of clips without a face in the split that are named."""
 
@@ -35,7 +35,7 @@ ABOUT = {
     "sample": "These are results about the built-in sample: drawn people, one kind of fake.",
     "pseudo_fakes": "These are results about pseudo-fakes: blends of real faces, no output of a deepfake generator.",
 }
-"""What the page says about the videos of a source."""
+"""The sentence about the videos of a source."""
 
 
 def results_markdown(

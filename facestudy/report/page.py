@@ -35,7 +35,7 @@ FONT = "Liberation Sans, Arial, sans-serif"
 JPEG_QUALITY = 88
 MAX_WIDTH = 800
 RUN = "<!-- run -->"
-"""Where `with_run` writes."""
+"""The mark that `with_run` replaces."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def answer(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level: str = "95 %
 
 
 WORDS = {"broken": "no result (all faces get the same score)", "chance": "no result (both are at chance)"}
-"""What the answer says instead of a number, by the outcome of the contrast."""
+"""The text that replaces a number in the answer, by the outcome of the contrast."""
 
 
 def most_wrong(models: Sequence[str], variants: Sequence[str], clips: pd.DataFrame, count: int = 3) -> pd.DataFrame:

@@ -1,1 +1,1 @@
-"""How much scores change when the test faces are altered."""
+"""Robustness: the changes of scores when the test faces are altered."""

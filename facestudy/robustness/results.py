@@ -1,4 +1,4 @@
-"""How much the scores of altered faces differ from those of the unaltered ones: metrics/robustness.csv."""
+"""The differences between the scores of altered and unaltered faces: metrics/robustness.csv."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 Changes = Mapping[Alteration, Sequence[Change]]
-"""What alterations do to the scores of one model on one variant: for each of them, one item for each split."""
+"""The changes of the scores of one model on one variant: for each alteration, one item for each split."""
 
 
 def altered_scores(

@@ -1,4 +1,4 @@
-"""How much better the models do on their training faces than on the validation faces."""
+"""The gap between training and validation: how much better the models do on their training faces."""
 
 from __future__ import annotations
 
