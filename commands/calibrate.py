@@ -27,7 +27,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -68,6 +68,14 @@ WRONG = {
     },
 }
 """By place of the artefact and hypothesis: the verdicts that docs/protocol.md calls wrong."""
+RIGHT = {
+    "eyes": {"wrong_regions": {"contradicted"}},
+    "lower_face": {"wrong_regions": {"contradicted"}},
+    "eyes_lower": {"wrong_regions": {"contradicted"}},
+    "outside_eyes_lower": {"cropped_is_worse": {"supported"}, "wrong_regions": {"supported"}},
+    "none": {"cropped_is_worse": {"undecided"}, "wrong_regions": {"undecided"}},
+}
+"""The verdicts that a study with enough power must give there."""
 
 
 class Case(Section):
@@ -367,14 +375,17 @@ def places(table: pd.DataFrame, verdicts: pd.DataFrame) -> str:
             counts = found["verdict"].value_counts()
             cells.append(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
         lines.append(f"| `{rows['artefact'].iloc[0]}` | " + " | ".join(cells) + " |")
-    judged = verdicts[verdicts["artefact"].isin(WRONG)]
-    return "\n".join([*lines, "", f"Wrong verdicts: {int(wrong(judged).sum())} of {len(judged)}."])
+    wrong, right = judged(verdicts, WRONG), judged(verdicts, RIGHT)
+    counts = f"Wrong verdicts: {wrong.sum()} of {len(wrong)}. Verdicts that the artefact calls for: "
+    return "\n".join([*lines, "", f"{counts}{right.sum()} of {len(right)}."])
 
 
-def wrong(verdicts: pd.DataFrame) -> pd.Series:
-    """Which verdicts are wrong by WRONG: rows of metrics/known_verdicts.csv whose artefact it has."""
+def judged(verdicts: pd.DataFrame, rules: Mapping[str, Mapping[str, Set[str]]]) -> pd.Series:
+    """Tell which verdicts are those of WRONG or RIGHT, for the rows of metrics/known_verdicts.csv that have a rule."""
     rows = zip(verdicts["artefact"], verdicts["hypothesis"], verdicts["verdict"], strict=True)
-    return pd.Series([found in WRONG[place].get(hypothesis, set()) for place, hypothesis, found in rows], dtype=bool)
+    return pd.Series(
+        [found in rules[place][one] for place, one, found in rows if one in rules.get(place, {})], dtype=bool
+    )
 
 
 def sources(table: pd.DataFrame) -> str:

@@ -99,10 +99,8 @@ def test_few_verdicts_are_wrong_wherever_the_artefact_is() -> None:
     counts = verdicts.groupby(["artefact", "hypothesis"])["seed"].nunique()
     wanted = {(place, name) for place in ("everywhere", *calibrate.WRONG) for name in calibrate.WRONG["none"]}
     assert set(counts.index) == wanted and (counts >= 5).all()
-    judged = verdicts[verdicts["artefact"] != "everywhere"]
-    assert calibrate.wrong(judged).mean() <= 0.05  # the level of the tests
-    lower = verdicts[(verdicts["artefact"] == "lower_face") & (verdicts["hypothesis"] == "wrong_regions")]
-    assert (lower["verdict"] == "contradicted").mean() > 0.5
+    assert calibrate.judged(verdicts, calibrate.WRONG).mean() <= 0.05  # the level of the tests
+    assert calibrate.judged(verdicts, calibrate.RIGHT).mean() > 0.5
 
 
 def test_the_variants_rank_as_the_artefact_says(places: pd.DataFrame) -> None:
@@ -184,10 +182,16 @@ def test_the_commands_are_those_of_the_pipeline() -> None:
     assert len(found) == 5 + 4 * 2 + 4
 
 
-def test_verdicts_without_a_wrong_answer_are_not_wrong() -> None:
+def test_verdicts_without_a_rule_are_not_judged() -> None:
     verdicts = pd.DataFrame(
-        [("none", "cropped_is_worse", "supported"), ("none", "overfitting", "supported")],
+        [
+            ("none", "cropped_is_worse", "supported"),
+            ("none", "overfitting", "supported"),
+            ("everywhere", "wrong_regions", "supported"),
+            ("eyes", "wrong_regions", "contradicted"),
+        ],
         columns=["artefact", "hypothesis", "verdict"],
     )
-    assert calibrate.wrong(verdicts).tolist() == [True, False]
-    assert calibrate.wrong(verdicts[:0]).sum() == 0
+    assert calibrate.judged(verdicts, calibrate.WRONG).tolist() == [True, False]
+    assert calibrate.judged(verdicts, calibrate.RIGHT).tolist() == [False, True]
+    assert calibrate.judged(verdicts[:0], calibrate.WRONG).sum() == 0
