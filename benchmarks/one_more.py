@@ -2,9 +2,8 @@
 
     python -m benchmarks.one_more [--quick] [--clips N]
 
-N clips (200) of ten seconds, then one more: with 2 frames of each clip, as in params.yaml, and with 16, as in the
-preset `videos`. The stages run in this process, whose workers are kept: their own work. Their start-up and what DVC
-takes for their outputs are reported apart.
+N clips (200) of ten seconds, then one more. The stages run in this process, whose workers are kept: their own work.
+Their start-up and what DVC takes for their outputs are reported apart.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from pathlib import Path
 
 from benchmarks import measure
 from benchmarks.study import drawn_clips, forget, prepare, stage, stage_here
-
-PER_VIDEO = (2, 16)
 
 SECONDS = 10
 STAGES = ("frames", "faces")
@@ -38,53 +35,48 @@ def dvc(folder: Path, *options: str) -> None:
     subprocess.run([sys.executable, "-m", "dvc", *options], cwd=folder, check=True, capture_output=True)
 
 
-def one_row(clips: Path, folder: Path, per_video: int, rounds: int) -> list[str]:
-    """The costs with the last clip of a folder as the one more."""
-    *others, more = sorted(clips.glob("*/*.mp4"), key=lambda path: path.name)
-    aside = clips.with_name("aside.mp4")
-    prepare(folder, {"source": "folder", "folder": {"path": str(clips)}, "frames": {"per_video": per_video}})
-    stage(folder, "videos")
-    both(folder)  # the workers are there then
-    costs: dict[str, list[measure.Cost]] = {part: [] for part in ("whole", "more", "again", "started", "dvc")}
-    work = functools.partial(both, folder)
-    for _ in range(rounds):
-        more.rename(aside)
-        stage_here(folder, "videos")
-        forget(folder, *STAGES)
-        costs["whole"].append(measure.cost(work))
-        add = functools.partial(dvc, folder, "add", "--quiet", *(f"data/{one}" for one in STAGES))
-        add()
-        aside.rename(more)
-        stage_here(folder, "videos")
-        costs["more"].append(measure.cost(work))
-        costs["dvc"].append(measure.cost(add))
-        costs["again"].append(measure.cost(work))
-        costs["started"].append(measure.cost(functools.partial(apart, folder)))
-    return [
-        str(len(others)),
-        str(per_video),
+def main() -> None:
+    given = measure.arguments(__doc__, ("clips", 200, "clips before the one more"))
+    count = 4 if given.quick else given.clips
+    with tempfile.TemporaryDirectory() as name:
+        room = Path(name)
+        clips, folder = room / "clips", room / "study"
+        drawn_clips(clips, count + 1, SECONDS)
+        (more,) = clips.glob(f"*/c{count:04d}.mp4")
+        prepare(folder, {"source": "folder", "folder": {"path": str(clips)}})
+        dvc(folder, "init", "--no-scm", "--quiet")
+        stage(folder, "videos")
+        both(folder)  # the workers are there then
+        costs: dict[str, list[measure.Cost]] = {part: [] for part in ("whole", "more", "again", "started", "dvc")}
+        work = functools.partial(both, folder)
+        for _ in range(given.rounds):
+            more.rename(room / "aside.mp4")
+            stage_here(folder, "videos")
+            forget(folder, *STAGES)
+            costs["whole"].append(measure.cost(work))
+            add = functools.partial(dvc, folder, "add", "--quiet", *(f"data/{one}" for one in STAGES))
+            add()
+            (room / "aside.mp4").rename(more)
+            stage_here(folder, "videos")
+            costs["more"].append(measure.cost(work))
+            costs["dvc"].append(measure.cost(add))
+            costs["again"].append(measure.cost(work))
+            costs["started"].append(measure.cost(functools.partial(apart, folder)))
+        start_up = measure.median(costs["started"]) - measure.median(costs["again"])
+    row = [
+        str(count),
         f"{measure.median(costs['whole']):.2f}",
         f"{measure.median(costs['more']):.2f}",
         f"{measure.ratio(costs['more'], costs['whole']):.1%}",
         f"{measure.median(costs['again']):.2f}",
-        f"{measure.median(costs['started']) - measure.median(costs['again']):.1f}",
+        f"{start_up:.1f}",
         f"{measure.median(costs['dvc']):.1f}",
     ]
-
-
-def main() -> None:
-    given = measure.arguments(__doc__, ("clips", 200, "clips before the one more"))
-    with tempfile.TemporaryDirectory() as name:
-        room = Path(name)
-        drawn_clips(room / "clips", 1 + (4 if given.quick else given.clips), SECONDS)
-        (room / "study").mkdir()  # one folder for both: the workers stay in it
-        dvc(room / "study", "init", "--no-scm", "--quiet")
-        rows = [one_row(room / "clips", room / "study", per_video, given.rounds) for per_video in PER_VIDEO]
     header = [
-        "clips", "frames per clip", "all, s", "one more, s", "share", "none more, s", "start-up of both stages, s",
+        "clips", "all, s", "one more, s", "share", "none more, s", "start-up of both stages, s",
         "`dvc add` of their outputs after one more, s",
     ]  # fmt: skip
-    measure.report("one_more", measure.table(header, rows), given.quick)
+    measure.report("one_more", measure.table(header, [row]), given.quick)
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ QUOTES: tuple[tuple[str, str, Callable[[Reader], str]], ...] = (
     ("docs/findings.md", "pseudo", partial(battery, start=f"{FINDINGS}pseudo_")),
     *(
         ("docs/findings.md", f"{study}_shortcuts", partial(shortcuts, path=f"{FINDINGS}{study}_shortcuts.csv"))
-        for study in ("lfw", "pseudo", "clips")
+        for study in ("lfw", "pseudo", "clips", "clips_splits")
     ),
     *(
         ("docs/findings.md", name, partial(areas, path=f"{FINDINGS}{study}_robustness.csv"))

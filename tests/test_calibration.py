@@ -100,7 +100,9 @@ def test_few_verdicts_are_wrong_wherever_the_artefact_is() -> None:
     wanted = {(place, name) for place in ("everywhere", *calibrate.WRONG) for name in calibrate.WRONG["none"]}
     assert set(counts.index) == wanted and (counts >= 5).all()
     assert calibrate.judged(verdicts, calibrate.WRONG).mean() <= 0.05  # the level of the tests
-    assert calibrate.judged(verdicts, calibrate.RIGHT).mean() > 0.5
+    regions = verdicts[verdicts["hypothesis"] == "wrong_regions"]
+    for place in calibrate.RIGHT:
+        assert calibrate.judged(regions[regions["artefact"] == place], calibrate.RIGHT).mean() > 0.5, place
 
 
 def test_the_variants_rank_as_the_artefact_says(places: pd.DataFrame) -> None:

@@ -22,14 +22,13 @@ from tests.test_training import CELL, change, files_below, settings, some_faces,
 
 NETWORKS = ["meso4", "mesoinception4", "vgg19", "resnet50"]
 RATES = [0.001, 0.002, 0.0005]
-FLAGS = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 
 def with_jax(folder: Path, code: str, *words: str, **variables: str) -> None:
     alone = "import sys; sys.modules['tensorflow'] = None; "
     done = subprocess.run(
         [sys.executable, "-c", alone + code, *words],
-        cwd=folder, env=ENVIRONMENT | {"KERAS_BACKEND": "jax"} | FLAGS | variables, capture_output=True, text=True,
+        cwd=folder, env=ENVIRONMENT | {"KERAS_BACKEND": "jax"} | variables, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
