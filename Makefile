@@ -117,7 +117,7 @@ audit: env      ## check the pinned dependencies for known vulnerabilities; need
 faults: env     ## kill and damage a tiny study in many ways (about an hour, as root): metrics/faults.csv
 	python -m tests.faults --write
 
-lint: env       ## run the checks that .ci/run makes before the tests
+lint: env       ## check the code with ruff and mypy
 	ruff check .
 	ruff format --check .
 	mypy
