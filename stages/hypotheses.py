@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from facestudy.dataset.split import SplitSettings
-from facestudy.evaluation.comparisons import read_cells
+from facestudy.evaluation.comparisons import check_cells, read_cells
 from facestudy.evaluation.intervals import EvaluateSettings
 from facestudy.hypotheses.contrasts import ALTERATIONS, CONTRASTS, contrasts_table, outcomes
 from facestudy.hypotheses.verdicts import verdicts, verdicts_table
@@ -31,6 +31,8 @@ def main() -> str:
     planned = {variant for contrast in CONTRASTS for variant in contrast.variants}
     used = [variant for variant in variants if variant in planned]
     cells = read_cells(PREDICTIONS, models, used, seeds, 1) if split.repeats == 1 else {}
+    if cells:
+        check_cells(cells)
     altered = altered_scores(PREDICTIONS, cells, seeds, ALTERATIONS)
     found = outcomes(cells, altered, section(params, "evaluate", EvaluateSettings))
     decided = verdicts(list(models), variants, found, len(seeds), split.repeats)

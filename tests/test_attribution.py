@@ -46,6 +46,7 @@ from facestudy.media.archive import read_picture
 from facestudy.models.layers import p_fake_out, pictures_in
 from facestudy.models.networks import build
 from facestudy.models.settings import ModelSettings
+from facestudy.report.markdown import _attribution_section
 from facestudy.runtime.backend import keras, make_deterministic
 from stages import attribution as stage
 from tests.pipeline_files import ROOT
@@ -388,13 +389,35 @@ def test_figures_without_enough_values() -> None:
     assert np.isnan(figure(values * np.nan, np.array([0, 0, 1, 2]), (0, 10)).value)
 
 
-def made_up_cell(values: dict[str, tuple[float, float]], broken: bool = False, trainings: int = 5) -> pd.DataFrame:
-    """The table of a cell from the means of trained models and of random weights, each region an eighth of the crop."""
+def test_few_groups_with_values_are_not_many() -> None:
+    rng = np.random.default_rng(4)
+    found = []
+    for _ in range(400):
+        values = made_up(rng, 0.0, trainings=3)
+        values[:, GROUP > 1] = np.nan
+        found.append(figure(values, GROUP, (-4, 4)))
+    assert np.mean([one.p < 0.05 for one in found]) <= 0.07
+    few = values[:, GROUP <= 1]
+    assert figure(few, GROUP[GROUP <= 1], (-4, 4)) == found[-1]
+
+
+def made_up_cell(
+    values: dict[str, tuple[float, float]],
+    broken: bool = False,
+    trainings: int = 5,
+    empty: tuple[str, int] | None = None,
+) -> pd.DataFrame:
+    """The table of a cell from the means of trained models and of random weights, each region an eighth of the crop.
+
+    `empty` names a region and a training that has no value there.
+    """
     rng, faces = np.random.default_rng(2), len(GROUP)
     areas = np.zeros((len(values), faces, 8, 8), bool)
     for number in range(len(values)):
         areas[number, :, number] = True
     sides = [np.stack([made_up(rng, pair[side], trainings) for pair in values.values()], axis=1) for side in (0, 1)]
+    if empty is not None:
+        sides[0][empty[1], list(values).index(empty[0])] = np.nan
     cell = Cell(
         "mesonet", "full", MESO, (), tuple(range(trainings)), np.zeros((trainings, faces)),
         np.zeros((faces, 8, 8, 3), np.uint8), np.zeros(faces, bool), GROUP, np.ones((8, 8), bool),
@@ -415,7 +438,17 @@ def test_findings_follow_the_rule() -> None:
     }
     assert (table["area"] == 1 / 8).all()
     assert (table["p_holm"] >= table["p"]).all() and table["p_holm"].max() <= 1
-    assert made_up_cell(values, broken=True)["finding"].eq("broken").all()
+    broken = made_up_cell(values, broken=True)
+    assert broken["finding"].eq("broken").all()
+    rows = [line.split("|")[5:-1] for line in _attribution_section(broken) if line.startswith("| mesonet")]
+    assert [[cell.strip() for cell in row] for row in rows] == [["broken", "", ""]] * len(values)
+    unfilled = made_up_cell(values, empty=("nose", 1)).set_index("region")
+    assert unfilled.loc["nose", "finding"] == "none" and unfilled.loc["nose", "trainings"] == 4
+    assert unfilled.loc["nose", ["p", "p_holm", "value_low"]].isna().all()
+    others = unfilled.index != "nose"
+    assert (unfilled.loc[others, "finding"] == table.loc[others, "finding"]).all()
+    smallest = unfilled.loc[others, ["p", "p_holm"]].min()
+    assert smallest["p_holm"] == pytest.approx(len(values) * smallest["p"])  # the family is as large as before
     single = made_up_cell(values, trainings=1)
     assert single["finding"].eq("").all() and single["p"].isna().all() and single["value_low"].notna().all()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from facestudy.alterations.settings import Alteration
 from facestudy.core.arrays import FloatArray
+from facestudy.core.errors import StudyError
 from facestudy.evaluation.intervals import EvaluateSettings, differences, holm, mean_differences
 from facestudy.evaluation.scores import Change, Scores
 from facestudy.hypotheses.contrasts import (
@@ -25,6 +27,7 @@ from facestudy.hypotheses.contrasts import (
     outcomes,
 )
 from facestudy.hypotheses.verdicts import HYPOTHESES, verdicts, verdicts_table
+from facestudy.report.markdown import hypotheses_section
 from facestudy.robustness.results import Changes
 from tests.committed import committed
 
@@ -213,6 +216,43 @@ def test_the_question_and_the_other_contrasts_are_two_families() -> None:
     for one in found:
         held = max(-one.difference.low, one.difference.high) < MARGIN
         assert (one.outcome == "equal") == (held and one.p_holm >= 0.05)
+
+
+def test_broken_contrasts_are_in_no_family() -> None:
+    scores = {"mesonet": study({}, rest=1.0), "vgg19": study({"eyes_lower": 2.0}, rest=1.0, seed=2)}
+    constant = np.full_like(scores["vgg19"]["eyes_lower"].p_fake, 0.5)
+    dead = {**scores["vgg19"], "eyes_lower": replace(scores["vgg19"]["eyes_lower"], p_fake=constant)}
+
+    def found(of_models: dict[str, dict[str, Scores]]) -> dict[tuple[str, str], Outcome]:
+        cells = {model: {variant: [one] for variant, one in of_model.items()} for model, of_model in of_models.items()}
+        changes = {model: altered(of_model) for model, of_model in of_models.items()}
+        return {(one.model, one.contrast.name): one for one in outcomes(cells, changes, SETTINGS)}
+
+    alone, both = found({"mesonet": scores["mesonet"]}), found({"mesonet": scores["mesonet"], "vgg19": dead})
+    assert both["mesonet", "crop"] == alone["mesonet", "crop"]
+    for (model, name), one in both.items():
+        shown = model == "vgg19" and "eyes_lower" in one.contrast.variants
+        assert (one.outcome == "broken", math.isnan(one.p_holm)) == (shown, shown), name
+    decided = verdicts(["mesonet", "vgg19"], list(dead), list(both.values()), SEEDS)
+    lines = hypotheses_section(contrasts_table(list(both.values())), verdicts_table(decided), "95 %")
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| vgg19")]
+    (crop,) = (row for row in cells if row[1] == "crop")
+    assert crop[-3:] == ["broken", "", "broken"]
+    once = {
+        name: replace(one, p_fake=one.p_fake[:1], validation=replace(one, p_fake=one.p_fake[:1]))
+        for name, one in dead.items()
+        if name in ("full", "eyes_lower")
+    }
+    assert found({"vgg19": once})["vgg19", "crop"].outcome == "broken"
+
+
+def test_variants_on_different_validation_faces_are_not_combined() -> None:
+    cells = study({}, rest=1.0)
+    first, second = cells["eyes_mask"], cells["lower_face_mask"]
+    assert first.validation is not None
+    other = replace(second, validation=replace(first.validation, ids=("another face",)))
+    with pytest.raises(StudyError, match="not about the same validation faces"):
+        additive([first, other])
 
 
 def test_what_is_missing_is_named() -> None:

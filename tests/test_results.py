@@ -457,6 +457,9 @@ def test_constant_output_is_broken_and_not_a_result(study: Study) -> None:
     row = [cell.strip() for cell in lines[lines.index("## Difference from full") + 6].split("|")[1:-1]]
     assert row == ["mesonet", "eyes_lower", "broken", "", "", "broken", "", ""]
     assert page.count("broken: constant output on eyes_lower or full, no verdict") == 2
+    scored = next(one for one in lines[lines.index("## Thresholds and calibration") :] if one.startswith("| mesonet"))
+    assert [cell.strip() for cell in scored.split("|")[1:-1]] == ["mesonet", "full", "broken", "", "", "", ""]
+    assert "The tables of accuracy and AUC hold 10 intervals." in page  # of five cells
 
 
 def test_a_small_spread_is_not_yet_broken(study: Study) -> None:

@@ -24,6 +24,7 @@ from facestudy.controls.shortcuts import (
     ONE_CLASS,
     SHORTCUTS,
     WITHOUT_FACE,
+    drop_summary,
     one_class_warning,
     summary,
     told_apart,
@@ -291,8 +292,8 @@ def test_a_large_group_of_one_class_raises_a_warning(fakes: int, warned: bool) -
 
 
 def frames_of(label: str, video: int, count: int) -> pd.DataFrame:
-    ids = {"face_id": [f"{label}{video}-{n}" for n in range(count)], "video_id": f"{label}{video}", "label": label}
-    return pd.DataFrame(ids)
+    ids = [f"{label}{video}-{n}" for n in range(count)]
+    return pd.DataFrame({"face_id": ids, "frame_id": ids, "video_id": f"{label}{video}", "label": label})
 
 
 def test_drop_rates_take_videos_as_the_unit() -> None:
@@ -307,6 +308,26 @@ def test_drop_rates_take_videos_as_the_unit() -> None:
     row = audit.drop_rate(faces[~lost], faces[lost].assign(reason="no_face")).iloc[0]
     assert row["p"] == pytest.approx(2 / math.comb(8, 4), abs=1e-6)  # the most extreme of 70 ways to name the videos
     assert audit.drop_rate(faces, faces[:0].assign(reason=""))["p"].tolist() == [1.0]
+
+
+def test_frames_with_a_used_face_are_not_lost() -> None:
+    faces = pd.concat(frames_of(label, video, 5) for label in tables.LABELS for video in range(4))
+    bystanders = faces[faces["label"] == "fake"].assign(reason="size_below_60")
+    row = audit.drop_rate(faces, bystanders).iloc[0]
+    assert (row["real"], row["fake"], row["p"]) == (0, 0, 1)
+    two = pd.concat([faces, faces])  # two faces in each frame
+    lost = pd.concat([frames_of("real", 9, 5).assign(reason="no_face")] * 2)
+    row = audit.drop_rate(two, lost).iloc[0]
+    assert (row["real"], row["fake"]) == (pytest.approx(5 / 25), 0)
+
+
+def test_one_video_of_a_class_gives_no_p() -> None:
+    faces = pd.concat([frames_of("real", 0, 10), *(frames_of("fake", video, 10) for video in range(8))])
+    lost = (faces["label"] == "fake") & faces["frame_id"].str.endswith(("1", "2"))
+    table = audit.drop_rate(faces[~lost], faces[lost].assign(reason="no_face"))
+    assert math.isnan(table["p"].iloc[0])
+    said = drop_summary(table)
+    assert said.endswith("20.0% of the fake (not tested: fewer than two videos of a class).")
 
 
 # --- the stage -------------------------------------------------------------------------------------

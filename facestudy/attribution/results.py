@@ -14,8 +14,8 @@ from facestudy.attribution.cell import Cell, Measured
 from facestudy.attribution.findings import ATTRIBUTION, LEVEL, finding
 from facestudy.core.arrays import FloatArray, IntArray
 from facestudy.core.tables import to_dataframe
-from facestudy.evaluation.intervals import NO_VARIATION, Spread, holm
-from facestudy.evaluation.obuchowski_rockette import Part, jackknife_covariance, parts_of_mean
+from facestudy.evaluation.intervals import NO_VARIATION, Spread, holm, part_of_groups
+from facestudy.evaluation.obuchowski_rockette import jackknife_covariance, parts_of_mean
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,20 @@ def figure(values: FloatArray, group: IntArray, limits: tuple[float, float]) -> 
     valid = ~np.isnan(values)
     counts = np.stack([np.bincount(group, row, groups) for row in valid.astype(float)])
     sums = np.stack([np.bincount(group, row, groups) for row in np.where(valid, values, 0.0)])
+    filled = counts.any(axis=0)  # a group without a value says nothing about the variation between groups
+    counts, sums = counts[:, filled], sums[:, filled]
     count = counts.sum(axis=1, keepdims=True)
-    if (count == counts).any():  # a training has no value without one of the groups
+    if not filled.any() or (count == counts).any():  # a training has no value without one of the groups
         return Figure(float(values[valid].mean()) if valid.any() else math.nan)
     without = (sums.sum(axis=1, keepdims=True) - sums) / (count - counts)
     trainings = sums.sum(axis=1) / count[:, 0]
     covariance = jackknife_covariance(without)
-    parts = [[Part(float(covariance.mean()), groups - 1)]]
+    of_groups = part_of_groups(without.mean(axis=0), counts.shape[1] - 1)
+    parts = [[of_groups]]
     if len(values) > 1:
-        parts.append(parts_of_mean(trainings, covariance, groups - 1))
-    varies = parts[0][0].variance >= NO_VARIATION**2
-    spreads = [Spread(tuple(part), int(counts.any(axis=0).sum()), limits, varies) for part in parts]
+        parts.append(parts_of_mean(trainings, covariance, of_groups.freedom))
+    varies = of_groups.variance >= NO_VARIATION**2
+    spreads = [Spread(tuple(part), counts.shape[1], limits, varies) for part in parts]
     value = float(trainings.mean())
     lows, highs = zip(*(spread.interval(value, 1 - LEVEL) for spread in spreads), strict=True)
     p = max(spread.p_of_zero(value) for spread in spreads) if len(values) > 1 else math.nan
@@ -92,15 +95,16 @@ def attribution_table(cells: Sequence[tuple[Cell, Measured]]) -> pd.DataFrame:
     -------
     DataFrame
         Rows of ATTRIBUTION. p-values are Holm-corrected over the areas of a cell and method; a cell with a constant
-        output has none.
+        output has none. An area without a value in some training has no p, but remains in the family.
     """
     rows = []
     for cell, measured in cells:
         for method in measured.trained:
             family = [_row(cell, measured, method, number) for number in range(len(cell.regions))]
-            tested = [row for row in family if not math.isnan(row.get("p", math.nan))]
-            for row, p_holm in zip(tested, holm([row["p"] for row in tested]), strict=True):
-                row["p_holm"] = p_holm
+            tested = [row for row in family if row and len(cell.seeds) > 1 and not cell.broken]
+            p = [1.0 if math.isnan(row["p"]) else row["p"] for row in tested]  # no p: a training has no value
+            for row, p_holm in zip(tested, holm(p), strict=True):
+                row["p_holm"] = math.nan if math.isnan(row["p"]) else p_holm
                 row["finding"] = finding(row["difference"], p_holm, row["value_low"], row["value_high"])
             rows += [row for row in family if row]
     return to_dataframe(rows, ATTRIBUTION)
@@ -123,7 +127,7 @@ def _row(cell: Cell, measured: Measured, method: str, number: int) -> dict[str, 
         "region": cell.regions[number],
         "area": float(share.mean()),
         "faces": int(used.sum()),
-        "trainings": len(trained),
+        "trainings": int((~np.isnan(trained)).any(axis=1).sum()),
         "p": math.nan if cell.broken else difference.p,
         "change": float(np.nanmean(measured.change[:, number])) if method == "occlusion" else math.nan,
         "finding": "broken" if cell.broken else "",

@@ -154,17 +154,19 @@ def drop_rate(faces: pd.DataFrame, dropped: pd.DataFrame) -> pd.DataFrame:
     faces : DataFrame
         As tables.FACES.
     dropped : DataFrame
-        As tables.DROPPED; all reasons count as one.
+        As tables.DROPPED; all reasons count as one. A frame with another face that is used is not lost.
 
     Returns
     -------
     DataFrame
         One row of SHORTCUTS: the difference fake - real, both rates, and p of a permutation of the classes over the
-        videos. Fisher's exact test on frames would take the frames of one video as independent.
+        videos, NaN with fewer than two videos of a class. Fisher's exact test on frames would take the frames of one
+        video as independent.
     """
-    columns = ["video_id", "label"]
-    lost = dropped[columns].assign(reason="any")
-    found = exclusions(faces[columns].to_dict("records"), lost.to_dict("records"))
+    columns = ["frame_id", "video_id", "label"]
+    used = faces[columns].drop_duplicates("frame_id")
+    lost = dropped.loc[~dropped["frame_id"].isin(used["frame_id"]), columns].drop_duplicates("frame_id")
+    found = exclusions(used.to_dict("records"), lost.assign(reason="any").to_dict("records"))
     rates, p = dict.fromkeys(tables.LABELS, 0.0), 1.0
     if found:
         rates = {label: found[0].dropped[label] / max(1, found[0].examined[label]) for label in tables.LABELS}

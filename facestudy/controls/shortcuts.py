@@ -5,6 +5,7 @@ The rules are in docs/protocol.md; `facestudy.controls.audit` computes the table
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,8 +74,9 @@ def drop_summary(shortcuts: pd.DataFrame) -> str:
         As SHORTCUTS.
     """
     row = _row(shortcuts, DROP_RATE)
-    p = f"{row['p']:.3f}" if row["p"] >= 0.001 else "< .001"
-    return f"Frames without a usable face: {row['real']:.1%} of the real, {row['fake']:.1%} of the fake (p {p})."
+    p = f"p {row['p']:.3f}" if row["p"] >= 0.001 else "p < .001"
+    told = "not tested: fewer than two videos of a class" if math.isnan(row["p"]) else p
+    return f"Frames without a usable face: {row['real']:.1%} of the real, {row['fake']:.1%} of the fake ({told})."
 
 
 def told_apart(shortcuts: pd.DataFrame) -> list[str]:

@@ -653,9 +653,27 @@ def _group_part(scores: Scores, jackknife: FloatArray) -> Part:
     groups, fewest = scores.groups, _fewest_groups(scores)
     if fewest < 2:
         return Part(0.0, 1.0)
+    return part_of_groups(jackknife, min(groups - 1, 2 * (fewest - 1)))
+
+
+def part_of_groups(jackknife: FloatArray, most: int) -> Part:
+    """Estimate the variance over groups of a statistic, and its degrees of freedom from the kurtosis over groups.
+
+    Parameters
+    ----------
+    jackknife : ndarray of float64, shape (groups,)
+        The statistic without each group in turn.
+    most : int
+        The greatest number of degrees of freedom.
+
+    Returns
+    -------
+    Part
+        With 2 (groups - 1) / (kurtosis - 1) degrees of freedom, at least 1: few groups may make most of the variance.
+    """
+    groups = len(jackknife)
     influence = jackknife - jackknife.mean()
     square = float((influence**2).mean())
-    most = min(groups - 1, 2 * (fewest - 1))
     kurtosis = float((influence**4).mean()) / square**2 if square > NO_VARIATION**2 else 1.0
     freedom = 2 * (groups - 1) / (kurtosis - 1) if kurtosis > 1 else most
     return Part((groups - 1) * square, float(np.clip(freedom, 1, most)))

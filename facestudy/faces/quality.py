@@ -6,6 +6,7 @@ remaining faces differ in more than the manipulation: `exclusions` counts and te
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -206,7 +207,8 @@ class Exclusion:
         For each class, how many were examined.
     p : float
         Two-sided p-value of the difference between the classes, multiplied by the number of reasons (Bonferroni). It is
-        from a permutation of the classes over the videos, because frames of one video are alike.
+        from a permutation of the classes over the videos, because frames of one video are alike. NaN with fewer than
+        two videos of a class.
     """
 
     reason: str
@@ -245,13 +247,16 @@ def exclusions(
         shares = hit.groupby([data["label"], data["video_id"]]).mean()
         real, fake = (shares.get(label, pd.Series(dtype=float)).to_numpy() for label in LABELS)
         counts = {label: int((hit & (data["label"] == label)).sum()) for label in LABELS}
-        found.append(Exclusion(reason, counts, examined, min(1.0, len(reasons) * _p_of_difference(real, fake, seed))))
+        p = np.minimum(1.0, len(reasons) * _p_of_difference(real, fake, seed))
+        found.append(Exclusion(reason, counts, examined, float(p)))
     return found
 
 
 def _p_of_difference(first: FloatArray, second: FloatArray, seed: int) -> float:
-    """Compute p of the difference of two means, by permutation; 1 where there are too few values for a test."""
-    if min(len(first), len(second)) < 2 or np.ptp(np.concatenate([first, second])) == 0:
+    """Compute p of the difference of two means, by permutation; NaN with fewer than two values on a side."""
+    if min(len(first), len(second)) < 2:
+        return math.nan
+    if np.ptp(np.concatenate([first, second])) == 0:
         return 1.0
     from scipy.stats import permutation_test  # takes most of a second
 
@@ -277,7 +282,7 @@ def exclusion_table(exclusions: Sequence[Exclusion]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row for each reason; p is text with four decimals.
+        One row for each reason; p is text with four decimals, or empty.
     """
     columns = ["reason", *(f"{label}_{what}" for label in LABELS for what in ("dropped", "examined")), "p"]
     rows = [
@@ -289,7 +294,7 @@ def exclusion_table(exclusions: Sequence[Exclusion]) -> pd.DataFrame:
         for one in exclusions
     ]
     table = pd.DataFrame(rows, columns=columns)
-    table["p"] = [f"{p:.4f}" for p in table["p"]]
+    table["p"] = ["" if math.isnan(p) else f"{p:.4f}" for p in table["p"]]
     return table
 
 

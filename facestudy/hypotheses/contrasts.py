@@ -15,9 +15,10 @@ from scipy.special import expit, logit
 
 from facestudy.alterations.settings import Alteration
 from facestudy.core.arrays import FloatArray
+from facestudy.core.errors import StudyError
 from facestudy.evaluation.comparisons import Cells, ends
 from facestudy.evaluation.intervals import Difference, EvaluateSettings, Result, estimates, holm, mean_differences
-from facestudy.evaluation.scores import Scores, constant_trainings
+from facestudy.evaluation.scores import Scores, constant_trainings, same_faces
 from facestudy.robustness.results import Changes
 
 METRIC = "auc"
@@ -105,7 +106,7 @@ ALTERATIONS = tuple(contrast.alteration for contrast in CONTRASTS if contrast.al
 """The alterations of the test faces that contrasts need."""
 PRIMARY = "crop"
 """The study's question. Its family for the Holm correction is the models, as in the table of differences; all other
-contrasts of all models are a second family."""
+contrasts of all models are a second family. Contrasts with a constant output are in no family."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Outcome:
     broken : bool
         Whether a training on one of the variants has a constant output.
     p_holm : float
-        The p-value corrected over its family, see PRIMARY; NaN where there is one training.
+        The p-value corrected over its family, see PRIMARY; NaN where there is one training or a constant output.
     outcome : {"greater", "less", "equal", "unclear", "chance", "broken"}
         `greater`, `less`: by `p_holm`. `equal`: the interval lies within ±MARGIN. `chance`: no detector is better than
         chance, so the contrast says nothing. `broken`: a training has a constant output.
@@ -151,10 +152,20 @@ def additive(parts: Sequence[Scores]) -> Scores:
     Scores
         For each training, p_fake of a logistic regression (L2, C = 1) on the logits of the detectors, fitted on the
         validation faces. A joint detector is better than this only where the parts depend on each other.
+
+    Raises
+    ------
+    StudyError
+        When the parts are about different validation faces.
     """
     from sklearn.linear_model import LogisticRegression
 
     validation = [part.validation for part in parts if part.validation is not None]
+    if not all(same_faces(validation[0], part) for part in validation):
+        raise StudyError(
+            "predictions/: the variants of a model are not about the same validation faces, so their scores cannot be "
+            "combined; `dvc repro` brings them up to date."
+        )
     combined = []
     for seed in range(len(parts[0].p_fake)):
         model = LogisticRegression(C=1.0).fit(_logits(validation, seed), validation[0].fake)
@@ -193,15 +204,15 @@ def outcomes(cells: Cells, altered: Mapping[str, Mapping[str, Changes]], setting
                 difference = _difference(contrast, scores, altered[model], settings)
                 if difference is not None:
                     found.append(_outcome(model, contrast, scores, difference, settings))
-    if any(math.isnan(outcome.difference.p) for outcome in found):  # one training
-        return found
-    corrected: dict[int, float] = {}
+    corrected = [math.nan] * len(found)
+    tested = [number for number, one in enumerate(found) if not (one.broken or math.isnan(one.difference.p))]
     for primary in (True, False):
-        family = [number for number, one in enumerate(found) if (one.contrast.name == PRIMARY) == primary]
-        corrected |= zip(family, holm([found[number].difference.p for number in family]), strict=True)
+        family = [number for number in tested if (found[number].contrast.name == PRIMARY) == primary]
+        for number, p_holm in zip(family, holm([found[number].difference.p for number in family]), strict=True):
+            corrected[number] = p_holm
     return [
-        replace(outcome, p_holm=corrected[number], outcome=_judged(outcome, corrected[number], 1 - settings.confidence))
-        for number, outcome in enumerate(found)
+        replace(outcome, p_holm=p_holm, outcome=_judged(outcome, p_holm, 1 - settings.confidence))
+        for outcome, p_holm in zip(found, corrected, strict=True)
     ]
 
 

@@ -147,7 +147,7 @@ def results_markdown(
     lines += [f"- {describe_model(name, model, seeds)}" for name, model in models.items()]
     lines += ["", "## Training and validation", "", *_gap_section(gaps)]
     lines += ["", "## Clips", "", *_clips_section(clips)]
-    intervals = len(models) * len(variants) * 2
+    intervals = 2 * sum(not broken[model][variant] for model in found for variant in variants)
     notes = _reading(intervals, test, results.confidence)
     return "\n".join([*lines, "", "## How to read the tables", "", *notes]) + "\n"
 
@@ -397,7 +397,9 @@ def hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level:
         auc = f"{float(row.difference):+.3f}"
         if row.low:
             auc += f" [{float(row.low):+.3f}, {float(row.high):+.3f}]"
-        p = [_p_text(float(row.p_holm))] if tested_by_p else []
+        p = [_p_text(float(row.p_holm)) if row.p_holm else ""] if tested_by_p else []
+        if row.outcome == BROKEN:
+            auc = BROKEN
         of = "change of {} under a shift" if row.contrast == "sensitivity" else "{}"
         body.append([row.model, row.contrast, of.format(row.second), of.format(row.first), auc, *p, row.outcome])
     head = ["model", "contrast", "AUC of", "minus AUC of", f"difference, {level} interval"]
@@ -419,6 +421,9 @@ def _attribution_section(attribution: pd.DataFrame) -> list[str]:
                 cells += ["–"] * 3
                 continue
             row = by_method.loc[method]
+            if row["finding"] == BROKEN:
+                cells += [BROKEN, "", ""]
+                continue
             cells += [_written(row[name], row[f"{name}_low"], row[f"{name}_high"], 1, 2) for name in FIGURES[:2]]
             cells.append(row["finding"] or "–")
         body.append(cells)
@@ -437,6 +442,9 @@ def _score_section(results: Results) -> list[str]:
     body = []
     for model, variants in results.estimates.items():
         for variant, found in variants.items():
+            if results.constant_trainings[model][variant]:
+                body.append([model, variant, BROKEN, "", "", "", ""])
+                continue
             scores = results.calibrations[model][variant]
             body.append(
                 [
