@@ -33,7 +33,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import pandas as pd
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from commands import planted
 from commands.arguments import Parser, status_of
@@ -104,7 +104,10 @@ class Case(Section):
 
 
 class Places(Section):
-    """Runs with the artefact in each of several places, as `Case` has them for one."""
+    """Runs with the artefact in each of several places, as `Case` has them for one.
+
+    `changes` has, by place, the settings that differ there.
+    """
 
     artefacts: Annotated[list[str], Field(min_length=1)]
     first_seed: Annotated[int, Field(ge=0)]
@@ -112,6 +115,23 @@ class Places(Section):
     trainings: Annotated[int, Field(ge=1)]
     variants: Annotated[list[str], Field(min_length=1)]
     override: dict[str, Any]
+    changes: dict[str, dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _changes_of_places(self) -> Places:
+        if unknown := sorted(set(self.changes) - set(self.artefacts)):
+            raise ValueError(f"changes has {', '.join(unknown)}, which artefacts lacks")
+        if any("variants" in changed for changed in self.changes.values()):
+            raise ValueError(
+                "changes has variants, which must be the same in all places: they are columns of one table"
+            )
+        return self
+
+    def case(self, artefact: str) -> Case:
+        """The case of one place."""
+        values = self.model_dump(exclude={"artefacts", "changes"})
+        merge(values, self.changes.get(artefact, {}), f"params.yaml: calibrate.places.changes.{artefact}")
+        return Case(artefact=artefact, **values)
 
 
 class CalibrationSettings(Section):
@@ -124,9 +144,7 @@ class CalibrationSettings(Section):
 
     def all_cases(self) -> dict[str, Case]:
         """The cases by name, those of the places last."""
-        common = self.places.model_dump(exclude={"artefacts"})
-        places = {PLACE + artefact: Case(artefact=artefact, **common) for artefact in self.places.artefacts}
-        return self.cases | places
+        return self.cases | {PLACE + artefact: self.places.case(artefact) for artefact in self.places.artefacts}
 
 
 def case_params(params: dict[str, Any], model: str, case: Case, seed: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from commands import calibrate
 from commands.calibrate import CalibrationSettings, Case, case_params, run_study
@@ -42,6 +43,24 @@ def test_no_two_runs_of_a_case_train_with_the_same_seeds() -> None:
         trainings = [training for seed in case.seeds for training in case.training_seeds(seed)]
         assert len(set(trainings)) == case.runs * case.trainings, name
         assert case_params(params(), settings.model, case, case.first_seed)["seeds"] == trainings[: case.trainings]
+
+
+def test_a_place_can_have_settings_of_its_own() -> None:
+    values = params()["calibrate"]
+    values["places"]["changes"] = {"eyes": {"trainings": 4, "override": {"frames": {"per_video": 3}}}}
+    cases = CalibrationSettings(**values).all_cases()
+    eyes, none = cases[f"{calibrate.PLACE}eyes"], cases[f"{calibrate.PLACE}none"]
+    assert (eyes.trainings, eyes.override["frames"]) == (4, {"per_video": 3})
+    assert (none.trainings, none.override["frames"]) == (3, {"per_video": 4})
+    same = {"trainings", "override", "artefact"}
+    assert eyes.model_dump(exclude=same) == none.model_dump(exclude=same)
+    for changes, told in (
+        ({"nose": {}}, "nose, which artefacts lacks"),
+        ({"eyes": {"variants": []}}, "variants, which"),
+    ):
+        values["places"]["changes"] = changes
+        with pytest.raises(ValidationError, match=f"changes has {told}"):
+            CalibrationSettings(**values)
 
 
 def test_an_artefact_in_the_crop_is_found(table: pd.DataFrame) -> None:
@@ -100,9 +119,9 @@ def test_few_verdicts_are_wrong_wherever_the_artefact_is() -> None:
     wanted = {(place, name) for place in ("everywhere", *calibrate.WRONG) for name in calibrate.WRONG["none"]}
     assert set(counts.index) == wanted and (counts >= 5).all()
     assert calibrate.judged(verdicts, calibrate.WRONG).mean() <= 0.05  # the level of the tests
-    regions = verdicts[verdicts["hypothesis"] == "wrong_regions"]
-    for place in calibrate.RIGHT:
-        assert calibrate.judged(regions[regions["artefact"] == place], calibrate.RIGHT).mean() > 0.5, place
+    for (place, hypothesis), rows in verdicts.groupby(["artefact", "hypothesis"]):
+        right = calibrate.judged(rows, calibrate.RIGHT)
+        assert right.empty or right.mean() >= 0.8, (place, hypothesis)
 
 
 def test_the_variants_rank_as_the_artefact_says(places: pd.DataFrame) -> None:
@@ -119,9 +138,7 @@ def test_the_variants_rank_as_the_artefact_says(places: pd.DataFrame) -> None:
     for place, (shown, hidden) in show_and_hide.items():
         aucs = places.loc[place]
         assert (abs(aucs[hidden] - 0.5) < chance).all(), place
-        # Where the artefact lies outside of eyes and lower face, so few people hardly show it.
-        margin = 0.03 if place == "outside_eyes_lower" else 0.1
-        least = aucs[hidden].max() + margin if hidden else 0.5 + chance
+        least = aucs[hidden].max() + 0.1 if hidden else 0.5 + chance
         assert (aucs[shown] > least).all(), place
 
 
