@@ -33,7 +33,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import pandas as pd
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from commands import planted
 from commands.arguments import Parser, status_of
@@ -117,21 +117,19 @@ class Places(Section):
     override: dict[str, Any]
     changes: dict[str, dict[str, Any]]
 
-    @model_validator(mode="after")
-    def _changes_of_places(self) -> Places:
+    def all_cases(self) -> dict[str, Case]:
+        """The case of each place, by its name. Raises StudyError when `changes` has what it must not have."""
+        where = "params.yaml: calibrate.places.changes"
         if unknown := sorted(set(self.changes) - set(self.artefacts)):
-            raise ValueError(f"changes has {', '.join(unknown)}, which artefacts lacks")
+            raise StudyError(f"{where} has {', '.join(unknown)}, which artefacts lacks.")
         if any("variants" in changed for changed in self.changes.values()):
-            raise ValueError(
-                "changes has variants, which must be the same in all places: they are columns of one table"
-            )
-        return self
-
-    def case(self, artefact: str) -> Case:
-        """The case of one place."""
-        values = self.model_dump(exclude={"artefacts", "changes"})
-        merge(values, self.changes.get(artefact, {}), f"params.yaml: calibrate.places.changes.{artefact}")
-        return Case(artefact=artefact, **values)
+            raise StudyError(f"{where} has variants, which are columns of one table and so the same in all places.")
+        cases = {}
+        for artefact in self.artefacts:
+            values = self.model_dump(exclude={"artefacts", "changes"})
+            merge(values, self.changes.get(artefact, {}), f"{where}.{artefact}")
+            cases[PLACE + artefact] = check(Case, {"artefact": artefact, **values}, f"calibrate.places.{artefact}")
+        return cases
 
 
 class CalibrationSettings(Section):
@@ -144,7 +142,7 @@ class CalibrationSettings(Section):
 
     def all_cases(self) -> dict[str, Case]:
         """The cases by name, those of the places last."""
-        return self.cases | {PLACE + artefact: self.places.case(artefact) for artefact in self.places.artefacts}
+        return self.cases | self.places.all_cases()
 
 
 def case_params(params: dict[str, Any], model: str, case: Case, seed: int) -> dict[str, Any]:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import cloudpickle
 import pandas as pd
 import pytest
 import yaml
-from pydantic import ValidationError
 
 from commands import calibrate
 from commands.calibrate import CalibrationSettings, Case, case_params, run_study
+from facestudy.core.errors import StudyError
 from tests import forked
 from tests.committed import committed
 from tests.pipeline_files import ROOT
-from tests.project import deep_update, params
+from tests.project import ENVIRONMENT, deep_update, params
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +62,20 @@ def test_a_place_can_have_settings_of_its_own() -> None:
         ({"eyes": {"variants": []}}, "variants, which"),
     ):
         values["places"]["changes"] = changes
-        with pytest.raises(ValidationError, match=f"changes has {told}"):
-            CalibrationSettings(**values)
+        with pytest.raises(StudyError, match=f"changes has {told}"):
+            CalibrationSettings(**values).all_cases()
+
+
+def test_workers_can_read_the_settings() -> None:
+    """`python -m commands.calibrate` is the module `__main__`, whose classes reach the workers by value."""
+    cloudpickle.register_pickle_by_value(calibrate)
+    try:
+        sent = cloudpickle.dumps(CalibrationSettings(**params()["calibrate"]))
+    finally:
+        cloudpickle.unregister_pickle_by_value(calibrate)
+    script = "import pickle, sys; print(*pickle.load(sys.stdin.buffer).all_cases())"
+    done = subprocess.run([sys.executable, "-c", script], input=sent, capture_output=True, env=ENVIRONMENT, check=False)
+    assert f"{calibrate.PLACE}eyes" in done.stdout.decode().split(), done.stderr.decode()
 
 
 def test_an_artefact_in_the_crop_is_found(table: pd.DataFrame) -> None:
