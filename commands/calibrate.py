@@ -121,9 +121,9 @@ class Places(Section):
         """The case of each place, by its name. Raises StudyError when `changes` has what it must not have."""
         where = "params.yaml: calibrate.places.changes"
         if unknown := sorted(set(self.changes) - set(self.artefacts)):
-            raise StudyError(f"{where} has {', '.join(unknown)}, which artefacts lacks.")
+            raise StudyError(f"{where} has {quoted(unknown[0])}; the places are {', '.join(self.artefacts)}.")
         if any("variants" in changed for changed in self.changes.values()):
-            raise StudyError(f"{where} has variants, which are columns of one table and so the same in all places.")
+            raise StudyError(f"{where} has `variants`; all places have those of calibrate.places.variants.")
         cases = {}
         for artefact in self.artefacts:
             values = self.model_dump(exclude={"artefacts", "changes"})

@@ -58,8 +58,8 @@ def test_a_place_can_have_settings_of_its_own() -> None:
     same = {"trainings", "override", "artefact"}
     assert eyes.model_dump(exclude=same) == none.model_dump(exclude=same)
     for changes, told in (
-        ({"nose": {}}, "nose, which artefacts lacks"),
-        ({"eyes": {"variants": []}}, "variants, which"),
+        ({"nose": {}}, "'nose'; the places are everywhere, eyes,"),
+        ({"eyes": {"variants": []}}, "`variants`; all places have those of calibrate.places.variants"),
     ):
         values["places"]["changes"] = changes
         with pytest.raises(StudyError, match=f"changes has {told}"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +12,15 @@ from hypothesis import strategies as st
 
 from facestudy.core.arrays import Picture
 from facestudy.core.regions import CANONICAL_LANDMARKS
-from facestudy.faces.quality import QualitySettings, blockiness, exclusions, landmark_error, measure, sharpness
+from facestudy.faces.quality import (
+    QualitySettings,
+    blockiness,
+    exclusion_table,
+    exclusions,
+    landmark_error,
+    measure,
+    sharpness,
+)
 
 RNG = np.random.default_rng(5)
 NO_LIMIT = dict.fromkeys(QualitySettings.model_fields)
@@ -119,6 +129,8 @@ def test_only_differences_beyond_chance_are_reported() -> None:
     (alike,) = exclusions(*parted(rows("real", 20, 1) + rows("fake", 14, 1)))
     assert alike.p == 1
     assert exclusions(rows("real", 3, 0), []) == []
+    (single,) = exclusions(*parted(rows("real", 1, 0) + rows("fake", 14, 1)))
+    assert math.isnan(single.p) and exclusion_table([single])["p"].tolist() == [""]
 
 
 def test_one_bad_video_is_no_evidence_however_many_frames_it_has() -> None:

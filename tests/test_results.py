@@ -644,6 +644,18 @@ def test_the_first_variant_is_the_reference(study: Study) -> None:
     np.testing.assert_allclose(back["p"], forth["p"], rtol=1e-3)
 
 
+def test_contrasts_of_different_faces_are_refused(study: Study) -> None:
+    study.set(seeds=[1])
+    path = study.predictions("eyes_lower", "vgg", 1)
+    data = tables.read(path, tables.PREDICTIONS)
+    tables.write(path, data[data["group"] != "p005"], tables.PREDICTIONS)
+    with pytest.raises(
+        StudyError, match="predictions/eyes_lower/vgg and predictions/full/mesonet are not about the same"
+    ):
+        hypotheses.main()
+    assert not Path("metrics").exists()
+
+
 def test_compare_refuses(study: Study) -> None:
     study.set(variants=[])
     with pytest.raises(StudyError, match="variants is empty"):

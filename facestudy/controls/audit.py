@@ -160,8 +160,8 @@ def drop_rate(faces: pd.DataFrame, dropped: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row of SHORTCUTS: the difference fake - real, both rates, and p of a permutation of the classes over the
-        videos, NaN with fewer than two videos of a class. Fisher's exact test on frames would take the frames of one
-        video as independent.
+        videos, NaN with fewer than two videos of a class. Without a lost frame there is nothing to test, and p is 1.
+        Fisher's exact test on frames would take the frames of one video as independent.
     """
     columns = ["frame_id", "video_id", "label"]
     used = faces[columns].drop_duplicates("frame_id")

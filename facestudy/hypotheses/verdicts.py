@@ -1,4 +1,4 @@
-"""Verdicts on the study's claim and on its reasons, by the rules of docs/protocol.md."""
+"""Verdicts on the earlier study's claim and on its reasons, by the rules of docs/protocol.md."""
 
 from __future__ import annotations
 

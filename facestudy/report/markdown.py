@@ -361,7 +361,7 @@ def _method_section(methods: ByMethod, broken: Mapping[str, Mapping[str, int]]) 
 
 
 def hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level: str) -> list[str]:
-    """The verdicts on the study's claim and reasons, and the contrasts that decide them.
+    """The verdicts on the earlier study's claim and reasons, and the contrasts that decide them.
 
     Parameters
     ----------
@@ -377,7 +377,7 @@ def hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level:
     """
     tested = hypotheses[hypotheses["verdict"] != "not_tested"]
     missing = hypotheses[hypotheses["verdict"] == "not_tested"].drop_duplicates("hypothesis")
-    lines = ["## The study's claim and its reasons", ""]
+    lines = ["## The earlier study's claim and its reasons", ""]
     lines += [
         "Verdicts by the rules of docs/protocol.md. p is Holm-corrected: that of `crop` over the models, those of the "
         "other contrasts over all of them and all models.",
@@ -394,12 +394,10 @@ def hypotheses_section(contrasts: pd.DataFrame, hypotheses: pd.DataFrame, level:
     tested_by_p = (contrasts["p_holm"] != "").any()  # not with one training
     body = []
     for row in contrasts.itertuples():
-        auc = f"{float(row.difference):+.3f}"
-        if row.low:
+        auc = BROKEN if row.outcome == BROKEN else f"{float(row.difference):+.3f}"
+        if row.low and row.outcome != BROKEN:
             auc += f" [{float(row.low):+.3f}, {float(row.high):+.3f}]"
         p = [_p_text(float(row.p_holm)) if row.p_holm else ""] if tested_by_p else []
-        if row.outcome == BROKEN:
-            auc = BROKEN
         of = "change of {} under a shift" if row.contrast == "sensitivity" else "{}"
         body.append([row.model, row.contrast, of.format(row.second), of.format(row.first), auc, *p, row.outcome])
     head = ["model", "contrast", "AUC of", "minus AUC of", f"difference, {level} interval"]

@@ -78,7 +78,7 @@ ORDER = (
     "Confusion",
     "Thresholds and calibration",
     "Without seeing the face",
-    "The study's claim and its reasons",
+    "The earlier study's claim and its reasons",
     "Which parts the models rely on",
     "Robustness",
     "Clips",
