@@ -265,6 +265,7 @@ def test_what_is_missing_is_named() -> None:
     assert rows["cropped_is_worse"].verdict != "not_tested"
     assert rows["wrong_regions"].verdict == "not_tested"
     assert rows["wrong_regions"].reason == "needs the variants random_area, random_area_2, random_area_3"
+    assert rows["overfitting"].reason == "needs the variant eyes_lower_jitter"
     single = {
         name: replace(one, p_fake=one.p_fake[:1], validation=replace(one, p_fake=one.p_fake[:1]))
         for name, one in few.items()

@@ -138,9 +138,9 @@ def verdicts(
 
 def _lacking(contrasts: Sequence[Contrast], variants: Sequence[str], trainings: int, splits: int) -> str:
     """What a study lacks for these contrasts, alterations apart."""
-    missing = [variant for contrast in contrasts for variant in contrast.variants if variant not in variants]
-    if missing:
-        return "the variants " + ", ".join(dict.fromkeys(missing))
+    used = dict.fromkeys(variant for contrast in contrasts for variant in contrast.variants)
+    if missing := [variant for variant in used if variant not in variants]:
+        return f"the variant{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
     if splits > 1:
         return "one split (split.repeats: 1)"
     return "several seeds" if trainings < 2 else ""
